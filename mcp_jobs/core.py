@@ -1,0 +1,105 @@
+"""Put the parts together for one process: store, feed, follower, pool, service."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from mcp_jobs import process
+from mcp_jobs import settings as configuration
+from mcp_jobs.clock import SystemClock
+from mcp_jobs.events import InProcessBus
+from mcp_jobs.feed import ChangeFeed
+from mcp_jobs.follow import Follower
+from mcp_jobs.ids import new_id
+from mcp_jobs.pool import Pool
+from mcp_jobs.registry import built_in
+from mcp_jobs.service import JobService
+from mcp_jobs.store import SqliteStore
+from mcp_jobs.supervise import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mcp_jobs.events import Bus
+    from mcp_jobs.registry import Registry
+    from mcp_jobs.settings import Settings
+    from mcp_jobs.store import Store
+
+LOCAL_OWNER = "local"
+"""The owner of jobs that come over stdio: the user whose home this is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The running parts that adapters use."""
+
+    service: JobService
+    bus: Bus
+    follower: Follower
+    store: Store
+    registry: Registry
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """Open the home and work on its jobs until the context ends. Running jobs then go on.
+
+    Raises `InvalidInputError` or `StoreError` when the home or its database cannot be used.
+    """
+    configuration.prepare_home(settings)
+    files_before = configuration.raise_file_limit()
+    clock = SystemClock()
+    bus = InProcessBus()
+    locality = process.locality()
+    registry = built_in()
+    launcher = process.LauncherClient(
+        home=settings.home,
+        runtime_dir=configuration.runtime_directory(),
+        idle_s=settings.launcher_idle_seconds,
+    )
+    store = await SqliteStore.open(settings.database)
+    try:
+        feed = ChangeFeed(store, bus)
+        await feed.start()
+        follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
+        supervisor = Supervisor(
+            store=store,
+            feed=feed,
+            follower=follower,
+            launcher=launcher,
+            settings=settings,
+            clock=clock,
+        )
+        pool = Pool(
+            owner_id=new_id(clock.now_ms()),
+            locality=locality,
+            store=store,
+            feed=feed,
+            bus=bus,
+            supervisor=supervisor,
+            settings=settings,
+            clock=clock,
+        )
+        service = JobService(
+            store=store,
+            bus=bus,
+            feed=feed,
+            registry=registry,
+            settings=settings,
+            clock=clock,
+            locality=locality,
+            rlimit_nofile=files_before,
+        )
+        async with anyio.create_task_group() as tasks:
+            for part in (feed.run, follower.run, pool.run):
+                tasks.start_soon(part)
+            yield Core(service=service, bus=bus, follower=follower, store=store, registry=registry)
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await launcher.aclose()
+            await store.close()

@@ -1,0 +1,72 @@
+"""Publish on the bus what the store says has changed, whichever process changed it.
+
+There is one path for everything: after its own write a process calls `flush`, and a poll of
+SQLite's data version finds what others wrote. So no change is published before it is stored, none
+twice, and none is missed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from mcp_jobs.errors import StoreError
+from mcp_jobs.events import JobChanged
+from mcp_jobs.states import TERMINAL
+
+if TYPE_CHECKING:
+    from mcp_jobs.events import Bus
+    from mcp_jobs.store import Store
+
+logger = logging.getLogger(__name__)
+
+POLL_S: Final = 0.1
+"""How late a change of another process may be seen. A poll costs about 0.1 ms."""
+
+_BATCH: Final = 1000
+
+
+class ChangeFeed:
+    """Carries stored changes to the bus."""
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+        self._seen: int | None = None
+        self._reading = anyio.Lock()
+
+    async def start(self) -> None:
+        """Begin with what changes from now on."""
+        if self._seen is None:
+            self._seen = await self._store.last_change()
+
+    async def run(self) -> None:
+        """Publish for ever. A store that fails now may be whole again at the next poll."""
+        await self.start()
+        while True:
+            try:
+                if await self._store.changed_elsewhere():
+                    await self.flush()
+            except StoreError as error:
+                logger.warning("cannot read what changed: %s", error)
+            await anyio.sleep(POLL_S)
+
+    async def flush(self) -> None:
+        """Publish everything that is stored and not yet published."""
+        async with self._reading:
+            if self._seen is None:
+                return
+            while changes := await self._store.changes_after(self._seen, limit=_BATCH):
+                self._seen = changes[-1].seq
+                for change in changes:
+                    self._bus.publish(
+                        JobChanged(
+                            job_id=change.job_id,
+                            owner=change.owner,
+                            status=change.status,
+                            created=change.created,
+                            ended=change.status in TERMINAL,
+                        )
+                    )

@@ -1,0 +1,151 @@
+"""Follow running jobs through the files that they write: output, progress, end.
+
+One ticker serves all jobs, so that a thousand of them do not mean a thousand timers. It looks four
+times a second, and less often when a look takes long.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+
+from mcp_jobs.events import OutputGrew
+from mcp_jobs.launcher import layout
+from mcp_jobs.launcher.spool import SpoolView
+from mcp_jobs.process import read_launch_secrets, runner_alive
+from mcp_jobs.progress import OutputRecogniser, Progress, ProgressFileParser, ProgressTracker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mcp_jobs.clock import Clock
+    from mcp_jobs.events import Bus
+
+TICK_S: Final = 0.25
+_SHARE: Final = 10
+"""A look may use one part in this many of the time."""
+
+_READ_LIMIT_BYTES: Final = 1 << 16
+
+
+class Watch:
+    """One running job as its files show it. `look` blocks and runs in a worker thread."""
+
+    def __init__(self, job_id: str, job_dir: Path, *, track_progress: bool) -> None:
+        self.job_id = job_id
+        self.changed = anyio.Event()
+        self._dir = job_dir
+        self._output = str(job_dir / layout.OUTPUT)
+        self._track = track_progress
+        self._secrets = read_launch_secrets(job_dir) if track_progress else ()
+        self._parser = ProgressFileParser()
+        self._recogniser = OutputRecogniser()
+        self._tracker = ProgressTracker()
+        self._progress_offset = 0
+        self._output_offset = SpoolView(self._output).bytes_total
+        self.grew = False
+        self.progress: Progress | None = None
+        self.alive = True
+
+    def look(self, now_s: float) -> None:
+        """See what changed since the last look: `grew`, `progress`, `alive`."""
+        # The lock first: what a runner wrote before it left must be read after that is known.
+        self.alive = not self._track or runner_alive(self._dir)
+        total = SpoolView(self._output).bytes_total
+        self.grew = total > self._output_offset
+        if self._track:
+            self._recognise(total, now_s)
+            self._read_progress_file(now_s)
+        self._output_offset = total
+
+    def take_progress(self) -> Progress | None:
+        """Return the newest progress that nobody has taken yet."""
+        progress, self.progress = self.progress, None
+        return progress
+
+    def _recognise(self, total: int, now_s: float) -> None:
+        if not self.grew:
+            return
+        start = self._output_offset
+        if total - start > _READ_LIMIT_BYTES:
+            start = total - _READ_LIMIT_BYTES
+            self._recogniser.gap()
+        try:
+            data = SpoolView(self._output).read(start, total)
+        except FileNotFoundError:
+            # Dropped by the cap between two looks.
+            self._recogniser.gap()
+            return
+        reading = self._recogniser.feed(data)
+        if reading is not None:
+            self.progress = self._tracker.update(reading, now_s=now_s) or self.progress
+
+    def _read_progress_file(self, now_s: float) -> None:
+        try:
+            with open(self._dir / layout.PROGRESS, "rb") as file:
+                file.seek(self._progress_offset)
+                data = file.read(_READ_LIMIT_BYTES)
+        except OSError:
+            return
+        self._progress_offset += len(data)
+        reading = self._parser.feed(self._masked(data)) if data else None
+        if reading is not None:
+            snapshot = self._tracker.update(reading, now_s=now_s, explicit=True)
+            self.progress = snapshot or self.progress
+
+    def _masked(self, data: bytes) -> bytes:
+        for secret in self._secrets:
+            data = data.replace(secret, b"[masked]")
+        return data
+
+
+class Follower:
+    """Looks at every watched job and publishes `OutputGrew`."""
+
+    def __init__(self, *, jobs_dir: Path, bus: Bus, clock: Clock) -> None:
+        self._jobs_dir = jobs_dir
+        self._bus = bus
+        self._clock = clock
+        self._watches: set[Watch] = set()
+        self._work = anyio.Event()
+
+    @contextmanager
+    def watch(self, job_id: str, *, track_progress: bool = False) -> Iterator[Watch]:
+        """Follow one job as long as the context lasts."""
+        watch = Watch(job_id, self._jobs_dir / job_id, track_progress=track_progress)
+        self._watches.add(watch)
+        self._work.set()
+        try:
+            yield watch
+        finally:
+            self._watches.discard(watch)
+
+    async def run(self) -> None:
+        """Tick for ever; sleeps without a timer while nothing is watched."""
+        while True:
+            if not self._watches:
+                self._work = anyio.Event()
+                await self._work.wait()
+            before_s = self._clock.monotonic_s()
+            await self.tick()
+            spent_s = self._clock.monotonic_s() - before_s
+            await anyio.sleep(max(TICK_S, spent_s * _SHARE))
+
+    async def tick(self) -> None:
+        """Look at every watched job once."""
+        watches = list(self._watches)
+        await anyio.to_thread.run_sync(_look_at_all, watches, self._clock.monotonic_s())
+        for job_id in {watch.job_id for watch in watches if watch.grew}:
+            self._bus.publish(OutputGrew(job_id=job_id))
+        for watch in watches:
+            if watch.progress is not None or not watch.alive:
+                watch.changed.set()
+
+
+def _look_at_all(watches: list[Watch], now_s: float) -> None:
+    for watch in watches:
+        watch.look(now_s)

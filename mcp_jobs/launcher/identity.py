@@ -1,0 +1,82 @@
+"""Who a process is: pid, start time, boot and pid namespace.
+
+A pid alone says nothing after a reboot, a reuse or from another pid namespace. Before any signal,
+all four must match; the flock on `alive`, not this, says whether a runner lives.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+ON_LINUX = sys.platform.startswith("linux")
+
+_START_TIME_FIELD = 19
+"""Counted after the command name, from 0 (field 22 of the whole line)."""
+
+
+def boot_id() -> str:
+    """Return a text that differs after every boot of this machine."""
+    if ON_LINUX:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    return _output_of("/usr/sbin/sysctl", "-n", "kern.boottime")
+
+
+def pid_namespace() -> str:
+    """Return a text that is the same exactly for processes which see the same pids."""
+    return os.readlink("/proc/self/ns/pid") if ON_LINUX else "host"
+
+
+def start_time(pid: int) -> str | None:
+    """Return an opaque text that stays the same for the life of `pid`; None if there is none."""
+    if ON_LINUX:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                return parse_stat(file.read()).start_time
+        except (OSError, ValueError):
+            return None
+    return _output_of("/bin/ps", "-o", "lstart=", "-p", str(pid)) or None
+
+
+class Stat:
+    """The fields of `/proc/<pid>/stat` that the process tree needs."""
+
+    __slots__ = ("parent", "pid", "session", "start_time", "state")
+
+    def __init__(self, *, pid: int, state: str, parent: int, session: int, start_time: str) -> None:
+        self.pid = pid
+        self.state = state
+        self.parent = parent
+        self.session = session
+        self.start_time = start_time
+
+    @property
+    def dead(self) -> bool:
+        """Whether only the exit status is left of the process."""
+        return self.state in ("Z", "X", "x")
+
+
+def parse_stat(text: bytes) -> Stat:
+    """Parse one line of `/proc/<pid>/stat`; raises ValueError for a torn one.
+
+    The command name is in parentheses and may hold anything, also spaces and parentheses, so the
+    fields are counted from the last `)` (proc_pid_stat(5)).
+    """
+    head, _, tail = text.rpartition(b")")
+    fields = tail.split()
+    if len(fields) <= _START_TIME_FIELD:
+        raise ValueError("a torn stat line")
+    return Stat(
+        pid=int(head.split(b" ", 1)[0]),
+        state=fields[0].decode("ascii"),
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        start_time=fields[_START_TIME_FIELD].decode("ascii"),
+    )
+
+
+def _output_of(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()

@@ -1,0 +1,148 @@
+"""Names of the files that servers and runners share in `jobs/<job_id>/`, and how they are written.
+
+| file | written by | holds |
+|---|---|---|
+| `env` | the accepting server | cwd, umask, environment, values to mask; removed at the end |
+| `alive` | runner | nothing: the runner holds an flock on it for life |
+| `fence` | whoever claims again | the lowest claim token that may still start |
+| `runner` | runner | identity: pids, start times, boot id, namespace, token |
+| `stop` | whoever cancels | that the job must end, and its grace |
+| `bell` | runner | a FIFO; a byte in it makes the runner look at `stop` |
+| `exit.<token>` | runner | the exit record of the attempt with that claim token |
+| `output/` | runner | the spool |
+| `progress` | the job | JSON lines, see docs |
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+ENV = "env"
+ALIVE = "alive"
+FENCE = "fence"
+RUNNER = "runner"
+STOP = "stop"
+BELL = "bell"
+OUTPUT = "output"
+PROGRESS = "progress"
+
+PRIVATE_FILE = 0o600
+PRIVATE_DIR = 0o700
+
+
+def exit_name(token: int) -> str:
+    """Return the name of the exit record of the attempt with this claim token."""
+    return f"exit.{token}"
+
+
+def write_json(path: str, value: Mapping[str, Any], *, durable: bool = False) -> None:
+    """Replace `path` by `value` in one step, readable by this user only.
+
+    `durable` waits until both the content and the name are on the disk.
+    """
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.{os.getpid()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        write_all(fd, json.dumps(value).encode("utf-8", "surrogateescape"))
+        if durable:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.replace(temporary, path)
+    if durable:
+        sync_directory(directory)
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """Return the object in `path`; None when it is absent or not a whole JSON object."""
+    try:
+        with open(path, "rb") as file:
+            value = json.loads(file.read())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte of `data`; a short write is continued."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sync_directory(path: str) -> None:
+    """Make renames in `path` survive a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def lock_file(path: str, *, wait: bool) -> int | None:
+    """Return a descriptor that holds an exclusive flock on `path`, created if need be.
+
+    Without `wait`, None means that another process holds it. The lock ends with the descriptor,
+    so also with any death of the process.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return None
+        raise
+    return fd
+
+
+def is_locked(path: str) -> bool:
+    """Say whether some process holds an flock on `path`; an absent file is not locked."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # A shared probe: two observers that look at once must not see each other's lock.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+@contextmanager
+def fence_lock(job_dir: str) -> Iterator[int]:
+    """Hold the job's fence lock; yields the descriptor of the fence file."""
+    fd = lock_file(os.path.join(job_dir, FENCE), wait=True)
+    if fd is None:  # `wait` gives a descriptor or raises
+        raise BlockingIOError(errno.EWOULDBLOCK, "the fence lock was not given")
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def read_fence(fd: int) -> int:
+    """Return the token in an open fence file; an empty one admits every token."""
+    text = os.pread(fd, 32, 0).strip()
+    return int(text) if text else 0
+
+
+def raise_fence(job_dir: str, token: int) -> None:
+    """Refuse, from now on, every runner of this job whose claim token is below `token`."""
+    with fence_lock(job_dir) as fd:
+        if token > read_fence(fd):
+            os.pwrite(fd, b"%020d\n" % token, 0)
+            os.fsync(fd)

@@ -1,0 +1,110 @@
+"""Mask secret values in a stream of bytes, also where a chunk border cuts them."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+REPLACEMENT = b"[masked]"
+MIN_SECRET_BYTES = 6
+"""Shorter values are not masked: they occur by chance, and the output would be unreadable."""
+
+
+class Masker:
+    """Replace secrets by `[masked]`: at the leftmost place, the longest that matches there.
+
+    However the stream is cut into chunks, what `feed` and a last `flush` return is the same.
+    """
+
+    def __init__(self, secrets: Iterable[bytes]) -> None:
+        kept = {bytes(secret) for secret in secrets if len(secret) >= MIN_SECRET_BYTES}
+        # Longest first, so that the first match at a place is the one that wins.
+        self._secrets = sorted(kept, key=len, reverse=True)
+        self._pending = b""
+
+    @property
+    def held(self) -> int:
+        """Bytes held back because they may be the start of a secret."""
+        return len(self._pending)
+
+    def feed(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Return what is safe to write now; the rest, shorter than a secret, is held.
+
+        The answer may be a view of `data`: use it before the buffer changes.
+        """
+        if not self._secrets:
+            return data
+        # Two operands that are `bytes` are not copied when one of them is empty.
+        buffer = self._pending + data
+        safe, end = self._mask(buffer, self._hold_from(buffer, 0))
+        self._pending = buffer[end:]
+        return safe
+
+    def flush(self) -> bytes:
+        """Return what is held, masked where a whole secret is in it, and hold nothing.
+
+        A secret whose end comes after this call is not seen any more.
+        """
+        buffer, self._pending = self._pending, b""
+        return bytes(self._mask(buffer, len(buffer), final=True)[0])
+
+    def _mask(
+        self, buffer: bytes, hold: int, *, final: bool = False
+    ) -> tuple[bytes | memoryview, int]:
+        """Return the masked bytes before the place to hold from, and that place.
+
+        A match may move the place, for its bytes are used up; not when it is `final`.
+        """
+        parts: list[bytes | memoryview] = []
+        view = memoryview(buffer)
+        done = 0
+        found = self._find_all(buffer)
+        if len(found) == 1 and not _straddles(buffer, next(iter(found)), hold):
+            return buffer[:hold].replace(next(iter(found)), REPLACEMENT), hold
+        while found:
+            # `found` keeps the order of lengths and `min` takes the first of equals.
+            secret = min(found, key=found.__getitem__)
+            place = found[secret]
+            if place >= hold:
+                # The held bytes may become a secret that begins earlier, or a longer one here.
+                break
+            parts += (view[done:place], REPLACEMENT)
+            done = place + len(secret)
+            if done > hold:
+                hold = len(buffer) if final else self._hold_from(buffer, done)
+            found = _found_from(buffer, found, done)
+        parts.append(view[done:hold])
+        return (b"".join(parts) if done else parts[0]), hold
+
+    def _find_all(self, buffer: bytes) -> dict[bytes, int]:
+        places = ((secret, buffer.find(secret)) for secret in self._secrets)
+        return {secret: place for secret, place in places if place >= 0}
+
+    def _hold_from(self, buffer: bytes, start: int) -> int:
+        """Return where the longest suffix begins that is a proper prefix of some secret.
+
+        Suffixes that begin before `start` do not count. Without one it is the end.
+        """
+        hold = len(buffer)
+        for secret in self._secrets:
+            place = buffer.find(secret[:1], max(start, len(buffer) - len(secret) + 1), hold)
+            while place >= 0 and not secret.startswith(buffer[place:]):
+                place = buffer.find(secret[:1], place + 1, hold)
+            if place >= 0:
+                hold = place
+        return hold
+
+
+def _straddles(buffer: bytes, secret: bytes, place: int) -> bool:
+    reach = len(secret) - 1
+    return buffer.find(secret, max(0, place - reach), place + reach) >= 0
+
+
+def _found_from(buffer: bytes, found: dict[bytes, int], start: int) -> dict[bytes, int]:
+    """Move on the matches that begin before `start`; leave out secrets without another one."""
+    moved = {
+        secret: place if place >= start else buffer.find(secret, start)
+        for secret, place in found.items()
+    }
+    return {secret: place for secret, place in moved.items() if place >= 0}

@@ -1,0 +1,305 @@
+"""One runner for each attempt: it owns the job's process tree from first fork to exit record.
+
+The runner needs no server: it enforces the limits, ends the tree when told to, keeps the output
+and writes down how it ended. Servers may come and go meanwhile; they hear of its end by the
+connection that closes, by the `alive` lock that is free again, or by the exit record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import time
+
+from mcp_jobs.launcher import layout, record, tree
+from mcp_jobs.launcher.identity import ON_LINUX, Stat, boot_id, pid_namespace, start_time
+from mcp_jobs.launcher.pump import OutputPump
+from mcp_jobs.launcher.spawn import Gate, SpawnError, fork_gated
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+_ALIVE_TRIES = 50
+_ALIVE_PAUSE_S = 0.01
+_LEFTOVER_GRACE_S = 0.5
+_SHUTDOWN_GRACE_S = 5.0
+_GRACE_POLL_S = 0.02
+
+
+class Refused(Exception):
+    """This attempt must not start: a newer claim, or a runner that lives."""
+
+
+class Runner:
+    """Runs one attempt. `request` is what `LaunchRequest` in process.py describes."""
+
+    def __init__(self, request: Mapping[str, Any], connection: socket.socket) -> None:
+        self._request = request
+        self._connection = connection
+        self._job_dir: str = request["job_dir"]
+        self._token: int = request["token"]
+        self._pid = 0
+        self._status: int | None = None
+        self._reason: str | None = None
+        self._started_at_ms: int | None = None
+        self._wakeup_read, self._wakeup_write = os.pipe()
+
+    def run(self) -> None:
+        """Live the whole life of the attempt."""
+        try:
+            with layout.fence_lock(self._job_dir) as fence_fd:
+                alive_fd = self._take_over(fence_fd)
+                pump, gate, spawn_problem = self._prepare()
+        except Refused as refusal:
+            self._tell(event="refused", error=str(refusal))
+            return
+        if gate is not None:
+            spawn_problem = self._open(gate)
+            if spawn_problem is None:
+                self._tell(event="started", pid=self._pid)
+                self._supervise(pump)
+        self._write_record(pump, spawn_problem)
+        self._clean_up()
+        os.close(alive_fd)
+
+    # -- start ---------------------------------------------------------------------------------
+
+    def _take_over(self, fence_fd: int) -> int:
+        """Become this job's only runner; raises `Refused` for a stale or a second claim."""
+        if layout.read_fence(fence_fd) > self._token:
+            raise Refused("A newer claim of this job exists.")
+        for _ in range(_ALIVE_TRIES):
+            # Observers probe with a shared lock for an instant, so one refusal proves nothing.
+            alive_fd = layout.lock_file(self._path(layout.ALIVE), wait=False)
+            if alive_fd is not None:
+                break
+            time.sleep(_ALIVE_PAUSE_S)
+        else:
+            raise Refused("A runner of this job is alive.")
+        previous = layout.read_json(self._path(layout.RUNNER))
+        if previous is not None and previous["token"] >= self._token:
+            # The same request came twice (the launcher died after it had forked).
+            os.close(alive_fd)
+            raise Refused("This claim has already been run.")
+        return alive_fd
+
+    def _prepare(self) -> tuple[OutputPump, Gate | None, str | None]:
+        """Fork the job, held before its first instruction, and write down who it is."""
+        self._catch_signals()
+        tree.become_subreaper()
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(self._path(layout.BELL), layout.PRIVATE_FILE)
+        launch = layout.read_json(self._path(layout.ENV))
+        pump = OutputPump(
+            self._path(layout.OUTPUT),
+            cap_bytes=self._request["output_cap_bytes"],
+            secrets=launch["secrets"] if launch else (),
+        )
+        problem = self._problem_before_start(launch)
+        if problem is not None or self._reason is not None or launch is None:
+            self._write_identity()
+            return pump, None, problem
+        self._started_at_ms = _now_ms()
+        gate = fork_gated(launch, pump.write_fd)
+        pump.close_write_end()
+        self._pid = gate.pid
+        self._write_identity()
+        return pump, gate, None
+
+    def _problem_before_start(self, launch: Mapping[str, Any] | None) -> str | None:
+        stop = layout.read_json(self._path(layout.STOP))
+        if stop is not None:
+            # Cancelled between claim and start: nothing has run, and nothing will.
+            self._reason = stop["reason"]
+        elif launch is None:
+            return "The job's stored environment is gone, so it cannot be started."
+        return None
+
+    def _catch_signals(self) -> None:
+        for fd in (self._wakeup_read, self._wakeup_write):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_shutdown)
+
+    def _on_shutdown(self, *_: object) -> None:
+        # The machine or the user's session is going down: the job is interrupted, not at fault.
+        layout.write_json(
+            self._path(layout.STOP),
+            {"reason": "interrupted", "grace_s": _SHUTDOWN_GRACE_S},
+        )
+
+    def _open(self, gate: Gate) -> str | None:
+        try:
+            gate.open()
+        except SpawnError as error:
+            os.waitpid(gate.pid, 0)
+            return str(error)
+        return None
+
+    # -- run -----------------------------------------------------------------------------------
+
+    def _supervise(self, pump: OutputPump) -> None:
+        bell_fd = os.open(self._path(layout.BELL), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        began_s = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wakeup_read, selectors.EVENT_READ)
+            selector.register(bell_fd, selectors.EVENT_READ)
+            pump.register(selector)
+            while not self._main_ended():
+                stop = self._due_stop(pump, began_s)
+                if stop is not None:
+                    self._stop(pump, *stop)
+                    break
+                ready = selector.select(self._next_wait_s(pump, began_s))
+                _empty(self._wakeup_read)
+                _empty(bell_fd)
+                pump.on_ready(ready, selector)
+        pump.drain()
+        self._end_leftovers(pump)
+        os.close(bell_fd)
+
+    def _main_ended(self) -> bool:
+        self._reap()
+        return self._status is not None
+
+    def _reap(self) -> bool:
+        """Collect exit statuses; True when no child is left, living or dead."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if pid == self._pid:
+                self._status = status
+
+    def _due_stop(self, pump: OutputPump, began_s: float) -> tuple[str, float] | None:
+        """Return why and with which grace (seconds) the tree must end now, if it must."""
+        stop = layout.read_json(self._path(layout.STOP))
+        if stop is not None:
+            return stop["reason"], stop["grace_s"]
+        now_s = time.monotonic()
+        timeout_s, idle_s = self._request["timeout_s"], self._request["idle_timeout_s"]
+        if timeout_s is not None and now_s - began_s >= timeout_s:
+            return "timeout", self._request["grace_s"]
+        if idle_s is not None and now_s - pump.last_output_s >= idle_s:
+            return "idle_timeout", self._request["grace_s"]
+        return None
+
+    def _next_wait_s(self, pump: OutputPump, began_s: float) -> float | None:
+        deadlines_s = [pump.flush_due_s]
+        if self._request["timeout_s"] is not None:
+            deadlines_s.append(began_s + self._request["timeout_s"])
+        if self._request["idle_timeout_s"] is not None:
+            deadlines_s.append(pump.last_output_s + self._request["idle_timeout_s"])
+        due_s = [deadline for deadline in deadlines_s if deadline is not None]
+        return max(0.0, min(due_s) - time.monotonic()) if due_s else None
+
+    # -- end -----------------------------------------------------------------------------------
+
+    def _stop(self, pump: OutputPump, reason: str, grace_s: float) -> None:
+        """TERM to the whole tree, grace, KILL. A main process that ended first keeps its own end.
+
+        The reason is only set when the main process was still there to be signalled.
+        """
+        if self._main_ended():
+            return
+        self._reason = reason
+        self._terminate(pump, grace_s)
+
+    def _end_leftovers(self, pump: OutputPump) -> None:
+        if not self._gone():
+            self._terminate(pump, _LEFTOVER_GRACE_S)
+
+    def _terminate(self, pump: OutputPump, grace_s: float) -> None:
+        for process in self._tree():
+            tree.send(process, signal.SIGTERM)
+            # A stopped process acts on TERM only when it goes on.
+            tree.send(process, signal.SIGCONT)
+        deadline_s = time.monotonic() + grace_s
+        while not self._gone() and time.monotonic() < deadline_s:
+            # Keep reading: a program that flushes at its end must not block on a full pipe.
+            pump.read_for(min(_GRACE_POLL_S, deadline_s - time.monotonic()))
+        if not self._gone():
+            tree.kill_all(self._tree, reap=self._reap)
+
+    def _gone(self) -> bool:
+        """Whether nothing of the tree lives. For a subreaper, no child means no descendant."""
+        return self._reap() and (ON_LINUX or not self._tree())
+
+    def _tree(self) -> list[Stat]:
+        found = tree.descendants(os.getpid())
+        if not ON_LINUX:
+            # Without a subreaper an orphan leaves the tree, but not its environment.
+            known = {process.pid for process in found}
+            found += [p for p in tree.marked(self._request["job_id"]) if p.pid not in known]
+        return found
+
+    def _write_identity(self) -> None:
+        layout.write_json(
+            self._path(layout.RUNNER),
+            {
+                "token": self._token,
+                "pid": os.getpid(),
+                "start_time": start_time(os.getpid()),
+                "job_pid": self._pid or None,
+                "job_start_time": start_time(self._pid) if self._pid else None,
+                "boot_id": boot_id(),
+                "pid_namespace": pid_namespace(),
+            },
+        )
+
+    def _write_record(self, pump: OutputPump, spawn_problem: str | None) -> None:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        code = None if self._status is None else os.waitstatus_to_exitcode(self._status)
+        pump.finish()
+        record.write(
+            self._job_dir,
+            {
+                "token": self._token,
+                "reason": "spawn_error" if spawn_problem else self._reason,
+                "exit_code": code if code is not None and code >= 0 else None,
+                "signal": -code if code is not None and code < 0 else None,
+                "error": spawn_problem,
+                "started_at_ms": self._started_at_ms,
+                "finished_at_ms": _now_ms(),
+                "cpu_s": round(used.ru_utime + used.ru_stime, 3),
+                "memory_peak_bytes": used.ru_maxrss * (1024 if ON_LINUX else 1),
+                "bytes_total": pump.spool.bytes_total,
+                "dropped_bytes": pump.spool.dropped_bytes,
+                "output_start": pump.start,
+                "output_error": pump.spool.error,
+            },
+        )
+
+    def _clean_up(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path(layout.BELL))
+
+    def _tell(self, **message: object) -> None:
+        """Tell the server, if it still listens; the files say the same to everybody else."""
+        with contextlib.suppress(OSError):
+            self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._job_dir, name)
+
+
+def _empty(fd: int) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while os.read(fd, 4096):
+            pass
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,214 @@
+"""The launcher: one detached, single-threaded process that forks a runner for each job.
+
+It exists because a fork takes about a millisecond and an interpreter start ten, and because a
+runner must not be a child of a server. When it is killed, its runners go on; the next start makes
+a new launcher. A request is one JSON line on a private Unix socket:
+
+* `{"op": "run", ...}`: the connection passes to the runner, which tells `started` or `refused`
+  on it and closes it when the job has ended.
+* `{"op": "attach"}`: keeps the launcher from leaving while the connection is open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+
+from mcp_jobs.launcher import layout, tree
+from mcp_jobs.launcher.runner import Runner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+PROTOCOL_VERSION = 1
+"""Part of the socket's name, so that another version's launcher is never spoken to."""
+
+_REQUEST_LIMIT_BYTES = 4 << 20
+_BACKLOG = 512
+
+
+class Launcher:
+    """Serves one socket until idle for `idle_s` seconds."""
+
+    def __init__(self, socket_path: str, lock_fd: int, idle_s: float) -> None:
+        self._path = socket_path
+        self._lock_fd = lock_fd
+        self._idle_s = idle_s
+        self._selector = selectors.DefaultSelector()
+        self._wakeup_read, self._wakeup_write = os.pipe()
+        self._listener = _listen(socket_path)
+        self._runners: set[int] = set()
+        self._clients: dict[socket.socket, bytes] = {}
+
+    def serve(self) -> None:
+        """Accept requests; return when no runner and no connection is left for a while."""
+        self._set_up()
+        while True:
+            ready = self._selector.select(None if self._busy() else self._idle_s)
+            if not ready and not self._busy():
+                break
+            for key, _ in ready:
+                self._on_ready(key.fileobj)
+            self._reap()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        self._listener.close()
+
+    def _set_up(self) -> None:
+        tree.become_subreaper()
+        os.set_blocking(self._wakeup_read, False)
+        os.set_blocking(self._wakeup_write, False)
+        signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._selector.register(self._wakeup_read, selectors.EVENT_READ)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        # Objects that exist now stay shared with every runner: the collector must not touch them.
+        gc.collect()
+        gc.freeze()
+
+    def _busy(self) -> bool:
+        return bool(self._runners or self._clients)
+
+    def _on_ready(self, source: object) -> None:
+        if source is self._listener:
+            self._accept()
+        elif isinstance(source, socket.socket):
+            self._read(source)
+        else:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wakeup_read, 4096)
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        if _peer_uid(connection) != os.getuid():
+            connection.close()
+            return
+        connection.setblocking(False)
+        self._clients[connection] = b""
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _read(self, client: socket.socket) -> None:
+        try:
+            data = client.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        text = self._clients[client] + data
+        if not data or len(text) > _REQUEST_LIMIT_BYTES:
+            self._drop(client)
+        elif text.endswith(b"\n"):
+            self._serve_request(client, text)
+        else:
+            self._clients[client] = text
+
+    def _serve_request(self, client: socket.socket, text: bytes) -> None:
+        try:
+            request = json.loads(text)
+            operation = request["op"]
+        except (ValueError, KeyError, TypeError):
+            self._drop(client)
+            return
+        self._clients[client] = b""
+        if operation == "run":
+            self._fork_runner(client, request)
+            self._drop(client)
+        elif operation != "attach":
+            self._drop(client)
+
+    def _fork_runner(self, client: socket.socket, request: dict[str, Any]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            reply = json.dumps({"event": "busy", "error": os.strerror(error.errno or 0)})
+            with contextlib.suppress(OSError):
+                client.sendall(reply.encode() + b"\n")
+            return
+        if pid == 0:
+            self._become_runner(client, request)
+        self._runners.add(pid)
+
+    def _become_runner(self, client: socket.socket, request: dict[str, Any]) -> NoReturn:
+        # From here on this is another process: no way may lead back into the launcher's loop.
+        code = 1
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            self._selector.close()
+            self._listener.close()
+            for fd in (self._wakeup_read, self._wakeup_write, self._lock_fd):
+                os.close(fd)
+            for other in self._clients:
+                if other is not client:
+                    other.close()
+            client.setblocking(True)
+            Runner(request, client).run()
+            code = 0
+        except BaseException:  # noqa: BLE001 - the fork must end here, whatever went wrong
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+
+    def _drop(self, client: socket.socket) -> None:
+        self._selector.unregister(client)
+        del self._clients[client]
+        client.close()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._runners.discard(pid)
+
+
+def main(socket_path: str, idle_s: float) -> None:
+    """Detach and serve. The starting process returns as soon as the socket answers.
+
+    When another launcher has the lock, there is nothing to do.
+    """
+    lock_fd = layout.lock_file(f"{socket_path}.lock", wait=False)
+    if lock_fd is None:
+        return
+    launcher = Launcher(socket_path, lock_fd, idle_s)
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    launcher.serve()
+
+
+def _listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The holder of the lock is alone, so what lies here belongs to a launcher that died.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    old_umask = os.umask(0o177)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(old_umask)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    """Return the uid of the process at the other end, as the kernel knows it."""
+    if hasattr(socket, "SO_PEERCRED"):
+        size = struct.calcsize("3i")
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        return int(struct.unpack("3i", credentials)[1])
+    # macOS: struct xucred {u_int version; uid_t uid; ...}, LOCAL_PEERCRED at level SOL_LOCAL.
+    credentials = connection.getsockopt(0, 1, 76)
+    return int(struct.unpack_from("2I", credentials)[1])

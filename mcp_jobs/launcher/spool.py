@@ -1,0 +1,318 @@
+"""The files that keep a job's output: a head and a tail under a cap, written and looked at.
+
+A segment is named `<offset of its first byte>-<newlines before it>`, so that offsets and line
+numbers stay true after the middle was dropped. What lies between the end of one segment and the
+start of the next is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    Segment: TypeAlias = tuple[int, int, int]
+    """Offset of the first byte, newlines before it, size in bytes."""
+    Piece: TypeAlias = tuple[int, bytes]
+    """Offset of the first byte, and the bytes."""
+    Lines: TypeAlias = tuple[int, int, bytes]
+    """Offset of the first byte, number of the first line (from 1), and the bytes."""
+
+LINE_BYTES = 1 << 16
+"""How much of a long line a search looks at."""
+
+_OFFSET_DIGITS = 16
+_NEWLINES_DIGITS = 12
+_MIN_SEGMENT_BYTES = 4096
+_SEGMENTS_PER_CAP = 32
+_BLOCK_BYTES = 1 << 16
+_DIR_MODE = 0o700
+_FILE_MODE = 0o600
+_OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+# macOS has no fdatasync.
+_datasync = getattr(os, "fdatasync", os.fsync)
+
+
+def segment_name(start: int, newlines: int) -> str:
+    """Return the file name of the segment at this offset, with that many newlines before it."""
+    return f"{start:0{_OFFSET_DIGITS}d}-{newlines:0{_NEWLINES_DIGITS}d}"
+
+
+class SpoolView:
+    """What the files hold at one moment; what is appended later is not seen.
+
+    A missing directory is an empty stream. Making a view and reading raise FileNotFoundError when
+    the writer dropped a segment meanwhile: make a new view.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = directory
+        self.segments = list_segments(directory)
+        self.kept_bytes = sum(size for _, _, size in self.segments)
+        self.bytes_total = 0
+        """The end of the stream; what comes after the last segment is not known."""
+        self.runs: list[tuple[int, int]] = []
+        """Offsets of the kept parts, from and to; between two of them bytes are lost."""
+        for start, _, size in self.segments:
+            joined = self.runs.pop()[0] if self.runs and start == self.bytes_total else start
+            self.bytes_total = start + size
+            self.runs.append((joined, self.bytes_total))
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes from `start` on, up to `end` or the next loss."""
+        parts: list[bytes] = []
+        for first, newlines, size in self.segments:
+            if first <= start < min(end, first + size):
+                path = os.path.join(self._directory, segment_name(first, newlines))
+                parts.append(_read_part(path, start - first, min(end, first + size) - start))
+                start += len(parts[-1])
+        return b"".join(parts)
+
+    def read_on(self, cursor: int, limit_bytes: int) -> list[Piece]:
+        """Return the kept pieces from `cursor` on, with at most `limit_bytes` together."""
+        pieces: list[Piece] = []
+        for first, last in self.runs:
+            if last > cursor and (limit_bytes > 0 or first == last):
+                start = max(first, cursor)
+                pieces.append((start, self.read(start, min(last, start + limit_bytes))))
+                limit_bytes -= len(pieces[-1][1])
+                if start + len(pieces[-1][1]) < last:
+                    break
+        return pieces
+
+    def read_back(self, newlines: int, limit_bytes: int) -> list[Piece]:
+        """Return the last kept pieces: until that many newlines are in them, or `limit_bytes`."""
+        pieces: list[Piece] = []
+        for first, last in reversed(self.runs):
+            start, blocks = last, list[bytes]()
+            while start > first and limit_bytes > 0 and newlines > 0:
+                end, start = start, max(first, start - min(_BLOCK_BYTES, limit_bytes))
+                blocks.append(self.read(start, end))
+                limit_bytes -= end - start
+                newlines -= blocks[-1].count(b"\n")
+            pieces.append((start, b"".join(reversed(blocks))))
+            if limit_bytes <= 0 or newlines <= 0:
+                break
+        return pieces[::-1]
+
+    def lines_begun(self, segment: Segment, after: int) -> list[Lines]:
+        """Return the lines that begin in `segment` and not before `after`.
+
+        What has no beginning, because it was lost or lies before `after`, is a line too. Of a
+        line longer than LINE_BYTES only the start is given.
+        """
+        start, newlines, size = segment
+        number, end = newlines + 1, start + size
+        if after > start:
+            number += self.read(start, after).count(b"\n")
+            start = after
+        # The last line may go on into other segments.
+        data = self.read(start, end + LINE_BYTES)
+        data = data[: data.find(b"\n", end - start - 1) + 1] or data
+        # Where the byte before it is lost, a line begins here.
+        if start > after and self.read(start - 1, start) not in (b"", b"\n"):
+            begun = data.find(b"\n") + 1 or len(data)
+            start, number, data = start + begun, number + 1, data[begun:]
+        return list(_cut_lines(start, number, data))
+
+
+def _cut_lines(start: int, number: int, data: bytes) -> Iterator[Lines]:
+    """Cut into blocks of whole lines; a line longer than a block is cut short."""
+    done = 0
+    while done < len(data):
+        block = data[done : done + LINE_BYTES]
+        if len(data) - done > LINE_BYTES:
+            block = block[: block.rfind(b"\n") + 1] or block
+        yield start + done, number, block
+        number += block.count(b"\n")
+        done += len(block)
+        if not block.endswith(b"\n"):
+            done = data.find(b"\n", done) + 1 or len(data)
+            number += 1
+
+
+def list_segments(directory: str | os.PathLike[str]) -> list[Segment]:
+    """Return the segments in the order of their offsets; a missing directory has none.
+
+    Raises FileNotFoundError when the writer dropped a segment meanwhile: list again.
+    """
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    return [
+        (*numbers, os.stat(os.path.join(directory, name)).st_size)
+        for name in sorted(names)
+        if (numbers := _parse_name(name)) is not None
+    ]
+
+
+def _read_part(path: str, offset: int, size: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        return os.pread(fd, size, offset)
+    finally:
+        os.close(fd)
+
+
+def _parse_name(name: str) -> tuple[int, int] | None:
+    start, _, newlines = name.partition("-")
+    if not (name.isascii() and start.isdigit() and newlines.isdigit()):
+        return None
+    if len(start) != _OFFSET_DIGITS or len(newlines) != _NEWLINES_DIGITS:
+        return None
+    return int(start), int(newlines)
+
+
+class Spool:
+    """Append a stream to `directory`, of which at most the cap and one segment stay on disk.
+
+    The first half of the cap is kept for ever, of the rest the last part. What an earlier attempt
+    left is continued. Nothing here raises OSError: after the first one nothing more is written,
+    `error` names it, and what comes is counted as dropped. A cap under 4 KiB counts as 4 KiB.
+    """
+
+    def __init__(self, directory: str, cap_bytes: int) -> None:
+        cap_bytes = max(cap_bytes, _MIN_SEGMENT_BYTES)
+        self._segment_bytes = max(_MIN_SEGMENT_BYTES, cap_bytes // _SEGMENTS_PER_CAP)
+        head_segments = max(1, cap_bytes // 2 // self._segment_bytes)
+        self._head_bytes = head_segments * self._segment_bytes
+        self._tail_bytes = cap_bytes - self._head_bytes
+        self._directory = directory
+        self._fd: int | None = None
+        self._start = self._start_newlines = 0
+        self._room = 0
+        self._tail: list[Segment] = []
+        """Closed segments that may be dropped, oldest first."""
+        self._newlines = 0
+        self._ends_line = True
+        self._kept_bytes = 0
+        self._lost_bytes = 0
+        self._resumed = False
+        self.bytes_total = 0
+        """Bytes of the stream so far, also of earlier attempts, kept or not."""
+        self.error: str | None = None
+        """The errno name (ENOSPC) that stopped the writing, or None."""
+        self._try(self._resume)
+
+    @property
+    def lines_total(self) -> int:
+        """Lines of the stream so far; a last one without newline counts too."""
+        return self._newlines + (not self._ends_line)
+
+    @property
+    def dropped_bytes(self) -> int:
+        """Bytes of the stream that are not on disk: dropped by the cap, or lost to an error."""
+        return self.bytes_total - self._kept_bytes
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`; the oldest part of the middle is dropped when the cap is reached."""
+        chunk = bytes(data)
+        done = 0
+        while done < len(chunk):
+            if self._room <= 0:
+                self._try(self._next_segment)
+            piece = len(chunk) - done
+            if self.error is None:
+                piece = min(piece, self._room)
+            self._append(memoryview(chunk)[done : done + piece])
+            self._newlines += chunk.count(b"\n", done, done + piece)
+            done += piece
+        if chunk:
+            self._ends_line = chunk.endswith(b"\n")
+
+    def sync(self) -> None:
+        """Wait until the segment being written is on the disk."""
+        if self._fd is not None:
+            self._try(_datasync, self._fd)
+
+    def close(self) -> None:
+        """Close the files. Calling it again does nothing."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        self._room = 0
+        if self._lost_bytes and self._resumed:
+            self._mark_loss()
+            self._lost_bytes = 0
+
+    def _resume(self) -> None:
+        os.makedirs(self._directory, mode=_DIR_MODE, exist_ok=True)
+        segments = list_segments(self._directory)
+        if segments:
+            start, newlines, size = segments[-1]
+            data = _read_part(self._path(start, newlines), 0, size)
+            self._kept_bytes = sum(segment[2] for segment in segments)
+            self._tail = [s for s in segments[:-1] if s[0] >= self._head_bytes]
+            self.bytes_total = start + size
+            self._newlines = newlines + data.count(b"\n")
+            self._ends_line = not data or data.endswith(b"\n")
+            self._open(start, newlines, size)
+        self._resumed = True
+
+    def _next_segment(self) -> None:
+        self._close_segment()
+        while sum(size for _, _, size in self._tail) > self._tail_bytes:
+            self._drop(self._tail[0])
+            del self._tail[0]
+        self._open(self.bytes_total, self._newlines, 0)
+
+    def _open(self, start: int, newlines: int, size: int) -> None:
+        self._fd = os.open(self._path(start, newlines), _OPEN_FLAGS, _FILE_MODE)
+        self._start, self._start_newlines = start, newlines
+        self._room = self._segment_bytes - size
+
+    def _close_segment(self) -> None:
+        if self._fd is None:
+            return
+        fd, self._fd = self._fd, None
+        if self._start >= self._head_bytes:
+            size = self.bytes_total - self._start
+            self._tail.append((self._start, self._start_newlines, size))
+        os.close(fd)
+
+    def _drop(self, segment: Segment) -> None:
+        start, newlines, size = segment
+        # Whoever removed it, it is not on the disk any more.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path(start, newlines))
+        self._kept_bytes -= size
+
+    def _append(self, piece: memoryview) -> None:
+        """Write as much of `piece` as the disk takes; count the rest as lost."""
+        kept_before = self._kept_bytes
+        self._try(self._write_all, piece)
+        self._lost_bytes += len(piece) - (self._kept_bytes - kept_before)
+        self.bytes_total += len(piece)
+
+    def _write_all(self, piece: memoryview) -> None:
+        while piece and self._fd is not None:
+            written = os.write(self._fd, piece)
+            self._kept_bytes += written
+            self._room -= written
+            piece = piece[written:]
+
+    def _mark_loss(self) -> None:
+        """Leave an empty segment at the end: it tells readers how much is missing before it.
+
+        It takes no data block, so it mostly succeeds on a full disk.
+        """
+        with contextlib.suppress(OSError):
+            os.close(os.open(self._path(self.bytes_total, self._newlines), _OPEN_FLAGS, _FILE_MODE))
+
+    def _path(self, start: int, newlines: int) -> str:
+        return os.path.join(self._directory, segment_name(start, newlines))
+
+    def _try(self, action: Callable[..., object], *args: object) -> None:
+        """Do `action`, unless something failed before; remember what fails."""
+        if self.error is not None:
+            return
+        try:
+            action(*args)
+        except OSError as error:
+            self.error = errno.errorcode.get(error.errno or 0, type(error).__name__)

@@ -1,0 +1,180 @@
+"""Find and signal every process of a job.
+
+On Linux the runner and the launcher are child subreapers, so a double-forked grandchild with a
+session of its own is still a descendant of the runner. Where that does not reach (the runner was
+killed; macOS) a process is known by `MCP_JOBS_JOB_ID` in its initial environment.
+
+A signal goes out through a pidfd, opened and then checked against the start time, so that a pid
+which was reused in between is never hit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+
+from mcp_jobs.launcher.identity import ON_LINUX, Stat, parse_stat, start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+JOB_ID_VARIABLE = "MCP_JOBS_JOB_ID"
+
+_PR_SET_CHILD_SUBREAPER = 36
+_EMPTY_SCANS = 2
+_FIRST_PAUSE_S = 0.002
+_LONGEST_PAUSE_S = 0.25
+
+
+def become_subreaper() -> bool:
+    """Adopt every orphan among this process's descendants (prctl(2)); False where there is none."""
+    if not ON_LINUX:
+        return False
+    status: int = ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return status == 0
+
+
+def processes() -> dict[int, Stat]:
+    """Return every process that can be seen, by pid."""
+    return _from_proc() if ON_LINUX else _from_ps()
+
+
+def descendants(root: int) -> list[Stat]:
+    """Return the living processes below `root`, parents before children."""
+    table = processes()
+    children: dict[int, list[Stat]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process)
+    found: list[Stat] = []
+    level = children.get(root, [])
+    while level:
+        found += level
+        level = [child for process in level for child in children.get(process.pid, ())]
+    return [process for process in found if not process.dead]
+
+
+def marked(job_id: str) -> list[Stat]:
+    """Return the living processes of this user that were started with this job's id."""
+    wanted = f"{JOB_ID_VARIABLE}={job_id}".encode()
+    return [
+        process
+        for process in processes().values()
+        if not process.dead and wanted in _environment(process.pid)
+    ]
+
+
+def send(process: Stat, number: int) -> bool:
+    """Signal exactly this process; False when it is gone (also when its pid is somebody else's)."""
+    try:
+        if not hasattr(os, "pidfd_open"):
+            return _send_by_pid(process, number)
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        # Kernels before 5.3 and some sandboxes have no pidfd.
+        return _send_by_pid(process, number)
+    try:
+        if start_time(process.pid) != process.start_time:
+            return False
+        signal.pidfd_send_signal(fd, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def kill_all(find: Callable[[], Collection[Stat]], *, reap: Callable[[], object]) -> None:
+    """Kill what `find` finds until two scans in a row find nothing.
+
+    Everything is stopped first and searched again until no new process shows up, so that a
+    program that forks as fast as it is killed cannot win. `reap` collects exit statuses between
+    scans; a process that the kernel cannot end (uninterruptible sleep) keeps this waiting, since
+    saying "gone" would be a lie.
+    """
+    empty_scans = 0
+    pause_s = _FIRST_PAUSE_S
+    while empty_scans < _EMPTY_SCANS:
+        found = _stop_all(find)
+        for process in found.values():
+            send(process, signal.SIGKILL)
+        reap()
+        empty_scans = 0 if found else empty_scans + 1
+        if found:
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            reap()
+
+
+def _stop_all(find: Callable[[], Collection[Stat]]) -> dict[tuple[int, str], Stat]:
+    stopped: dict[tuple[int, str], Stat] = {}
+    while True:
+        new = [p for p in find() if (p.pid, p.start_time) not in stopped]
+        if not new:
+            return stopped
+        for process in new:
+            send(process, signal.SIGSTOP)
+            stopped[process.pid, process.start_time] = process
+
+
+def _send_by_pid(process: Stat, number: int) -> bool:
+    if start_time(process.pid) != process.start_time:
+        return False
+    try:
+        os.kill(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _from_proc() -> dict[int, Stat]:
+    table: dict[int, Stat] = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
+                process = parse_stat(file.read(4096))
+        except (OSError, ValueError):
+            continue
+        table[process.pid] = process
+    return table
+
+
+def _from_ps() -> dict[int, Stat]:
+    """Read the table from ps(1), for systems without /proc. `sess` is not portable, `pgid` is."""
+    listing = subprocess.run(
+        ["/bin/ps", "-axo", "pid=,ppid=,pgid=,stat=,lstart="],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    table: dict[int, Stat] = {}
+    for line in listing.splitlines():
+        pid, parent, group, state, started = line.split(None, 4)
+        table[int(pid)] = Stat(
+            pid=int(pid),
+            state=state[0],
+            parent=int(parent),
+            session=int(group),
+            start_time=started.strip(),
+        )
+    return table
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        if ON_LINUX:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                return file.read().split(b"\0")
+        listing = subprocess.run(
+            ["/bin/ps", "-Eww", "-o", "command=", "-p", str(pid)], capture_output=True, check=False
+        )
+    except OSError:
+        return []
+    return listing.stdout.split()

@@ -1,0 +1,148 @@
+"""Frozen records of what the store holds. Times are wall-clock milliseconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mcp_jobs.states import TERMINAL, Reason, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """What a caller asked for, checked and with every default filled in."""
+
+    id: str
+    owner: str
+    """Who may see it: the local user on stdio, a token's name over HTTP."""
+    locality: str
+    """Where it may run: machine and pid namespace of the server that accepted it."""
+    type: str
+    params: Mapping[str, Any]
+    title: str
+    cwd: str
+    created_at_ms: int
+    run_at_ms: int
+    max_attempts: int
+    timeout_s: float | None
+    idle_timeout_s: float | None
+    retry_on_interrupt: bool
+    idempotency_key: str | None
+    fingerprint: str
+    """Hash of everything asked for: the same key with another fingerprint is a conflict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the current attempt is. `percent` is 0 to 100; any field but the time may be None."""
+
+    current: float | None
+    total: float | None
+    percent: float | None
+    message: str | None
+    updated_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One ended attempt of a job."""
+
+    number: int
+    started_at_ms: int | None
+    finished_at_ms: int
+    reason: Reason | None
+    """None when it completed."""
+    exit_code: int | None
+    error: str | None
+    output_start: int
+    """Offset in the job's output where this attempt's output begins, in bytes."""
+    cpu_s: float | None
+    memory_peak_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job as the store has it at one moment."""
+
+    id: str
+    owner: str
+    locality: str
+    type: str
+    params: Mapping[str, Any]
+    title: str
+    cwd: str
+    status: Status
+    reason: Reason | None
+    """Set when failed, cancelled or retrying."""
+    exit_code: int | None
+    error: str | None
+    result: Any
+    attempt: int
+    """How many attempts were started; 0 before the first."""
+    max_attempts: int
+    interrupts: int
+    """How many attempts were lost to a crash or a reboot, and tried again."""
+    created_at_ms: int
+    run_at_ms: int
+    """When it is due: in the future for a delayed or retrying job."""
+    started_at_ms: int | None
+    """Start of the first attempt."""
+    attempt_started_at_ms: int | None
+    finished_at_ms: int | None
+    timeout_s: float | None
+    idle_timeout_s: float | None
+    retry_on_interrupt: bool
+    cancel_requested_at_ms: int | None
+    progress: Progress | None
+    claim_token: int
+    """Rises with every claim: a writer with an older one has lost the job."""
+    launch_token: int
+    """The claim token of the current attempt's first claim; a runner's is never lower."""
+    claimed_by: str | None
+    """The id of the server or worker that supervises it."""
+    fingerprint: str = field(repr=False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is in a state that never changes again."""
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt ended, ready to be stored."""
+
+    status: Status
+    """completed, failed, cancelled or retrying."""
+    reason: Reason | None
+    exit_code: int | None
+    error: str | None
+    result: Any
+    started_at_ms: int | None
+    finished_at_ms: int
+    output_start: int
+    cpu_s: float | None
+    memory_peak_bytes: int | None
+    run_at_ms: int | None = None
+    """When the next attempt is due, for retrying."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs a list shows. None means any."""
+
+    statuses: tuple[Status, ...] | None = None
+    type: str | None = None
+    cwd: str | None = None
+    job_ids: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some jobs, newest first, and where the next page begins (None at the end)."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None

@@ -1,0 +1,167 @@
+"""From an exit record to how the attempt is stored. Pure functions."""
+
+from __future__ import annotations
+
+import random
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from mcp_jobs.models import Outcome
+from mcp_jobs.states import Reason, Status
+
+if TYPE_CHECKING:
+    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.models import Job
+
+RETRIED: Final = frozenset(
+    {Reason.EXIT_CODE, Reason.SIGNAL, Reason.TIMEOUT, Reason.IDLE_TIMEOUT, Reason.EXCEPTION}
+)
+"""Ends that another attempt may mend. A program that cannot be started will not start later."""
+
+INTERRUPTS_RETRIED: Final = 3
+"""How many lost attempts `retry_on_interrupt` replaces, so that a job which brings the machine
+down does not do so for ever."""
+
+_LONGEST_PAUSE_MS: Final = 300_000
+_SHELL_NOT_FOUND: Final = 127
+_SHELL_NOT_EXECUTABLE: Final = 126
+
+
+def outcome_of(job: Job, record: ExitRecord, *, result: Any, last_line: str) -> Outcome:
+    """Say how an attempt with this record ended, before retries are considered."""
+    reason = _reason(job, record)
+    if reason is None:
+        status = Status.COMPLETED
+    elif reason in (Reason.CANCELLED_BY_USER, Reason.DECLINED):
+        status = Status.CANCELLED
+    else:
+        status = Status.FAILED
+    return Outcome(
+        status=status,
+        reason=reason,
+        exit_code=record["exit_code"],
+        error=_error(job, reason, record, last_line),
+        result=result,
+        started_at_ms=record["started_at_ms"],
+        finished_at_ms=record["finished_at_ms"],
+        output_start=record["output_start"],
+        cpu_s=record["cpu_s"],
+        memory_peak_bytes=record["memory_peak_bytes"],
+    )
+
+
+def interrupted(job: Job, *, now_ms: int, error: str) -> Outcome:
+    """Say that an attempt was lost: its runner is gone and left no record.
+
+    A cancel that was asked for is what ended it, as far as anybody can know.
+    """
+    cancelled = job.cancel_requested_at_ms is not None
+    return Outcome(
+        status=Status.CANCELLED if cancelled else Status.FAILED,
+        reason=Reason.CANCELLED_BY_USER if cancelled else Reason.INTERRUPTED,
+        exit_code=None,
+        error=error,
+        result=None,
+        started_at_ms=None,
+        finished_at_ms=now_ms,
+        output_start=0,
+        cpu_s=None,
+        memory_peak_bytes=None,
+    )
+
+
+def not_started(job: Job, *, now_ms: int, error: str) -> Outcome:
+    """Say that no runner could be made for an attempt."""
+    outcome = interrupted(job, now_ms=now_ms, error=error)
+    if outcome.status is Status.CANCELLED:
+        return outcome
+    return replace(outcome, reason=Reason.SPAWN_ERROR)
+
+
+def with_retry(job: Job, outcome: Outcome, *, now_ms: int, base_s: float) -> Outcome:
+    """Turn a failure into another attempt where the job allows one."""
+    if outcome.status is not Status.FAILED or job.cancel_requested_at_ms is not None:
+        return outcome
+    if outcome.reason is Reason.INTERRUPTED:
+        again = job.retry_on_interrupt and job.interrupts < INTERRUPTS_RETRIED
+    else:
+        again = outcome.reason in RETRIED and job.attempt < job.max_attempts + job.interrupts
+    if not again:
+        return outcome
+    pause_ms = backoff_ms(job.attempt, base_s=base_s)
+    return replace(outcome, status=Status.RETRYING, run_at_ms=now_ms + pause_ms)
+
+
+def as_cancelled(outcome: Outcome) -> Outcome:
+    """Turn a planned retry into the cancel that came in between."""
+    return replace(
+        outcome,
+        status=Status.CANCELLED,
+        reason=Reason.CANCELLED_BY_USER,
+        error=_CANCELLED,
+        run_at_ms=None,
+    )
+
+
+def backoff_ms(attempt: int, *, base_s: float) -> int:
+    """Return the pause after this attempt: exponential, at most five minutes, half of it random.
+
+    The randomness keeps jobs that failed together from coming back together.
+    """
+    full_ms = min(base_s * 1000 * 2.0 ** min(attempt - 1, 30), _LONGEST_PAUSE_MS)
+    return round(full_ms * (0.5 + random.random() / 2))  # noqa: S311 - spread, not secrecy
+
+
+_CANCELLED = "Cancelled on request; every process of the job is gone."
+
+
+def _reason(job: Job, record: ExitRecord) -> Reason | None:
+    if record["reason"] is not None:
+        return Reason(record["reason"])
+    if record["signal"] is not None:
+        return Reason.SIGNAL
+    if record["exit_code"] == 0:
+        return None
+    if _shell_found_nothing(job, record):
+        return Reason.SPAWN_ERROR
+    return Reason.EXIT_CODE
+
+
+def _shell_found_nothing(job: Job, record: ExitRecord) -> bool:
+    """Whether sh could not start the program (POSIX: XCU 2.8.2, exit status for commands)."""
+    codes = (_SHELL_NOT_FOUND, _SHELL_NOT_EXECUTABLE)
+    return job.type == "shell" and record["exit_code"] in codes
+
+
+def _error(job: Job, reason: Reason | None, record: ExitRecord, last_line: str) -> str | None:
+    text = _error_text(job, reason, record, last_line)
+    if record["output_error"] is not None:
+        kept = f"Output could not be stored completely ({record['output_error']})."
+        text = f"{text} {kept}" if text else kept
+    return text
+
+
+def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: str) -> str | None:
+    texts = {
+        Reason.EXIT_CODE: f"The command ended with exit code {record['exit_code']}.",
+        Reason.SIGNAL: f"The command was killed by {_signal_name(record['signal'])}.",
+        Reason.TIMEOUT: f"Stopped: it ran longer than its limit of {job.timeout_s:g} s."
+        if job.timeout_s
+        else "Stopped: it ran longer than its limit.",
+        Reason.IDLE_TIMEOUT: f"Stopped: it printed nothing for {job.idle_timeout_s:g} s."
+        if job.idle_timeout_s
+        else "Stopped: it printed nothing for too long.",
+        Reason.CANCELLED_BY_USER: _CANCELLED,
+        Reason.INTERRUPTED: "Interrupted: the system was going down.",
+        Reason.SPAWN_ERROR: record["error"]
+        or f"The shell could not start a program (exit code {record['exit_code']}): {last_line}",
+    }
+    return None if reason is None else texts.get(reason)
+
+
+def _signal_name(number: int | None) -> str:
+    try:
+        return f"{signal.Signals(number or 0).name} (signal {number})"
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,165 @@
+"""The pool: claims due jobs up to the shared capacity and supervises each in a task."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.lowlevel
+
+from mcp_jobs import process
+from mcp_jobs.errors import StoreError
+from mcp_jobs.events import JobChanged
+from mcp_jobs.states import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
+
+    from mcp_jobs.clock import Clock
+    from mcp_jobs.events import Bus, Event
+    from mcp_jobs.feed import ChangeFeed
+    from mcp_jobs.models import Job
+    from mcp_jobs.settings import Settings
+    from mcp_jobs.store import Store
+    from mcp_jobs.supervise import Supervisor
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_NAP_S: Final = 5.0
+"""Bounds what a jump of the wall clock can delay a job by."""
+
+_ADOPT_EVERY_S: Final = 1.0
+_WAKING: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.RETRYING})
+
+
+class Pool:
+    """One owner of jobs: a server's or worker's share of the work."""
+
+    def __init__(
+        self,
+        *,
+        owner_id: str,
+        locality: str,
+        store: Store,
+        feed: ChangeFeed,
+        bus: Bus,
+        supervisor: Supervisor,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._owner_id = owner_id
+        self._locality = locality
+        self._store = store
+        self._feed = feed
+        self._bus = bus
+        self._supervisor = supervisor
+        self._settings = settings
+        self._clock = clock
+        self._wake = anyio.Event()
+        self._active: set[str] = set()
+        self._abandoned: set[str] = set()
+
+    async def run(self) -> None:
+        """Work until cancelled. Jobs that run then go on without this process."""
+        lock_fd = process.hold_owner_lock(self._settings.owners_dir, self._owner_id)
+        unsubscribe = self._bus.subscribe(self._on_event)
+        try:
+            process.forget_dead_owners(self._settings.owners_dir)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._adopt_for_ever, tasks)
+                await self._claim_for_ever(tasks)
+        finally:
+            unsubscribe()
+            (self._settings.owners_dir / self._owner_id).unlink(missing_ok=True)
+            os.close(lock_fd)
+
+    def wake(self) -> None:
+        """Look for due jobs now."""
+        self._wake.set()
+
+    def _on_event(self, event: Event) -> None:
+        # A new job may be due, or an ended one has left a slot.
+        if isinstance(event, JobChanged) and (event.created or event.status in _WAKING):
+            self.wake()
+
+    async def _claim_for_ever(self, tasks: TaskGroup) -> None:
+        while True:
+            self._wake = anyio.Event()
+            nap_s = _LONGEST_NAP_S
+            try:
+                # Shielded: a claim whose answer is lost would belong to nobody who knows it.
+                with anyio.CancelScope(shield=True):
+                    claimed = await self._claim(tasks)
+                if claimed:
+                    await anyio.lowlevel.checkpoint()
+                    continue
+                nap_s = await self._until_due_s()
+            except StoreError as error:
+                logger.warning("cannot look for due jobs: %s", error)
+            with anyio.move_on_after(nap_s):
+                await self._wake.wait()
+
+    async def _claim(self, tasks: TaskGroup) -> bool:
+        job = await self._store.claim(
+            claimer=self._owner_id,
+            locality=self._locality,
+            capacity=self._settings.capacity,
+            now_ms=self._clock.now_ms(),
+        )
+        if job is None:
+            return False
+        self._supervise(tasks, job, self._supervisor.run)
+        return True
+
+    def _supervise(
+        self, tasks: TaskGroup, job: Job, life: Callable[[Job], Awaitable[None]]
+    ) -> None:
+        async def live() -> None:
+            try:
+                await self._feed.flush()
+                await life(job)
+            except Exception:  # one job's fault must not end the supervision of the others
+                logger.exception("supervising job %s failed", job.id)
+                self._abandoned.add(job.id)
+            finally:
+                self._active.discard(job.id)
+                self.wake()
+
+        self._active.add(job.id)
+        tasks.start_soon(live)
+
+    async def _until_due_s(self) -> float:
+        due_ms = await self._store.next_due_ms(self._locality)
+        if due_ms is None:
+            return _LONGEST_NAP_S
+        wait_s = (due_ms - self._clock.now_ms()) / 1000
+        # Overdue means that no slot is free: the end of some job wakes us.
+        return min(wait_s, _LONGEST_NAP_S) if wait_s > 0 else _LONGEST_NAP_S
+
+    async def _adopt_for_ever(self, tasks: TaskGroup) -> None:
+        while True:
+            with contextlib.suppress(StoreError):
+                await self.adopt_orphans(tasks)
+            await anyio.sleep(_ADOPT_EVERY_S)
+
+    async def adopt_orphans(self, tasks: TaskGroup) -> None:
+        """Take over every running job whose owner is gone, once."""
+        for job in await self._store.running(self._locality):
+            if job.id in self._active or self._cared_for(job):
+                continue
+            with anyio.CancelScope(shield=True):
+                taken = await self._store.take_over(job, claimer=self._owner_id)
+                self._abandoned.discard(job.id)
+                if taken is not None:
+                    self._supervise(tasks, taken, self._supervisor.adopt)
+
+    def _cared_for(self, job: Job) -> bool:
+        if job.claimed_by == self._owner_id:
+            # Just claimed or just ended, unless its supervision broke.
+            return job.id not in self._abandoned
+        return process.owner_alive(self._settings.owners_dir, str(job.claimed_by))

@@ -1,0 +1,332 @@
+"""Talk to the launcher, and read what runners leave behind.
+
+With `launcher/` this is the only module that sends signals. It keeps no state about jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import anyio.to_thread
+
+from mcp_jobs.errors import LauncherError
+from mcp_jobs.launcher import layout, record, tree
+from mcp_jobs.launcher.identity import Stat, boot_id, pid_namespace
+from mcp_jobs.launcher.server import PROTOCOL_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anyio.abc import SocketStream
+
+    from mcp_jobs.launcher.record import ExitRecord
+
+_CONNECT_TRIES: Final = 5
+_CONNECT_PAUSE_S: Final = 0.05
+_LINE_LIMIT_BYTES: Final = 1 << 16
+_FILES_AFTER_END: Final = (layout.ALIVE, layout.FENCE, layout.RUNNER, layout.STOP, layout.BELL)
+
+_LAUNCH = (
+    "import sys; sys.path.insert(0, sys.argv[1]);"
+    "from mcp_jobs.launcher.server import main; main(sys.argv[2], float(sys.argv[3]))"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchFile:
+    """What `jobs/<id>/env` holds: how the accepting server would have run the job.
+
+    `secrets` are the values to mask in the output. Nothing of this may reach a log.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str
+    umask: int
+    environ: Mapping[str, str]
+    secrets: tuple[str, ...]
+    rlimit_nofile: tuple[int, int] | None
+
+    def __repr__(self) -> str:
+        return "LaunchFile(...)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """What a runner is told about one attempt. Times in seconds, None for no limit."""
+
+    job_id: str
+    job_dir: str
+    token: int
+    timeout_s: float | None
+    idle_timeout_s: float | None
+    grace_s: float
+    output_cap_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """What the files of a job say about its newest runner."""
+
+    token: int | None
+    """The claim token that the newest runner was started with; None before the first."""
+    alive: bool
+    """Whether a runner holds the job's lock now."""
+    record: ExitRecord | None
+    """How that runner's attempt ended, if it wrote it down."""
+
+
+class RunnerLink:
+    """A connection that its runner keeps open until the job has ended."""
+
+    def __init__(self, stream: SocketStream) -> None:
+        self._stream = stream
+
+    async def wait_closed(self) -> None:
+        """Return when the runner is gone, for whatever reason. The files say which."""
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
+                await self._stream.receive()
+
+    async def aclose(self) -> None:
+        """Stop listening; the runner goes on."""
+        await self._stream.aclose()
+
+
+class LauncherClient:
+    """Starts runners through the launcher of this home, user and pid namespace."""
+
+    def __init__(self, *, home: Path, runtime_dir: Path, idle_s: float) -> None:
+        scope = f"{os.path.realpath(home)}\0{os.getuid()}\0{pid_namespace()}"
+        name = hashlib.sha256(scope.encode()).hexdigest()[:16]
+        self._socket_path = str(runtime_dir / f"{name}-{PROTOCOL_VERSION}.sock")
+        self._log_path = home / "launcher.log"
+        self._idle_s = idle_s
+        self._starting = anyio.Lock()
+        self._attached: SocketStream | None = None
+
+    async def run(self, request: LaunchRequest) -> RunnerLink | None:
+        """Start a runner. None means that it refused: the job has one, or a newer claim.
+
+        Raises `LauncherError` when no runner could be made at all.
+        """
+        stream = await self._ask({"op": "run", **asdict(request)})
+        answer = await _read_line(stream)
+        event = answer.get("event")
+        if event == "busy":
+            await stream.aclose()
+            raise LauncherError(f"The system gives no new process: {answer.get('error')}.")
+        if event == "refused":
+            await stream.aclose()
+            return None
+        # Without an answer the runner is gone already; its files say why.
+        return RunnerLink(stream)
+
+    async def attach(self) -> None:
+        """Keep the launcher from leaving while this process lives. Never fails."""
+        if self._attached is None:
+            with contextlib.suppress(LauncherError):
+                self._attached = await self._ask({"op": "attach"})
+
+    async def aclose(self) -> None:
+        """Let go of the launcher."""
+        if self._attached is not None:
+            await self._attached.aclose()
+
+    async def _ask(self, message: Mapping[str, Any]) -> SocketStream:
+        problem: Exception | None = None
+        for attempt in range(_CONNECT_TRIES):
+            try:
+                stream = await anyio.connect_unix(self._socket_path)
+                await stream.send(json.dumps(message).encode() + b"\n")
+            except (OSError, anyio.BrokenResourceError) as error:
+                # None is there, or it left just now. One that leaves holds its lock for a moment
+                # longer, so that a second try may have to wait.
+                problem = error
+                await anyio.sleep(attempt * _CONNECT_PAUSE_S)
+                await self._start()
+            else:
+                return stream
+        raise LauncherError(
+            f"The launcher at {self._socket_path} does not answer: {problem}. Its log is "
+            f"{self._log_path}."
+        )
+
+    async def _start(self) -> None:
+        async with self._starting:
+            command = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(_package_root())]
+            with await anyio.to_thread.run_sync(_open_log, self._log_path) as log:
+                done = await anyio.run_process(
+                    [*command, self._socket_path, str(self._idle_s)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    check=False,
+                    start_new_session=True,
+                    cwd="/",
+                    env={"PATH": os.defpath},
+                )
+        if done.returncode:
+            raise LauncherError(f"The launcher could not be started; see {self._log_path}.")
+
+
+def make_job_dir(job_dir: Path, launch: LaunchFile) -> None:
+    """Create a job's directory with its launch file, readable by this user only."""
+    job_dir.mkdir(mode=layout.PRIVATE_DIR)
+    layout.write_json(str(job_dir / layout.ENV), asdict(launch))
+
+
+def read_launch_secrets(job_dir: Path) -> tuple[bytes, ...]:
+    """Return the values that must not be shown for this job."""
+    launch = layout.read_json(str(job_dir / layout.ENV)) or {}
+    return tuple(os.fsencode(secret) for secret in launch.get("secrets", ()))
+
+
+def remove_job_dir(job_dir: Path) -> None:
+    """Remove everything of a job; absent is fine."""
+    shutil.rmtree(job_dir, ignore_errors=True)
+
+
+def forget_secrets(job_dir: Path) -> None:
+    """Remove the stored environment of a job that will not start again."""
+    (job_dir / layout.ENV).unlink(missing_ok=True)
+
+
+def clean_after_end(job_dir: Path) -> None:
+    """Remove what only a living job needs; output and progress stay."""
+    for name in _FILES_AFTER_END:
+        (job_dir / name).unlink(missing_ok=True)
+    for path in job_dir.glob("exit.*"):
+        path.unlink(missing_ok=True)
+
+
+def forget_progress(job_dir: Path) -> None:
+    """Let the next attempt begin with an empty progress file."""
+    (job_dir / layout.PROGRESS).unlink(missing_ok=True)
+
+
+def raise_fence(job_dir: Path, token: int) -> None:
+    """Refuse, from now on, runners with a lower claim token."""
+    layout.raise_fence(str(job_dir), token)
+
+
+def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
+    """Make the job's runner end it, now or as soon as it starts.
+
+    The order is written down first and then the bell rung, so that it reaches a runner that is
+    just starting, in any pid namespace, and also one that nobody supervises.
+    """
+    layout.write_json(str(job_dir / layout.STOP), {"reason": reason, "grace_s": grace_s})
+    try:
+        bell_fd = os.open(job_dir / layout.BELL, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENXIO):
+            return
+        raise
+    with contextlib.suppress(BlockingIOError, BrokenPipeError):
+        os.write(bell_fd, b"!")
+    os.close(bell_fd)
+
+
+def runner_alive(job_dir: Path) -> bool:
+    """Say whether a runner of this job lives, in whatever pid namespace."""
+    return layout.is_locked(str(job_dir / layout.ALIVE))
+
+
+def read_traces(job_dir: Path) -> Traces:
+    """Read what the newest runner of a job left."""
+    # The lock first: a runner that ends in between is then seen with its record.
+    alive = runner_alive(job_dir)
+    identity = layout.read_json(str(job_dir / layout.RUNNER))
+    token = None if identity is None else int(identity["token"])
+    return Traces(
+        token=token,
+        alive=alive,
+        record=None if token is None else record.read(str(job_dir), token),
+    )
+
+
+def sweep(job_id: str, job_dir: Path) -> None:
+    """Kill what is left of a job whose runner is gone, until two scans find nothing.
+
+    Processes are known by the job's id in their environment, and by the session of the job's main
+    process as long as that process is verified to be the one that the runner wrote down. Blocks.
+    """
+    identity = layout.read_json(str(job_dir / layout.RUNNER)) or {}
+    if identity.get("boot_id") != boot_id() or identity.get("pid_namespace") != pid_namespace():
+        return
+    tree.kill_all(lambda: _members(job_id, identity), reap=lambda: None)
+
+
+def _members(job_id: str, identity: Mapping[str, Any]) -> list[Stat]:
+    table = tree.processes()
+    found = {process.pid: process for process in tree.marked(job_id)}
+    leader = table.get(identity.get("job_pid") or 0)
+    if leader is not None and leader.start_time == identity.get("job_start_time"):
+        for process in table.values():
+            if process.session == leader.pid and not process.dead:
+                found[process.pid] = process
+    for pid in list(found):
+        for process in tree.descendants(pid):
+            found[process.pid] = process
+    return list(found.values())
+
+
+def hold_owner_lock(owners_dir: Path, owner_id: str) -> int:
+    """Make this process a known owner; the descriptor must stay open as long as it lives."""
+    hidden = owners_dir / f".{owner_id}"
+    fd = layout.lock_file(str(hidden), wait=True)
+    if fd is None:  # `wait` gives a descriptor or raises
+        raise LauncherError(f"The lock {hidden} cannot be taken.")
+    # Visible only once locked, so that no cleaner takes it for a dead owner's.
+    hidden.rename(owners_dir / owner_id)
+    return fd
+
+
+def owner_alive(owners_dir: Path, owner_id: str) -> bool:
+    """Say whether the server or worker with this id lives."""
+    return layout.is_locked(str(owners_dir / owner_id))
+
+
+def forget_dead_owners(owners_dir: Path) -> None:
+    """Remove the lock files of servers and workers that are gone."""
+    for path in owners_dir.iterdir():
+        if not path.name.startswith(".") and not layout.is_locked(str(path)):
+            path.unlink(missing_ok=True)
+
+
+def locality() -> str:
+    """Name the place that this process's jobs belong to: machine and pid namespace."""
+    machine = ""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with contextlib.suppress(OSError):
+            machine = machine or Path(path).read_text("ascii").strip()
+    return f"{machine or os.uname().nodename}/{pid_namespace()}"
+
+
+def _package_root() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+def _open_log(path: Path) -> Any:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, layout.PRIVATE_FILE)
+    return os.fdopen(fd, "ab")
+
+
+async def _read_line(stream: SocketStream) -> dict[str, Any]:
+    """Read one JSON line; an early end of the stream is an empty object."""
+    text = b""
+    with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        while not text.endswith(b"\n") and len(text) < _LINE_LIMIT_BYTES:
+            text += await stream.receive()
+    return dict(json.loads(text)) if text.endswith(b"\n") else {}

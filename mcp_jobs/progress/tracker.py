@@ -1,0 +1,163 @@
+"""One attempt's progress: readings in, snapshots that never go backwards out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mcp_jobs.progress.reading import (
+    ALL_PERCENT,
+    MESSAGE_MAX_CHARS,
+    Reading,
+    clean_message,
+    sanitised,
+)
+
+ESTIMATE_AFTER_S = 3.0
+ESTIMATE_AFTER_PERCENT = 2.0
+
+_MINUTE_S = 60.0
+_HOUR_S = 3600.0
+_HOURS_FROM_S = 1.5 * _HOUR_S
+_LONGEST_S = 1000 * _HOUR_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A snapshot for people and agents.
+
+    ``percent`` is 0 to 100 with one decimal, or None when unknown; 100 only when all is done.
+    ``message`` may end in an estimate of the time left.
+    """
+
+    current: float | None
+    total: float | None
+    percent: float | None
+    message: str | None
+
+
+class ProgressTracker:
+    """Merges the readings of ONE attempt; make a new tracker for the next attempt.
+
+    Explicit readings win for good: once one had numbers, recognised readings are ignored;
+    once one had a message, recognised messages are. Neither percentage nor count ever falls
+    (a count starts anew when the job begins to report explicitly): a reading that is behind
+    changes the message only. When the total grows, the count goes on and the percentage waits.
+    """
+
+    def __init__(self) -> None:
+        self._current: float | None = None
+        self._total: float | None = None
+        self._percent: float | None = None
+        self._message: str | None = None
+        self._explicit_numbers = False
+        self._explicit_message = False
+        self._since: tuple[float, float] | None = None
+        self._snapshot: Progress | None = None
+
+    @property
+    def snapshot(self) -> Progress | None:
+        """The last snapshot that ``update`` returned."""
+        return self._snapshot
+
+    def update(self, reading: Reading, *, now_s: float, explicit: bool = False) -> Progress | None:
+        """Merge one reading taken at ``now_s`` (monotonic seconds).
+
+        ``explicit`` says that it came from the job's progress file, not from its output.
+        Returns the new snapshot, or None when nothing visible changed. Never raises.
+        """
+        reading = sanitised(reading)
+        if reading.message is not None and (explicit or not self._explicit_message):
+            self._message = reading.message
+            self._explicit_message = explicit
+        if reading.has_numbers and (explicit or not self._explicit_numbers):
+            self._take_numbers(reading, explicit=explicit)
+        self._start_clock(now_s)
+        return self._changed(now_s)
+
+    def _take_numbers(self, reading: Reading, *, explicit: bool) -> None:
+        if explicit and not self._explicit_numbers:
+            # The job counts in its own units: only the percentage is comparable.
+            self._explicit_numbers = True
+            self._current = self._total = self._since = None
+        percent = _percent_of(reading)
+        if self._goes_back(reading, percent):
+            return
+        self._current, self._total = reading.current, reading.total
+        if percent is not None:
+            self._percent = max(percent, self._percent or 0)
+
+    def _goes_back(self, reading: Reading, percent: float | None) -> bool:
+        if reading.current is not None and reading.current < (self._current or 0):
+            return True
+        if percent is None:
+            return reading.current is None and self._current is not None
+        # A falling percentage of a changed total only means that more work was found.
+        known = None not in (self._total, reading.total, reading.current)
+        if known and reading.total != self._total:
+            return False
+        return percent < (self._percent or 0)
+
+    def _start_clock(self, now_s: float) -> None:
+        if self._since is None and self._percent is not None:
+            self._since = (now_s, self._percent)
+
+    def _changed(self, now_s: float) -> Progress | None:
+        if self._message is None and self._percent is None and self._current is None:
+            return None
+        snapshot = Progress(
+            current=self._current,
+            total=self._total,
+            percent=self._percent,
+            message=_with_estimate(self._message, self._seconds_left(now_s)),
+        )
+        if snapshot == self._snapshot:
+            return None
+        self._snapshot = snapshot
+        return snapshot
+
+    def _seconds_left(self, now_s: float) -> float | None:
+        if self._since is None or self._percent is None or self._percent >= ALL_PERCENT:
+            return None
+        elapsed_s = now_s - self._since[0]
+        gained = self._percent - self._since[1]
+        # Written so that a NaN clock gives no estimate.
+        if not (elapsed_s >= ESTIMATE_AFTER_S and gained >= ESTIMATE_AFTER_PERCENT):
+            return None
+        left_s = (100 - self._percent) * elapsed_s / gained
+        return left_s if math.isfinite(left_s) and left_s < _LONGEST_S else None
+
+
+def _percent_of(reading: Reading) -> float | None:
+    percent = reading.percent
+    if percent is None and reading.current is not None and reading.total is not None:
+        percent = min(100.0, reading.current / reading.total * 100)
+    if percent is None:
+        return None
+    # 100 is said only of finished work: 9,999 of 10,000 must not round up to it.
+    return 100.0 if percent >= ALL_PERCENT else min(round(float(percent), 1), 99.9)
+
+
+def _with_estimate(message: str | None, left_s: float | None) -> str | None:
+    if left_s is None:
+        return message
+    estimate = f"about {_rough(left_s)} left"
+    if message is None:
+        return estimate
+    kept = clean_message(message, max_chars=MESSAGE_MAX_CHARS - len(estimate) - 2)
+    return f"{kept}, {estimate}"
+
+
+def _rough(seconds: float) -> str:
+    """Round coarsely, so that the text does not change with every reading."""
+    if seconds < 2 * 10:
+        return f"{max(5, _nearest(seconds, 5))} s"
+    if _nearest(seconds, 10) < _MINUTE_S:
+        return f"{_nearest(seconds, 10)} s"
+    if seconds < _HOURS_FROM_S:
+        return f"{max(1, round(seconds / _MINUTE_S))} min"
+    return f"{round(seconds / _HOUR_S)} h"
+
+
+def _nearest(value: float, step: int) -> int:
+    return round(value / step) * step

@@ -1,0 +1,106 @@
+"""The job types that can be started, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.limits import passable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_TITLE_CHARS: Final = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A job type with its parameters filled in."""
+
+    argv: tuple[str, ...]
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobType:
+    """One kind of job. `prepare` turns checked parameters into a command."""
+
+    name: str
+    description: str
+    params: type[BaseModel]
+    prepare: Callable[[Any], Prepared]
+
+
+class Registry:
+    """Knows the job types of this process."""
+
+    def __init__(self, types: tuple[JobType, ...]) -> None:
+        self._types = {job_type.name: job_type for job_type in types}
+
+    def names(self) -> list[str]:
+        """Return the names, sorted."""
+        return sorted(self._types)
+
+    def prepare(self, name: str, params: Mapping[str, Any]) -> Prepared:
+        """Check `params` for the type `name` and return what to run.
+
+        Raises `InvalidInputError` for an unknown type (it lists the types) and for parameters that
+        are missing, unknown or of the wrong kind.
+        """
+        job_type = self._types.get(name)
+        if job_type is None:
+            raise InvalidInputError(
+                f"There is no job type {name!r}. The types are: {', '.join(self.names())}."
+            )
+        try:
+            checked = job_type.params.model_validate(dict(params))
+        except ValidationError as error:
+            raise InvalidInputError(_params_problem(job_type, error)) from None
+        return job_type.prepare(checked)
+
+
+class ShellParams(BaseModel):
+    """What `type: "shell"` takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    command: str = Field(min_length=1, description="Command line for /bin/sh -c.")
+
+    @field_validator("command")
+    @classmethod
+    def _fits(cls, value: str) -> str:
+        return passable(value, what="The command")
+
+
+def built_in() -> Registry:
+    """Return the registry with the built-in types."""
+    return Registry((SHELL,))
+
+
+def _prepare_shell(params: ShellParams) -> Prepared:
+    lines = params.command.strip().splitlines() or [params.command]
+    title = lines[0] if len(lines[0]) <= _TITLE_CHARS else lines[0][: _TITLE_CHARS - 1] + "…"
+    return Prepared(argv=("/bin/sh", "-c", params.command), title=title)
+
+
+SHELL: Final = JobType(
+    name="shell",
+    description="Run a command line with /bin/sh -c.",
+    params=ShellParams,
+    prepare=_prepare_shell,
+)
+
+
+def _params_problem(job_type: JobType, error: ValidationError) -> str:
+    problems = "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'params'}: {e['msg'].removeprefix('Value error, ')}"
+        for e in error.errors(include_url=False, include_input=False)
+    )
+    fields = ", ".join(
+        f"{name} ({'required' if field.is_required() else 'optional'}: {field.description})"
+        for name, field in job_type.params.model_fields.items()
+    )
+    return f"params do not fit the job type {job_type.name!r}: {problems}. It takes: {fields}"

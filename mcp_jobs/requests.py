@@ -1,0 +1,169 @@
+"""What callers may ask for: one pydantic model for each operation.
+
+The models give the tools their input schemas, and REST and the command line their checks. Fields
+that are not listed are refused, so that a misspelt limit never counts as no limit.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from mcp_jobs.limits import passable
+from mcp_jobs.states import Status
+
+WAIT_LIMIT_S: Final = 50
+"""Longest wait of one call. Hosts give a call up after 60 s, so more would lose the answer."""
+
+_YEAR_S: Final = 366 * 24 * 3600
+_KEY_CHARS: Final = 200
+_PATTERN_CHARS: Final = 1000
+_ENV_COUNT: Final = 1000
+
+
+def _number(value: object) -> object:
+    # JSON has no NaN, but parsers let it through; true is not a number of seconds.
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def _variable_name(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(
+            f"{name!r} cannot be the name of an environment variable; a name is not empty and has "
+            "no = and no NUL"
+        )
+    if name.startswith("MCP_JOBS_"):
+        raise ValueError(f"{name} is set by mcp-jobs itself")
+    return passable(name, what="The name of an environment variable")
+
+
+def _directory(path: str) -> str:
+    if "\0" in path or not os.path.isabs(path):
+        raise ValueError(f"{path!r} must be an absolute path of a directory")
+    if not os.path.exists(path):
+        raise ValueError(f"{path} does not exist; create it first or name another directory")
+    if not os.path.isdir(path):
+        raise ValueError(f"{path} is a file; cwd must be a directory")
+    return os.path.normpath(path)
+
+
+def _title(text: str) -> str:
+    return passable(" ".join(text.split()), what="The title")
+
+
+Wait = Annotated[
+    float,
+    BeforeValidator(_number),
+    Field(ge=0, le=WAIT_LIMIT_S, description="Wait up to this long for the end, at most 50 s."),
+]
+Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=_YEAR_S)]
+Count = Annotated[int, BeforeValidator(_number)]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+VariableValue = Annotated[
+    str, AfterValidator(lambda text: passable(text, what="The value of an environment variable"))
+]
+JobId = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Request(BaseModel):
+    """Base of the requests: fields that are not listed are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StartJob(Request):
+    """Start a job."""
+
+    type: str = Field(default="shell", max_length=100, description="Job type.")
+    params: dict[str, Any] = Field(
+        default={},
+        description='Parameters of the type. "shell" takes {"command": "..."}, run by /bin/sh -c.',
+    )
+    cwd: Annotated[str, AfterValidator(_directory)] | None = Field(
+        default=None, description="Absolute directory to run in; default: the project's."
+    )
+    title: Annotated[str, AfterValidator(_title), Field(max_length=200)] | None = Field(
+        default=None, description="A few words that name the job in lists."
+    )
+    env: Annotated[dict[VariableName, VariableValue], Field(max_length=_ENV_COUNT)] = Field(
+        default={}, description="Environment variables to add."
+    )
+    timeout_seconds: Seconds | None = Field(
+        default=None, description="Stop it after this long; default: no limit."
+    )
+    idle_timeout_seconds: Seconds | None = Field(
+        default=None, description="Stop it when it prints nothing for this long."
+    )
+    max_retries: Annotated[Count, Field(ge=0, le=100)] = Field(
+        default=0, description="Try a failed job again up to this often, with growing pauses."
+    )
+    retry_on_interrupt: bool = Field(
+        default=False, description="Run it again if a crash or reboot cut it off."
+    )
+    delay_seconds: Annotated[float, BeforeValidator(_number), Field(ge=0, le=_YEAR_S)] = Field(
+        default=0, description="Start only after this long."
+    )
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=_KEY_CHARS)] | None = Field(
+        default=None,
+        description="Same key, same job: a repeated call returns the existing job.",
+    )
+    wait_seconds: Wait = 0
+
+
+class CheckJob(Request):
+    """Look at a job."""
+
+    job_id: JobId = Field(description="Id from start_job or list_jobs.")
+    wait_seconds: Wait = 0
+    tail_lines: Annotated[Count, Field(ge=0, le=1000)] = Field(
+        default=40, description="How many of the last lines (or last matches) to show."
+    )
+    after: Annotated[Count, Field(ge=0, le=2**62)] | None = Field(
+        default=None, description="Show output from this byte on: next_cursor of an earlier reply."
+    )
+    grep: Annotated[str, Field(min_length=1, max_length=_PATTERN_CHARS)] | None = Field(
+        default=None, description="Show only lines that match this regular expression."
+    )
+
+
+class CancelJob(Request):
+    """End a job."""
+
+    job_id: JobId = Field(description="Id of the job to end.")
+    grace_seconds: Annotated[float, BeforeValidator(_number), Field(ge=0, le=300)] = Field(
+        default=5, description="Time between SIGTERM and SIGKILL."
+    )
+
+
+class ListJobs(Request):
+    """List jobs."""
+
+    status: Status | list[Status] | None = Field(
+        default=None, description="Only jobs in this state, or in one of these."
+    )
+    type: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="Only jobs of this type."
+    )
+    cwd: Annotated[str, Field(max_length=4096)] | None = Field(
+        default=None, description="Only jobs that run in this directory."
+    )
+    job_ids: Annotated[list[JobId], Field(max_length=100)] | None = Field(
+        default=None, description="Only these jobs."
+    )
+    limit: Annotated[Count, Field(ge=1, le=100)] = Field(
+        default=20, description="How many at once."
+    )
+    cursor: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="next_cursor of the previous page."
+    )
+    wait_for: Literal["any", "all"] | None = Field(
+        default=None, description="With wait_seconds: wait until any or all of job_ids have ended."
+    )
+    wait_seconds: Wait = 0

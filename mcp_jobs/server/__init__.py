@@ -1,0 +1,1 @@
+"""The MCP side: tools, resources, push. The only place that knows the protocol."""

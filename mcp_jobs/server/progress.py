@@ -1,0 +1,57 @@
+"""Progress notifications while a call waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mcp.server.context import ServerRequestContext
+
+    from mcp_jobs.models import Job
+
+_SMALLEST_STEP: Final = 0.001
+
+
+class ProgressReporter:
+    """Tells the caller how the awaited jobs go; silent when no progress token was sent.
+
+    The protocol wants values that rise with every notification, also when the job stands still or
+    says nothing of its progress, so that the value then grows by a thousandth of a percent.
+    """
+
+    def __init__(self, context: ServerRequestContext[Any, Any]) -> None:
+        self._context = context
+        self._wanted = bool(context.meta and "progress_token" in context.meta)
+        self._last = 0.0
+
+    async def __call__(self, jobs: Sequence[Job]) -> None:
+        if not self._wanted:
+            return
+        percent = _percent(jobs)
+        self._last = max(percent or 0.0, self._last + _SMALLEST_STEP)
+        await self._context.session.report_progress(
+            self._last, None if percent is None else 100.0, _message(jobs)
+        )
+
+
+def _percent(jobs: Sequence[Job]) -> float | None:
+    known = [_percent_of(job) for job in jobs]
+    if all(percent is None for percent in known):
+        return None
+    return sum(percent or 0.0 for percent in known) / len(known)
+
+
+def _percent_of(job: Job) -> float | None:
+    if job.ended:
+        return 100.0
+    return job.progress.percent if job.progress is not None else None
+
+
+def _message(jobs: Sequence[Job]) -> str:
+    if len(jobs) == 1:
+        (job,) = jobs
+        said = job.progress.message if job.progress is not None else None
+        return said or f"{job.title}: {job.status}"
+    return f"{sum(job.ended for job in jobs)} of {len(jobs)} jobs have ended"

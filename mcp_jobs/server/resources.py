@@ -1,0 +1,143 @@
+"""The resources: all jobs, one job, one job's output."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    PaginatedRequestParams,
+    ReadResourceRequestParams,
+    ReadResourceResult,
+    Resource,
+    ResourceTemplate,
+    TextResourceContents,
+)
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from mcp_jobs.errors import JobsError, UnknownJobError
+from mcp_jobs.ids import is_id
+from mcp_jobs.requests import ListJobs
+from mcp_jobs.views import job_uri
+
+if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
+
+    from mcp_jobs.service import JobService
+
+ALL_JOBS: Final = "jobs://all"
+RESOURCE_NOT_FOUND: Final = -32002
+"""Up to 2025-11-25; from 2026-07-28 on it is INVALID_PARAMS (-32602)."""
+
+_JOB_PREFIX: Final = "jobs://job/"
+_OUTPUT_SUFFIX: Final = "/output"
+_LISTED: Final = 20
+_JSON: Final = "application/json"
+
+
+def output_uri(job_id: str) -> str:
+    """Return the resource that a job's output is read at."""
+    return job_uri(job_id) + _OUTPUT_SUFFIX
+
+
+def job_id_of(uri: str) -> str | None:
+    """Return the job that a resource belongs to; None when it is not a job's."""
+    job_id = uri.removeprefix(_JOB_PREFIX).removesuffix(_OUTPUT_SUFFIX)
+    return job_id if uri.startswith(_JOB_PREFIX) and is_id(job_id) else None
+
+
+def not_found(context: ServerRequestContext[Any, Any], message: str) -> NoReturn:
+    """Raise the error that this era has for a resource that does not exist."""
+    modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
+    raise MCPError(code=INVALID_PARAMS if modern else RESOURCE_NOT_FOUND, message=message)
+
+
+class Resources:
+    """Serves resources/list, resources/templates/list and resources/read for one owner."""
+
+    def __init__(self, service: JobService, owner: str) -> None:
+        self._service = service
+        self._owner = owner
+
+    async def list(
+        self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
+    ) -> ListResourcesResult:
+        """Answer resources/list: the list of all jobs, then the newest ones."""
+        del context, params
+        recent = await self._service.list(self._owner, ListJobs(limit=_LISTED))
+        everything = Resource(
+            uri=ALL_JOBS,
+            name="all",
+            title="All jobs",
+            description="The newest jobs and how many there are in each state.",
+            mime_type=_JSON,
+        )
+        jobs = [
+            Resource(
+                uri=job["uri"],
+                name=job["job_id"],
+                title=job["title"],
+                description=f"{job['status']} in {job['cwd']}",
+                mime_type=_JSON,
+            )
+            for job in recent["jobs"]
+        ]
+        return ListResourcesResult(resources=[everything, *jobs])
+
+    async def templates(
+        self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
+    ) -> ListResourceTemplatesResult:
+        """Answer resources/templates/list."""
+        del context, params
+        return ListResourceTemplatesResult(
+            resource_templates=[
+                ResourceTemplate(
+                    uri_template="jobs://job/{job_id}",
+                    name="job",
+                    title="A job",
+                    description="One job as check_job shows it. Subscribe to hear of its end.",
+                    mime_type=_JSON,
+                ),
+                ResourceTemplate(
+                    uri_template="jobs://job/{job_id}/output",
+                    name="output",
+                    title="The output of a job",
+                    description="The end of a job's output. Subscribe to hear of more.",
+                    mime_type="text/plain",
+                ),
+            ]
+        )
+
+    async def read(
+        self, context: ServerRequestContext[Any, Any], params: ReadResourceRequestParams
+    ) -> ReadResourceResult:
+        """Answer resources/read."""
+        uri = str(params.uri)
+        try:
+            kind, text = await self._read(uri)
+        except UnknownJobError as error:
+            not_found(context, str(error))
+        except JobsError as error:
+            raise MCPError(code=INVALID_PARAMS, message=str(error)) from error
+        if text is None:
+            not_found(
+                context,
+                f"There is no resource {uri!r}. There are {ALL_JOBS}, jobs://job/<job_id> and "
+                "jobs://job/<job_id>/output.",
+            )
+        contents = TextResourceContents(uri=uri, mime_type=kind, text=text)
+        return ReadResourceResult(contents=[contents])
+
+    async def _read(self, uri: str) -> tuple[str, str | None]:
+        if uri == ALL_JOBS:
+            return _JSON, json.dumps(await self._service.list(self._owner, ListJobs(limit=100)))
+        job_id = job_id_of(uri)
+        if job_id is None:
+            return _JSON, None
+        if uri.endswith(_OUTPUT_SUFFIX):
+            return "text/plain", await self._service.output_text(self._owner, job_id)
+        return _JSON, json.dumps(await self._service.show(self._owner, job_id))

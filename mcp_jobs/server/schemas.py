@@ -1,0 +1,157 @@
+"""JSON Schemas of the tools' arguments and results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
+from mcp_jobs.states import Reason, Status
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Schema = dict[str, Any]
+
+
+def _maybe(kind: str) -> Schema:
+    return {"type": [kind, "null"]}
+
+
+def _input(model: type[BaseModel]) -> Schema:
+    """Return the model's schema as hosts like it: no titles, no null, no references."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    simplified = _simplified(schema, definitions)
+    simplified.pop("description", None)
+    return dict(simplified)
+
+
+def _simplified(node: Any, definitions: Schema) -> Any:
+    if isinstance(node, list):
+        return [_simplified(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = definitions[node["$ref"].rpartition("/")[2]]
+        return _simplified({k: v for k, v in target.items() if k != "description"}, definitions)
+    node = {
+        key: _simplified(value, definitions)
+        for key, value in node.items()
+        if not (key == "title" and isinstance(value, str))
+        and not (key == "default" and value is None)
+    }
+    options = [option for option in node.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) == 1:
+        del node["anyOf"]
+        return {**options[0], **node}
+    if options:
+        node["anyOf"] = options
+    return node
+
+
+_PROGRESS: Final[Schema] = {
+    "type": ["object", "null"],
+    "properties": {
+        "current": _maybe("number"),
+        "total": _maybe("number"),
+        "percent": _maybe("number"),
+        "message": _maybe("string"),
+        "updated_at": {"type": "string"},
+    },
+    "required": ["current", "total", "percent", "message", "updated_at"],
+}
+
+_OUTPUT: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string"},
+        "bytes_total": {"type": "integer"},
+        "lines_total": {"type": "integer"},
+        "first_cursor": {"type": "integer"},
+        "next_cursor": {"type": "integer", "description": "Pass as `after` to read on."},
+        "dropped_bytes": {"type": "integer"},
+        "truncated": {"type": "boolean"},
+    },
+    "required": [
+        "text",
+        "bytes_total",
+        "lines_total",
+        "first_cursor",
+        "next_cursor",
+        "dropped_bytes",
+        "truncated",
+    ],
+}
+
+_ATTEMPT: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "attempt": {"type": "integer"},
+        "started_at": _maybe("string"),
+        "finished_at": {"type": "string"},
+        "reason": _maybe("string"),
+        "exit_code": _maybe("integer"),
+        "error": _maybe("string"),
+        "output_cursor": {"type": "integer"},
+        "cpu_seconds": _maybe("number"),
+        "memory_peak_bytes": _maybe("integer"),
+    },
+    "required": ["attempt", "finished_at", "reason", "exit_code", "error"],
+}
+
+_JOB_FIELDS: Final[Schema] = {
+    "job_id": {"type": "string"},
+    "type": {"type": "string"},
+    "title": {"type": "string"},
+    "status": {"type": "string", "enum": [status.value for status in Status]},
+    "reason": {"enum": [*(reason.value for reason in Reason), None]},
+    "exit_code": _maybe("integer"),
+    "error": _maybe("string"),
+    "cwd": {"type": "string"},
+    "created_at": {"type": "string"},
+    "run_at": {"type": "string"},
+    "started_at": _maybe("string"),
+    "finished_at": _maybe("string"),
+    "duration_seconds": _maybe("number"),
+    "attempt": {"type": "integer"},
+    "max_attempts": {"type": "integer"},
+    "next_attempt_at": _maybe("string"),
+    "cancel_requested": {"type": "boolean"},
+    "queue_position": _maybe("integer"),
+    "progress": _PROGRESS,
+    "result": {"description": "Test summary, or what the job returned; null if nothing."},
+    "uri": {"type": "string"},
+}
+
+
+def _job(**more: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": {**_JOB_FIELDS, **more},
+        "required": list(_JOB_FIELDS),
+    }
+
+
+_NEXT_STEP: Final[Schema] = {"type": "string", "description": "What to do now."}
+
+JOB_RESULT: Final = _job(
+    output=_OUTPUT,
+    existing={"type": "boolean"},
+    attempts={"type": "array", "items": _ATTEMPT},
+    next_step=_NEXT_STEP,
+)
+
+LIST_RESULT: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "jobs": {"type": "array", "items": _job()},
+        "next_cursor": _maybe("string"),
+        "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
+    },
+    "required": ["jobs", "next_cursor", "counts"],
+}
+
+START_INPUT: Final = _input(StartJob)
+CHECK_INPUT: Final = _input(CheckJob)
+CANCEL_INPUT: Final = _input(CancelJob)
+LIST_INPUT: Final = _input(ListJobs)

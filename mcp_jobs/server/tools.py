@@ -1,0 +1,156 @@
+"""The four tools: arguments in, service called, job objects out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    Tool,
+    ToolAnnotations,
+)
+from pydantic import BaseModel, ValidationError
+
+from mcp_jobs.errors import JobsError
+from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
+from mcp_jobs.server import schemas, wire
+from mcp_jobs.server.progress import ProgressReporter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mcp.server.context import ServerRequestContext
+
+    from mcp_jobs.service import JobService
+    from mcp_jobs.views import JobObject
+    from mcp_jobs.waiting import OnLook
+
+    Call = Callable[[Any, OnLook], Awaitable[JobObject]]
+
+logger = logging.getLogger(__name__)
+
+_START: Final = """\
+Start a background job (test suite, build, deploy, any slow command) and get its job_id at once. \
+The job goes on when this call, the client or the server ends. Use it for everything that may take \
+more than a few seconds. Afterwards go on with other work and wait for the end with check_job."""
+
+_CHECK: Final = """\
+Look at a job: status, progress, result and the end of its output. wait_seconds (up to 50) waits \
+for the end; it returns early when the job ends. Output is read on with after=next_cursor or \
+searched with grep. Use one waiting call instead of many quick ones."""
+
+_CANCEL: Final = """\
+End a job with all its processes: SIGTERM, then SIGKILL after grace_seconds. The reply says \
+cancelled only when nothing is left of it. A job that has already ended is left as it is."""
+
+_LIST: Final = """\
+List jobs, newest first, also those of earlier sessions; find a job again after a restart. \
+wait_for "any" or "all" with job_ids and wait_seconds waits for several jobs at once."""
+
+_CHANGES: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
+_READS: Final = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+
+_START_TOOL: Final = Tool(
+    name="start_job",
+    title="Start a background job",
+    description=_START,
+    input_schema=schemas.START_INPUT,
+    output_schema=schemas.JOB_RESULT,
+    annotations=_CHANGES,
+)
+_CHECK_TOOL: Final = Tool(
+    name="check_job",
+    title="Look at a job",
+    description=_CHECK,
+    input_schema=schemas.CHECK_INPUT,
+    output_schema=schemas.JOB_RESULT,
+    annotations=_READS,
+)
+_CANCEL_TOOL: Final = Tool(
+    name="cancel_job",
+    title="End a job",
+    description=_CANCEL,
+    input_schema=schemas.CANCEL_INPUT,
+    output_schema=schemas.JOB_RESULT,
+    annotations=_CHANGES,
+)
+_LIST_TOOL: Final = Tool(
+    name="list_jobs",
+    title="List jobs",
+    description=_LIST,
+    input_schema=schemas.LIST_INPUT,
+    output_schema=schemas.LIST_RESULT,
+    annotations=_READS,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    tool: Tool
+    model: type[BaseModel]
+    call: Call
+    text: Callable[[JobObject], str]
+
+
+class Tools:
+    """Serves tools/list and tools/call for one owner."""
+
+    def __init__(self, service: JobService, owner: str) -> None:
+        self._entries = {entry.tool.name: entry for entry in _entries(service, owner)}
+        self._list = ListToolsResult(tools=[entry.tool for entry in self._entries.values()])
+
+    async def list(
+        self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        """Answer tools/list; the list is fixed for the process."""
+        del context, params
+        return self._list
+
+    async def call(
+        self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
+    ) -> CallToolResult:
+        """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice."""
+        entry = self._entries.get(params.name)
+        if entry is None:
+            raise MCPError(
+                code=INVALID_PARAMS,
+                message=f"Unknown tool {params.name!r}; the tools are {', '.join(self._entries)}.",
+            )
+        try:
+            request = entry.model.model_validate(params.arguments or {})
+            shown = await entry.call(request, ProgressReporter(context))
+        except ValidationError as error:
+            return wire.failure(wire.problem_text(entry.model, error))
+        except JobsError as error:
+            return wire.failure(str(error))
+        except OSError as error:
+            # The home is full, read-only or gone: the caller can do something about it.
+            logger.warning("%s failed: %s", params.name, error)
+            return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
+        return wire.result(shown, entry.text(shown))
+
+
+def _entries(service: JobService, owner: str) -> list[_Entry]:
+    async def cancel(request: CancelJob, on_look: OnLook) -> JobObject:
+        del on_look
+        return await service.cancel(owner, request)
+
+    def looking(operation: Callable[..., Awaitable[JobObject]]) -> Call:
+        async def call(request: BaseModel, on_look: OnLook) -> JobObject:
+            return await operation(owner, request, on_look=on_look)
+
+        return call
+
+    return [
+        _Entry(tool=_START_TOOL, model=StartJob, call=looking(service.start), text=wire.job_text),
+        _Entry(tool=_CHECK_TOOL, model=CheckJob, call=looking(service.check), text=wire.job_text),
+        _Entry(tool=_CANCEL_TOOL, model=CancelJob, call=cancel, text=wire.job_text),
+        _Entry(tool=_LIST_TOOL, model=ListJobs, call=looking(service.list), text=wire.list_text),
+    ]

@@ -1,0 +1,106 @@
+"""Between the job objects of the service and what MCP carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mcp_types import CallToolResult, TextContent
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+    from mcp_jobs.views import JobObject
+
+_INPUT_SHOWN_CHARS = 60
+
+
+def result(shown: JobObject, text: str) -> CallToolResult:
+    """Return a successful reply: the object, and the same facts as a person would write them."""
+    return CallToolResult(content=[TextContent(text=text)], structured_content=shown)
+
+
+def failure(message: str) -> CallToolResult:
+    """Return a tool error; the message says what to do."""
+    return CallToolResult(content=[TextContent(text=message)], is_error=True)
+
+
+def job_text(shown: JobObject) -> str:
+    """Describe one job in a few lines."""
+    lines = [_headline(shown)]
+    if shown["error"]:
+        lines.append(str(shown["error"]))
+    if shown["progress"] and shown["status"] == "running":
+        lines.append(f"Progress: {progress_text(shown['progress'])}")
+    tests = (shown["result"] or {}).get("tests") if isinstance(shown["result"], dict) else None
+    if tests:
+        lines.append(_tests_text(tests))
+    output = shown.get("output")
+    if output and output["text"]:
+        lines.append(f"Output ({output['bytes_total']} bytes in all):\n{output['text']}")
+    if shown.get("next_step"):
+        lines.append(str(shown["next_step"]))
+    return "\n".join(lines)
+
+
+def list_text(shown: JobObject) -> str:
+    """Describe a list, a line for each job."""
+    if not shown["jobs"]:
+        return "No jobs."
+    lines = [_headline(job) for job in shown["jobs"]]
+    if shown["next_cursor"]:
+        lines.append(f"More with cursor {shown['next_cursor']}.")
+    return "\n".join(lines)
+
+
+def progress_text(progress: JobObject) -> str:
+    """Describe a progress in one line."""
+    parts: list[str] = []
+    if progress["percent"] is not None:
+        parts.append(f"{progress['percent']:g}%")
+    if progress["current"] is not None and progress["total"] is not None:
+        parts.append(f"{progress['current']:g}/{progress['total']:g}")
+    if progress["message"]:
+        parts.append(str(progress["message"]))
+    return " ".join(parts)
+
+
+def problem_text(model: type[BaseModel], error: ValidationError) -> str:
+    """Say what is wrong with a tool's arguments and what is allowed."""
+    problems = [_problem(model, dict(e)) for e in error.errors(include_url=False)]
+    return " ".join(problems)
+
+
+def _problem(model: type[BaseModel], found: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in found["loc"]) or "arguments"
+    if found["type"] == "extra_forbidden":
+        return f"There is no argument {place!r}; the arguments are {', '.join(model.model_fields)}."
+    if found["type"] == "missing":
+        return f"The argument {place!r} is missing."
+    message = str(found["msg"]).removeprefix("Value error, ")
+    shown = repr(found["input"])
+    if len(shown) > _INPUT_SHOWN_CHARS:
+        shown = shown[:_INPUT_SHOWN_CHARS] + "…"
+    top = str(found["loc"][0]) if found["loc"] else ""
+    field = model.model_fields.get(top)
+    meant = f" ({field.description})" if field is not None and field.description else ""
+    # A custom check names the value in its own words.
+    got = "" if found["type"] == "value_error" else f", not {shown}"
+    return f"{place}: {message[:1].lower()}{message[1:]}{got}.{meant}"
+
+
+def _headline(shown: JobObject) -> str:
+    status = shown["status"]
+    if shown["reason"]:
+        status = f"{status} ({shown['reason']})"
+    if shown["cancel_requested"] and shown["status"] == "running":
+        status = "running, being stopped"
+    duration = shown["duration_seconds"]
+    spent = "" if duration is None else f" after {duration:g} s" if shown["finished_at"] else ""
+    return f"{shown['job_id']} {status}{spent}: {shown['title']}"
+
+
+def _tests_text(tests: JobObject) -> str:
+    text = f"Tests: {tests['passed']} passed, {tests['failed']} failed"
+    if tests.get("failed_names"):
+        text += ": " + ", ".join(tests["failed_names"])
+    return text

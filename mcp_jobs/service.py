@@ -1,0 +1,332 @@
+"""Start, check, cancel, list: what every adapter offers, with no protocol in it."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import anyio.to_thread
+
+from mcp_jobs import output, process, views
+from mcp_jobs.errors import InvalidInputError, UnknownJobError
+from mcp_jobs.ids import is_id, new_id
+from mcp_jobs.launcher import layout
+from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
+from mcp_jobs.models import Job, JobFilter, NewJob
+from mcp_jobs.settings import job_environment, looks_secret, project_directory
+from mcp_jobs.states import Reason, Status
+from mcp_jobs.waiting import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mcp_jobs.clock import Clock
+    from mcp_jobs.events import Bus
+    from mcp_jobs.feed import ChangeFeed
+    from mcp_jobs.registry import Prepared, Registry
+    from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
+    from mcp_jobs.settings import Settings
+    from mcp_jobs.store import Store
+    from mcp_jobs.views import JobObject
+    from mcp_jobs.waiting import OnLook
+
+PROGRESS_VARIABLE: Final = "MCP_JOBS_PROGRESS"
+
+_CANCEL_MARGIN_S: Final = 2.0
+_NEAREST_OF: Final = 500
+_NEAREST_COUNT: Final = 3
+_WAITING: Final = (Status.PENDING, Status.RETRYING)
+
+
+class JobService:
+    """The operations on jobs. Every method is for one `owner` and shows nothing of others.
+
+    Raises `InvalidInputError`, `UnknownJobError`, `KeyConflictError` and `StoreError`, whose
+    messages are for the caller. Cancelling a waiting call changes nothing for the job.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        bus: Bus,
+        feed: ChangeFeed,
+        registry: Registry,
+        settings: Settings,
+        clock: Clock,
+        locality: str,
+        rlimit_nofile: tuple[int, int] | None = None,
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._registry = registry
+        self._settings = settings
+        self._clock = clock
+        self._locality = locality
+        self._rlimit_nofile = rlimit_nofile
+        self._waiter = Waiter(store=store, bus=bus)
+        self._environment = job_environment(settings)
+        umask = os.umask(0)
+        os.umask(umask)
+        self._umask = umask
+
+    async def start(
+        self, owner: str, request: StartJob, *, on_look: OnLook | None = None
+    ) -> JobObject:
+        """Accept a job and return it; its row is durable then. Waits if the request says so."""
+        new, launch = self._accept(owner, request)
+        job_dir = self._settings.jobs_dir / new.id
+        await anyio.to_thread.run_sync(process.make_job_dir, job_dir, launch)
+        existing = True
+        try:
+            # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
+            # keep its directory.
+            with anyio.CancelScope(shield=True):
+                job, existing = await self._store.create(new)
+        finally:
+            if existing:
+                process.remove_job_dir(job_dir)
+        await self._feed.flush()
+        if request.wait_seconds and not job.ended:
+            job = await self._wait_for(job, request.wait_seconds, on_look)
+        shown = await self._shown(job)
+        if existing:
+            shown["existing"] = True
+        if request.wait_seconds:
+            tail = await output.tail(self._output(job.id), lines=40, limit_bytes=self._limit)
+            shown["output"] = views.output_object(tail)
+        return {**shown, "next_step": _next_step(job)}
+
+    async def check(
+        self, owner: str, request: CheckJob, *, on_look: OnLook | None = None
+    ) -> JobObject:
+        """Return a job with the part of its output that was asked for, and its past attempts."""
+        job = await self.find(owner, request.job_id)
+        if request.wait_seconds and not job.ended:
+            job = await self._wait_for(job, request.wait_seconds, on_look)
+        shown = await self._shown(job)
+        shown["output"] = views.output_object(await self._read_output(request))
+        if job.attempt > 1 or job.interrupts:
+            shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
+        return {**shown, "next_step": _next_step(job)}
+
+    async def cancel(self, owner: str, request: CancelJob) -> JobObject:
+        """End a job and wait until its processes are gone, or for the grace and a little more.
+
+        A job that does not end in that time is shown as running with `cancel_requested`.
+        """
+        before = await self.find(owner, request.job_id)
+        job = await self._store.request_cancel(owner, request.job_id, now_ms=self._clock.now_ms())
+        if job is None:
+            raise await self._unknown(owner, request.job_id)
+        if not job.ended:
+            await anyio.to_thread.run_sync(self._stop, job, request.grace_seconds)
+            await self._feed.flush()
+            wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
+            job = await self._wait_for(job, wait_s, None)
+        else:
+            await self._feed.flush()
+        next_step = _next_step(job)
+        if before.ended:
+            next_step = f"Nothing was cancelled: the job had already ended as {before.status}."
+        return {**await self._shown(job), "next_step": next_step}
+
+    async def list(
+        self, owner: str, request: ListJobs, *, on_look: OnLook | None = None
+    ) -> JobObject:
+        """Return jobs, newest first, and how many there are in each state."""
+        if request.cursor is not None and not is_id(request.cursor):
+            raise InvalidInputError(
+                f"cursor {request.cursor!r} is not one that list_jobs returned. Pass next_cursor "
+                "of the previous page, or leave it out to start with the newest jobs."
+            )
+        await self._wait_in_list(owner, request, on_look)
+        page = await self._store.list(
+            owner, _filter(request), limit=request.limit, cursor=request.cursor
+        )
+        counts = await self._store.counts(owner)
+        return {
+            "jobs": [await self._shown(job) for job in page.jobs],
+            "next_cursor": page.next_cursor,
+            "counts": {status.value: counts.get(status, 0) for status in Status},
+        }
+
+    async def find(self, owner: str, job_id: str) -> Job:
+        """Return one job. Raises `UnknownJobError`, naming the nearest ids."""
+        job = await self._store.get(owner, job_id)
+        if job is None:
+            raise await self._unknown(owner, job_id)
+        return job
+
+    async def show(self, owner: str, job_id: str) -> JobObject:
+        """Return one job with the tail of its output, as resources show it."""
+        job = await self.find(owner, job_id)
+        tail = await output.tail(self._output(job.id), lines=40, limit_bytes=self._limit)
+        return {**await self._shown(job), "output": views.output_object(tail)}
+
+    async def output_text(self, owner: str, job_id: str) -> str:
+        """Return the end of a job's output as text."""
+        job = await self.find(owner, job_id)
+        tail = await output.tail(self._output(job.id), lines=1000, limit_bytes=self._limit)
+        return tail.text
+
+    # -- accepting -------------------------------------------------------------------------------
+
+    def _accept(self, owner: str, request: StartJob) -> tuple[NewJob, process.LaunchFile]:
+        prepared = self._registry.prepare(request.type, request.params)
+        now_ms = self._clock.now_ms()
+        job_id = new_id(now_ms)
+        cwd = request.cwd or _default_directory()
+        new = NewJob(
+            id=job_id,
+            owner=owner,
+            locality=self._locality,
+            type=request.type,
+            params=request.params,
+            title=request.title or prepared.title,
+            cwd=cwd,
+            created_at_ms=now_ms,
+            run_at_ms=now_ms + round(request.delay_seconds * 1000),
+            max_attempts=1 + request.max_retries,
+            timeout_s=request.timeout_seconds,
+            idle_timeout_s=request.idle_timeout_seconds,
+            retry_on_interrupt=request.retry_on_interrupt,
+            idempotency_key=request.idempotency_key,
+            fingerprint=_fingerprint(request, cwd),
+        )
+        return new, self._launch_file(job_id, cwd, prepared, request)
+
+    def _launch_file(
+        self, job_id: str, cwd: str, prepared: Prepared, request: StartJob
+    ) -> process.LaunchFile:
+        job_dir = self._settings.jobs_dir / job_id
+        environ = {
+            **self._environment,
+            "PWD": cwd,
+            **request.env,
+            JOB_ID_VARIABLE: job_id,
+            PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
+        }
+        return process.LaunchFile(
+            argv=prepared.argv,
+            cwd=cwd,
+            umask=self._umask,
+            environ=environ,
+            secrets=tuple(value for name, value in environ.items() if looks_secret(name)),
+            rlimit_nofile=self._rlimit_nofile,
+        )
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    async def _shown(self, job: Job) -> JobObject:
+        now_ms = self._clock.now_ms()
+        position = None
+        if job.status is Status.PENDING and job.run_at_ms <= now_ms:
+            position = await self._store.queue_position(job.id)
+        return views.job_object(job, now_ms=now_ms, queue_position=position)
+
+    async def _read_output(self, request: CheckJob) -> output.OutputSlice:
+        directory = self._output(request.job_id)
+        try:
+            if request.grep is not None:
+                return await output.grep(
+                    directory,
+                    pattern=request.grep,
+                    lines=request.tail_lines,
+                    after=request.after or 0,
+                    limit_bytes=self._limit,
+                )
+            if request.after is not None:
+                return await output.after(directory, cursor=request.after, limit_bytes=self._limit)
+            return await output.tail(directory, lines=request.tail_lines, limit_bytes=self._limit)
+        except (output.CursorPastEnd, output.BadPattern, output.PatternTimeout) as error:
+            raise InvalidInputError(str(error)) from error
+
+    async def _wait_for(self, job: Job, wait_s: float, on_look: OnLook | None) -> Job:
+        (job,) = await self._waiter.wait([job], mode="all", wait_s=wait_s, on_look=on_look)
+        return job
+
+    async def _wait_in_list(self, owner: str, request: ListJobs, on_look: OnLook | None) -> None:
+        if request.wait_for is None:
+            if request.wait_seconds:
+                raise InvalidInputError(
+                    'wait_seconds needs wait_for ("any" or "all") and job_ids, which say what to '
+                    "wait for."
+                )
+            return
+        if not request.job_ids:
+            raise InvalidInputError("wait_for needs job_ids: the jobs to wait for.")
+        jobs = [await self.find(owner, job_id) for job_id in dict.fromkeys(request.job_ids)]
+        await self._waiter.wait(
+            jobs, mode=request.wait_for, wait_s=request.wait_seconds, on_look=on_look
+        )
+
+    async def _unknown(self, owner: str, job_id: str) -> UnknownJobError:
+        known = await self._store.recent_ids(owner, limit=_NEAREST_OF)
+        nearest = difflib.get_close_matches(job_id.lower(), known, n=_NEAREST_COUNT, cutoff=0.5)
+        hint = f" The nearest ids are: {', '.join(nearest)}." if nearest else ""
+        return UnknownJobError(
+            f"There is no job {job_id!r}.{hint} list_jobs shows the ids of your jobs."
+        )
+
+    # -- small things ----------------------------------------------------------------------------
+
+    @property
+    def _limit(self) -> int:
+        return self._settings.reply_limit_bytes
+
+    def _stop(self, job: Job, grace_s: float) -> None:
+        process.request_stop(
+            self._settings.jobs_dir / job.id, reason=Reason.CANCELLED_BY_USER, grace_s=grace_s
+        )
+
+    def _output(self, job_id: str) -> Path:
+        return self._settings.jobs_dir / job_id / layout.OUTPUT
+
+
+def _default_directory() -> str:
+    directory = project_directory()
+    if directory is None:
+        raise InvalidInputError(
+            "cwd is needed: this server was started in / and knows no project. Pass the absolute "
+            "path of the directory to run in."
+        )
+    return directory
+
+
+def _fingerprint(request: StartJob, cwd: str) -> str:
+    """Hash what the caller asked for; how long the call waits is not part of the job."""
+    asked: dict[str, Any] = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _filter(request: ListJobs) -> JobFilter:
+    statuses: Sequence[Status] | None = None
+    if request.status is not None:
+        statuses = [request.status] if isinstance(request.status, Status) else request.status
+    return JobFilter(
+        statuses=None if statuses is None else tuple(statuses),
+        type=request.type,
+        cwd=None if request.cwd is None else os.path.normpath(request.cwd),
+        job_ids=None if request.job_ids is None else tuple(request.job_ids),
+    )
+
+
+def _next_step(job: Job) -> str:
+    look = f'check_job {{"job_id": "{job.id}", "wait_seconds": 50}}'
+    if job.status is Status.COMPLETED:
+        return "The job completed; nothing more to do."
+    if job.status is Status.CANCELLED:
+        return "The job is cancelled and none of its processes is left."
+    if job.status is Status.FAILED:
+        return "The job failed; see error and output, fix the cause and start it again."
+    if job.cancel_requested_at_ms is not None:
+        return f"The job is being stopped; see whether it is gone with {look}."
+    if job.status in _WAITING:
+        return f"The job waits for its turn. Go on with other work; later wait for it with {look}."
+    return f"The job runs. Go on with other work; later wait for its end with {look}."

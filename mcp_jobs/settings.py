@@ -1,0 +1,207 @@
+"""Settings, and the only reader of the environment.
+
+Each setting is the variable `MCP_JOBS_<NAME>`; docs/configuration.md lists them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import resource
+import stat
+from pathlib import Path
+from typing import Annotated, Final
+
+from platformdirs import user_state_path
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from mcp_jobs.errors import InvalidInputError
+
+SECRET_PATTERNS: Final = (
+    "*TOKEN*",
+    "*SECRET*",
+    "*PASSWORD*",
+    "*PASSWD*",
+    "*PASSPHRASE*",
+    "*CREDENTIAL*",
+    "*API_KEY*",
+    "*APIKEY*",
+    "*ACCESS_KEY*",
+    "*PRIVATE_KEY*",
+    "*_PAT",
+    "*_AUTH",
+)
+"""Names of environment variables (upper-cased) whose values are taken for secrets."""
+
+_OWN_PREFIX = "MCP_JOBS_"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=_OWN_PREFIX, frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default_factory=lambda: user_state_path("mcp-jobs"),
+        description="Directory of the job database and the jobs' files.",
+    )
+    capacity: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=10_000,
+        description="How many jobs run at once, over all processes that share the home.",
+    )
+    output_cap_bytes: int = Field(
+        default=64 << 20,
+        ge=1 << 16,
+        le=1 << 40,
+        description="Most output kept on disk for one job: its head and its tail.",
+    )
+    reply_limit_bytes: int = Field(
+        default=16 << 10,
+        ge=1 << 10,
+        le=1 << 20,
+        description="Most output text in one reply.",
+    )
+    pass_env: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Comma-separated names (* allowed) of secret-looking variables that jobs inherit "
+            "all the same."
+        ),
+    )
+    retry_base_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        le=3600,
+        description="Pause before the second attempt; it doubles for each further one.",
+    )
+    launcher_idle_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=86_400,
+        description="How long the launcher stays without work.",
+    )
+
+    @field_validator("pass_env", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return Path(os.path.abspath(value.expanduser()))
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.home / "jobs.db"
+
+    @property
+    def jobs_dir(self) -> Path:
+        """Where each job has its directory."""
+        return self.home / "jobs"
+
+    @property
+    def owners_dir(self) -> Path:
+        """Where each server and worker holds its lock."""
+        return self.home / "owners"
+
+
+def load() -> Settings:
+    """Read the settings. Raises `InvalidInputError` that names the variable and what is allowed."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [
+            f"{_OWN_PREFIX}{'.'.join(map(str, e['loc'])).upper()}={e['input']!r}: {e['msg']}"
+            for e in error.errors()
+        ]
+        raise InvalidInputError("Bad setting: " + "; ".join(problems) + ".") from None
+
+
+def prepare_home(settings: Settings) -> None:
+    """Create the home, private to the user. Raises `InvalidInputError` when that cannot be."""
+    try:
+        for directory in (settings.home, settings.jobs_dir, settings.owners_dir):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = settings.home.stat()
+        if info.st_uid == os.getuid() and stat.S_IMODE(info.st_mode) & 0o077:
+            settings.home.chmod(0o700)
+    except OSError as error:
+        raise InvalidInputError(
+            f"The home {settings.home} cannot be used: {error.strerror}. Make it a directory that "
+            f"this user can write to, or name another one in {_OWN_PREFIX}HOME."
+        ) from error
+
+
+def looks_secret(name: str) -> bool:
+    """Say whether the value of an environment variable of this name is taken for a secret."""
+    return any(fnmatch.fnmatchcase(name.upper(), pattern) for pattern in SECRET_PATTERNS)
+
+
+def job_environment(settings: Settings) -> dict[str, str]:
+    """Return this process's environment as jobs get it: without secrets and our own settings."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_OWN_PREFIX)
+        and (
+            not looks_secret(name)
+            or any(fnmatch.fnmatchcase(name, pattern) for pattern in settings.pass_env)
+        )
+    }
+
+
+def project_directory() -> str | None:
+    """Return the directory that the host works in; None when there is only `/`."""
+    named = os.environ.get("CLAUDE_PROJECT_DIR")
+    if named and os.path.isabs(named) and os.path.isdir(named):
+        return named
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        return None
+    return None if here == "/" else here
+
+
+def runtime_directory() -> Path:
+    """Return the short private directory for sockets, created if need be.
+
+    Socket paths are limited to 104 bytes on macOS, so the home itself may be too long. A directory
+    in a shared place must be ours alone, or anyone could answer in the launcher's name.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base and os.path.isdir(base) and os.access(base, os.W_OK):
+        directory = Path(base) / "mcp-jobs"
+    else:
+        directory = Path("/tmp") / f"mcp-jobs-{os.getuid()}"  # noqa: S108 - checked just below
+    directory.mkdir(mode=0o700, exist_ok=True)
+    info = directory.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
+        raise InvalidInputError(
+            f"{directory} must be a directory that belongs to this user alone (mode 0700); "
+            "remove it, or set XDG_RUNTIME_DIR to a private directory."
+        )
+    return directory
+
+
+def raise_file_limit() -> tuple[int, int]:
+    """Allow this process as many files as the system lets it; returns the limits from before.
+
+    Each running job takes a connection. Jobs get the old limits back: programs that use select(2)
+    break with descriptors above 1024.
+    """
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = before
+    wanted = hard if hard != resource.RLIM_INFINITY else 65_536
+    if soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, 65_536), hard))
+        except (OSError, ValueError):
+            return before
+    return before

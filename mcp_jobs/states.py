@@ -1,0 +1,99 @@
+"""The states of a job and the one table of changes between them.
+
+Everything that moves a job does so by a `(state, signal)` row of `TRANSITIONS`; whatever has no
+row is refused. The store repeats the rules in SQL (CHECKs and a trigger), and a test holds the two
+against each other. The state diagram in docs/architecture.md is generated from this table.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from mcp_jobs.errors import IllegalTransitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Status(StrEnum):
+    """What a job is, as every reader sees it."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    INPUT_REQUIRED = "input_required"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Signal(StrEnum):
+    """What can happen to a job."""
+
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    RETRY = "retry"
+    CANCEL = "cancel"
+    ASK = "ask"
+    ANSWER = "answer"
+
+
+class Reason(StrEnum):
+    """Why a job failed, was cancelled, or is tried again."""
+
+    EXIT_CODE = "exit_code"
+    SIGNAL = "signal"
+    TIMEOUT = "timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    SPAWN_ERROR = "spawn_error"
+    EXCEPTION = "exception"
+    INTERRUPTED = "interrupted"
+    OUTPUT_LIMIT = "output_limit"
+    DECLINED = "declined"
+    CANCELLED_BY_USER = "cancelled_by_user"
+
+
+TERMINAL: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+"""States that never change again."""
+
+TRANSITIONS: Final[Mapping[tuple[Status, Signal], Status]] = MappingProxyType(
+    {
+        (Status.PENDING, Signal.CLAIM): Status.RUNNING,
+        (Status.PENDING, Signal.CANCEL): Status.CANCELLED,
+        (Status.RUNNING, Signal.COMPLETE): Status.COMPLETED,
+        (Status.RUNNING, Signal.FAIL): Status.FAILED,
+        (Status.RUNNING, Signal.RETRY): Status.RETRYING,
+        (Status.RUNNING, Signal.CANCEL): Status.CANCELLED,
+        (Status.RUNNING, Signal.ASK): Status.INPUT_REQUIRED,
+        (Status.INPUT_REQUIRED, Signal.ANSWER): Status.RUNNING,
+        (Status.INPUT_REQUIRED, Signal.FAIL): Status.FAILED,
+        (Status.INPUT_REQUIRED, Signal.CANCEL): Status.CANCELLED,
+        (Status.RETRYING, Signal.CLAIM): Status.RUNNING,
+        (Status.RETRYING, Signal.CANCEL): Status.CANCELLED,
+    }
+)
+
+
+def advance(status: Status, signal: Signal) -> Status:
+    """Return the state that `signal` leads to from `status`.
+
+    Raises `IllegalTransitionError` for a pair without a row in `TRANSITIONS`.
+    """
+    try:
+        return TRANSITIONS[status, signal]
+    except KeyError:
+        allowed = sorted(s for state, s in TRANSITIONS if state is status)
+        raise IllegalTransitionError(
+            f"A {status} job cannot take {signal!s}; it takes {', '.join(allowed) or 'nothing'}."
+        ) from None
+
+
+def mermaid() -> str:
+    """Return the table as a Mermaid state diagram, for docs/architecture.md."""
+    lines = ["stateDiagram-v2", "    [*] --> pending: start"]
+    lines += [f"    {old} --> {new}: {signal}" for (old, signal), new in TRANSITIONS.items()]
+    lines += [f"    {status} --> [*]" for status in Status if status in TERMINAL]
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""What a store does for the layers above, whatever database is behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mcp_jobs.models import Attempt, Job, JobFilter, NewJob, Outcome, Page, Progress
+    from mcp_jobs.states import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One stored change of one job's row. `seq` only rises and never repeats."""
+
+    seq: int
+    job_id: str
+    owner: str
+    status: Status
+    created: bool
+
+
+class Store(Protocol):
+    """The truth about jobs, shared by every process of the user.
+
+    Each method that changes a job is one guarded step: None means that the job was not in the
+    state, or not in the claim, that the step needs, so somebody else was first. Every change is
+    durable when the method returns. Raises `StoreBusyError` or `StoreError`.
+    """
+
+    async def create(self, new: NewJob) -> tuple[Job, bool]:
+        """Accept a job; True says that it existed under its idempotency key.
+
+        Raises `KeyConflictError` when the key belongs to a job with another fingerprint.
+        """
+        ...
+
+    async def get(self, owner: str, job_id: str) -> Job | None:
+        """Return one job of `owner`."""
+        ...
+
+    async def find(self, job_id: str) -> Job | None:
+        """Return one job, whoever owns it; for the supervisor only."""
+        ...
+
+    async def claim(self, *, claimer: str, locality: str, capacity: int, now_ms: int) -> Job | None:
+        """Take the oldest due job, if fewer than `capacity` jobs run in the whole store."""
+        ...
+
+    async def take_over(self, job: Job, *, claimer: str) -> Job | None:
+        """Adopt a running job from the owner that `job` names."""
+        ...
+
+    async def settle(self, job: Job, outcome: Outcome) -> Job | None:
+        """Store how the current attempt ended, under the claim that `job` shows."""
+        ...
+
+    async def set_progress(self, job: Job, progress: Progress) -> Job | None:
+        """Store the progress of the current attempt, under the claim that `job` shows."""
+        ...
+
+    async def request_cancel(self, owner: str, job_id: str, *, now_ms: int) -> Job | None:
+        """End a waiting job at once, or mark a running one; returns the job as it is now."""
+        ...
+
+    async def list(self, owner: str, where: JobFilter, *, limit: int, cursor: str | None) -> Page:
+        """Return jobs of `owner`, newest first."""
+        ...
+
+    async def counts(self, owner: str) -> dict[Status, int]:
+        """Return how many jobs `owner` has in each state; states without jobs are left out."""
+        ...
+
+    async def attempts(self, job_id: str) -> Sequence[Attempt]:
+        """Return the ended attempts of a job, first to last."""
+        ...
+
+    async def queue_position(self, job_id: str) -> int:
+        """Return the place of a waiting job among those of its owner, from 1."""
+        ...
+
+    async def recent_ids(self, owner: str, *, limit: int) -> Sequence[str]:
+        """Return the newest job ids of `owner`."""
+        ...
+
+    async def next_due_ms(self, locality: str) -> int | None:
+        """Return when the next waiting job of this locality is due."""
+        ...
+
+    async def running(self, locality: str) -> Sequence[Job]:
+        """Return the running jobs of this locality."""
+        ...
+
+    async def unfinished(self, locality: str) -> int:
+        """Return how many jobs of this locality have not ended."""
+        ...
+
+    async def changed_elsewhere(self) -> bool:
+        """Say whether another connection wrote since the last call. Cheap enough to poll."""
+        ...
+
+    async def last_change(self) -> int:
+        """Return the `seq` of the newest change."""
+        ...
+
+    async def changes_after(self, seq: int, *, limit: int) -> Sequence[Change]:
+        """Return what changed after `seq`, oldest first."""
+        ...
+
+    async def prune_changes(self, *, before_ms: int, limit: int) -> int:
+        """Forget at most `limit` changes from before `before_ms`; returns how many."""
+        ...
+
+    async def close(self) -> None:
+        """Release the store."""
+        ...

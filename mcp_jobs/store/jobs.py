@@ -1,0 +1,207 @@
+"""The store in one SQLite file: a writer and a reader connection, a thread each."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mcp_jobs.errors import KeyConflictError
+from mcp_jobs.models import Attempt, Job, JobFilter, NewJob, Outcome, Page, Progress
+from mcp_jobs.states import Status
+from mcp_jobs.store import connection as sqlite
+from mcp_jobs.store import rows
+from mcp_jobs.store.base import Change
+from mcp_jobs.store.queries import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import aiosqlite
+
+
+class SqliteStore:
+    """Implements `Store`. Make it with `open`."""
+
+    def __init__(
+        self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection
+    ) -> None:
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+        self._data_version = -1
+
+    @classmethod
+    async def open(cls, path: Path) -> SqliteStore:
+        """Open or create the file. Raises `StoreError` or `StoreBusyError`."""
+        writer = await sqlite.open_writer(path)
+        try:
+            reader = await sqlite.open_reader(path)
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(path, writer, reader)
+
+    async def close(self) -> None:
+        await self._reader.close()
+        await self._writer.close()
+
+    # -- changes of one job ----------------------------------------------------------------------
+
+    async def create(self, new: NewJob) -> tuple[Job, bool]:
+        row = await self._write("create_job", **rows.new_job_parameters(new))
+        if row is not None:
+            return rows.job_from(row), False
+        existing = await self._read("job_by_key", owner=new.owner, key=new.idempotency_key)
+        if not existing:
+            # Removed between the two statements, so the key is free again.
+            return await self.create(new)
+        job = rows.job_from(existing[0])
+        if job.fingerprint != new.fingerprint:
+            raise KeyConflictError(
+                f"The idempotency key {new.idempotency_key!r} belongs to job {job.id}, which was "
+                "started with other arguments. Use another key, or the same arguments."
+            )
+        return job, True
+
+    async def claim(self, *, claimer: str, locality: str, capacity: int, now_ms: int) -> Job | None:
+        return await self._change(
+            "claim_due_job", claimer=claimer, locality=locality, capacity=capacity, now_ms=now_ms
+        )
+
+    async def take_over(self, job: Job, *, claimer: str) -> Job | None:
+        return await self._change(
+            "take_over_job",
+            id=job.id,
+            claimer=claimer,
+            previous=job.claimed_by,
+            token=job.claim_token,
+        )
+
+    async def settle(self, job: Job, outcome: Outcome) -> Job | None:
+        return await self._change(
+            "settle_job", id=job.id, token=job.claim_token, **rows.outcome_parameters(outcome)
+        )
+
+    async def set_progress(self, job: Job, progress: Progress) -> Job | None:
+        return await self._change(
+            "set_progress",
+            id=job.id,
+            token=job.claim_token,
+            progress=rows.progress_text(progress),
+        )
+
+    async def request_cancel(self, owner: str, job_id: str, *, now_ms: int) -> Job | None:
+        values = {"id": job_id, "owner": owner, "now_ms": now_ms}
+        return (
+            await self._change("cancel_waiting_job", **values)
+            or await self._change("request_cancel", **values)
+            # Between the two a job may have moved from running to retrying.
+            or await self._change("cancel_waiting_job", **values)
+            or await self.get(owner, job_id)
+        )
+
+    async def prune_changes(self, *, before_ms: int, limit: int) -> int:
+        sql = queries()["prune_changes"]
+        values = {"before_ms": before_ms, "limit": limit}
+        return len(await sqlite.run(self._writer, self._path, sql, values))
+
+    # -- reads -----------------------------------------------------------------------------------
+
+    async def get(self, owner: str, job_id: str) -> Job | None:
+        return _first_job(await self._read("job_by_id", id=job_id, owner=owner))
+
+    async def find(self, job_id: str) -> Job | None:
+        return _first_job(await self._read("job_by_id_of_anyone", id=job_id))
+
+    async def list(self, owner: str, where: JobFilter, *, limit: int, cursor: str | None) -> Page:
+        conditions, values = _conditions(owner, where)
+        if cursor is not None:
+            conditions.append("id < :cursor")
+            values["cursor"] = cursor
+        # The conditions are fixed texts from `_conditions`; every value is bound.
+        sql = f"SELECT * FROM jobs WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT :limit"  # noqa: S608
+        found = await sqlite.run(self._reader, self._path, sql, {**values, "limit": limit + 1})
+        jobs = tuple(rows.job_from(row) for row in found[:limit])
+        return Page(jobs=jobs, next_cursor=jobs[-1].id if len(found) > limit else None)
+
+    async def counts(self, owner: str) -> dict[Status, int]:
+        found = await self._read("counts", owner=owner)
+        return {Status(row["status"]): row["total"] for row in found if row["total"]}
+
+    async def attempts(self, job_id: str) -> Sequence[Attempt]:
+        return [rows.attempt_from(row) for row in await self._read("attempts_of", id=job_id)]
+
+    async def queue_position(self, job_id: str) -> int:
+        return int((await self._read("queue_position", id=job_id))[0]["position"])
+
+    async def recent_ids(self, owner: str, *, limit: int) -> Sequence[str]:
+        return [r["id"] for r in await self._read("recent_ids", owner=owner, limit=limit)]
+
+    async def next_due_ms(self, locality: str) -> int | None:
+        due = (await self._read("next_due", locality=locality))[0]["run_at_ms"]
+        return None if due is None else int(due)
+
+    async def running(self, locality: str) -> Sequence[Job]:
+        return [rows.job_from(row) for row in await self._read("running_jobs", locality=locality)]
+
+    async def unfinished(self, locality: str) -> int:
+        return int((await self._read("waiting_or_running", locality=locality))[0]["total"])
+
+    # -- what changed ----------------------------------------------------------------------------
+
+    async def changed_elsewhere(self) -> bool:
+        found = await sqlite.run(self._reader, self._path, "PRAGMA data_version", {})
+        version = int(found[0][0])
+        changed, self._data_version = version != self._data_version, version
+        return changed
+
+    async def last_change(self) -> int:
+        return int((await self._read("last_change"))[0]["seq"])
+
+    async def changes_after(self, seq: int, *, limit: int) -> Sequence[Change]:
+        return [
+            Change(
+                seq=row["seq"],
+                job_id=row["job_id"],
+                owner=row["owner"],
+                status=Status(row["status"]),
+                created=bool(row["created"]),
+            )
+            for row in await self._read("changes_after", seq=seq, limit=limit)
+        ]
+
+    # -- statements ------------------------------------------------------------------------------
+
+    async def _change(self, query: str, **values: Any) -> Job | None:
+        row = await self._write(query, **values)
+        return None if row is None else rows.job_from(row)
+
+    async def _write(self, query: str, **values: Any) -> sqlite.Row | None:
+        found = await sqlite.run(self._writer, self._path, queries()[query], values)
+        return found[0] if found else None
+
+    async def _read(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
+        return await sqlite.run(self._reader, self._path, queries()[query], values)
+
+
+def _first_job(found: Sequence[sqlite.Row]) -> Job | None:
+    return rows.job_from(found[0]) if found else None
+
+
+def _conditions(owner: str, where: JobFilter) -> tuple[list[str], dict[str, Any]]:
+    conditions = ["owner = :owner"]
+    values: dict[str, Any] = {"owner": owner}
+    if where.type is not None:
+        conditions.append("type = :type")
+        values["type"] = where.type
+    if where.cwd is not None:
+        conditions.append("cwd = :cwd")
+        values["cwd"] = where.cwd
+    if where.statuses is not None:
+        conditions.append("status IN (SELECT value FROM json_each(:statuses))")
+        values["statuses"] = json.dumps(where.statuses)
+    if where.job_ids is not None:
+        conditions.append("id IN (SELECT value FROM json_each(:job_ids))")
+        values["job_ids"] = json.dumps(where.job_ids)
+    return conditions, values

@@ -1,0 +1,153 @@
+-- Every statement that the store runs, by name. One statement each; a change of state is one
+-- guarded UPDATE, and zero rows returned mean that somebody else was first.
+
+-- name: create_job
+-- Accept a job. No row: the owner used this idempotency key before.
+INSERT INTO jobs (
+    id, owner, locality, type, params, title, cwd, created_at_ms, run_at_ms, max_attempts,
+    timeout_s, idle_timeout_s, retry_on_interrupt, idempotency_key, fingerprint
+)
+VALUES (
+    :id, :owner, :locality, :type, :params, :title, :cwd, :created_at_ms, :run_at_ms,
+    :max_attempts, :timeout_s, :idle_timeout_s, :retry_on_interrupt, :idempotency_key, :fingerprint
+)
+ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+RETURNING *;
+
+-- name: job_by_key
+-- The job that an idempotency key belongs to.
+SELECT * FROM jobs WHERE owner = :owner AND idempotency_key = :key;
+
+-- name: job_by_id
+-- One job of one owner.
+SELECT * FROM jobs WHERE id = :id AND owner = :owner;
+
+-- name: job_by_id_of_anyone
+-- One job, for the supervisor.
+SELECT * FROM jobs WHERE id = :id;
+
+-- name: claim_due_job
+-- Take the oldest due job if a slot is free. Count, choice and claim are one statement, so no two
+-- processes can take the same job or the same slot.
+UPDATE jobs SET
+    status = 'running',
+    reason = NULL,
+    exit_code = NULL,
+    error = NULL,
+    progress = NULL,
+    attempt = attempt + 1,
+    claim_token = claim_token + 1,
+    launch_token = claim_token + 1,
+    claimed_by = :claimer,
+    started_at_ms = coalesce(started_at_ms, :now_ms),
+    attempt_started_at_ms = :now_ms
+WHERE number = (
+    SELECT number FROM jobs
+    WHERE status IN ('pending', 'retrying') AND run_at_ms <= :now_ms AND locality = :locality
+    ORDER BY run_at_ms, number
+    LIMIT 1
+)
+AND (SELECT count(*) FROM jobs WHERE status = 'running') < :capacity
+RETURNING *;
+
+-- name: take_over_job
+-- Adopt a running job from an owner that is gone. The new token makes the old owner's writes void.
+UPDATE jobs SET claimed_by = :claimer, claim_token = claim_token + 1
+WHERE id = :id AND claimed_by = :previous AND claim_token = :token
+RETURNING *;
+
+-- name: settle_job
+-- Store how an attempt ended, for the holder of the claim only. A cancel that was asked for
+-- meanwhile wins over another attempt.
+UPDATE jobs SET
+    status = :status,
+    reason = :reason,
+    exit_code = :exit_code,
+    error = :error,
+    result = :result,
+    claimed_by = NULL,
+    attempt_started_at_ms = coalesce(:started_at_ms, attempt_started_at_ms),
+    attempt_finished_at_ms = :finished_at_ms,
+    finished_at_ms = CASE WHEN :status = 'retrying' THEN NULL ELSE :finished_at_ms END,
+    output_start = :output_start,
+    cpu_s = :cpu_s,
+    memory_peak_bytes = :memory_peak_bytes,
+    run_at_ms = coalesce(:run_at_ms, run_at_ms),
+    interrupts = interrupts + (:status = 'retrying' AND :reason = 'interrupted')
+WHERE id = :id AND claim_token = :token AND status IN ('running', 'input_required')
+AND NOT (:status = 'retrying' AND cancel_requested_at_ms IS NOT NULL)
+RETURNING *;
+
+-- name: set_progress
+-- Store how far the current attempt is, for the holder of the claim only.
+UPDATE jobs SET progress = :progress
+WHERE id = :id AND claim_token = :token AND status = 'running'
+RETURNING *;
+
+-- name: cancel_waiting_job
+-- Cancel a job of which nothing runs.
+UPDATE jobs SET
+    status = 'cancelled',
+    reason = 'cancelled_by_user',
+    cancel_requested_at_ms = :now_ms,
+    finished_at_ms = :now_ms
+WHERE id = :id AND owner = :owner AND status IN ('pending', 'retrying')
+RETURNING *;
+
+-- name: request_cancel
+-- Ask for the end of a running job; `cancelled` follows when its processes are gone.
+UPDATE jobs SET cancel_requested_at_ms = :now_ms
+WHERE id = :id AND owner = :owner AND status IN ('running', 'input_required')
+AND cancel_requested_at_ms IS NULL
+RETURNING *;
+
+-- name: next_due
+-- When the next waiting job is due here.
+SELECT min(run_at_ms) AS run_at_ms FROM jobs
+WHERE status IN ('pending', 'retrying') AND locality = :locality;
+
+-- name: running_jobs
+-- Running jobs of one locality and who supervises them.
+SELECT * FROM jobs WHERE status IN ('running', 'input_required') AND locality = :locality;
+
+-- name: waiting_or_running
+-- How many jobs have not ended.
+SELECT count(*) AS total FROM jobs
+WHERE status IN ('pending', 'retrying', 'running', 'input_required') AND locality = :locality;
+
+-- name: queue_position
+-- How many jobs of the same owner are due before this one, counting from 1.
+SELECT count(*) + 1 AS position FROM jobs AS other
+JOIN jobs AS mine ON mine.id = :id
+WHERE other.status IN ('pending', 'retrying') AND other.owner = mine.owner
+AND (other.run_at_ms, other.number) < (mine.run_at_ms, mine.number);
+
+-- name: attempts_of
+-- The ended attempts of one job.
+SELECT * FROM attempts WHERE job_id = :id ORDER BY number;
+
+-- name: counts
+-- How many jobs an owner has, by state.
+SELECT status, total FROM job_counts WHERE owner = :owner;
+
+-- name: recent_ids
+-- The newest ids of an owner, for "did you mean".
+SELECT id FROM jobs WHERE owner = :owner ORDER BY id DESC LIMIT :limit;
+
+-- name: last_change
+-- Where the log of changes ends now.
+SELECT coalesce(max(seq), 0) AS seq FROM changes;
+
+-- name: changes_after
+-- What changed since, oldest first.
+SELECT seq, job_id, owner, status, created FROM changes WHERE seq > :seq ORDER BY seq LIMIT :limit;
+
+-- name: prune_changes
+-- Forget changes that every living reader has seen long ago. The newest row stays.
+DELETE FROM changes
+WHERE seq IN (
+    SELECT seq FROM changes
+    WHERE at_ms < :before_ms AND seq < (SELECT max(seq) FROM changes)
+    ORDER BY seq LIMIT :limit
+)
+RETURNING seq;

@@ -1,0 +1,90 @@
+"""Between rows and records."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mcp_jobs.models import Attempt, Job, NewJob, Outcome, Progress
+from mcp_jobs.states import Reason, Status
+
+if TYPE_CHECKING:
+    from mcp_jobs.store.connection import Row
+
+_SAME_NAME = (
+    "id", "owner", "locality", "type", "title", "cwd", "exit_code", "error", "attempt",
+    "max_attempts", "interrupts", "created_at_ms", "run_at_ms", "started_at_ms",
+    "attempt_started_at_ms", "finished_at_ms", "timeout_s", "idle_timeout_s",
+    "cancel_requested_at_ms", "claim_token", "launch_token", "claimed_by", "fingerprint",
+)  # fmt: skip
+_ATTEMPT_SAME_NAME = (
+    "number", "started_at_ms", "finished_at_ms", "exit_code", "error", "output_start", "cpu_s",
+    "memory_peak_bytes",
+)  # fmt: skip
+
+
+def job_from(row: Row) -> Job:
+    """Return the record of a row of `jobs`."""
+    return Job(
+        **{name: row[name] for name in _SAME_NAME},
+        params=json.loads(row["params"]),
+        status=Status(row["status"]),
+        reason=_reason(row["reason"]),
+        result=None if row["result"] is None else json.loads(row["result"]),
+        retry_on_interrupt=bool(row["retry_on_interrupt"]),
+        progress=None if row["progress"] is None else Progress(**json.loads(row["progress"])),
+    )
+
+
+def attempt_from(row: Row) -> Attempt:
+    """Return the record of a row of `attempts`."""
+    return Attempt(
+        **{name: row[name] for name in _ATTEMPT_SAME_NAME}, reason=_reason(row["reason"])
+    )
+
+
+def new_job_parameters(new: NewJob) -> dict[str, Any]:
+    """Return what `create_job` binds."""
+    return {
+        "id": new.id,
+        "owner": new.owner,
+        "locality": new.locality,
+        "type": new.type,
+        "params": json.dumps(dict(new.params)),
+        "title": new.title,
+        "cwd": new.cwd,
+        "created_at_ms": new.created_at_ms,
+        "run_at_ms": new.run_at_ms,
+        "max_attempts": new.max_attempts,
+        "timeout_s": new.timeout_s,
+        "idle_timeout_s": new.idle_timeout_s,
+        "retry_on_interrupt": new.retry_on_interrupt,
+        "idempotency_key": new.idempotency_key,
+        "fingerprint": new.fingerprint,
+    }
+
+
+def outcome_parameters(outcome: Outcome) -> dict[str, Any]:
+    """Return what `settle_job` binds, but for the claim."""
+    return {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "exit_code": outcome.exit_code,
+        "error": outcome.error,
+        "result": None if outcome.result is None else json.dumps(outcome.result),
+        "started_at_ms": outcome.started_at_ms,
+        "finished_at_ms": outcome.finished_at_ms,
+        "output_start": outcome.output_start,
+        "cpu_s": outcome.cpu_s,
+        "memory_peak_bytes": outcome.memory_peak_bytes,
+        "run_at_ms": outcome.run_at_ms,
+    }
+
+
+def progress_text(progress: Progress) -> str:
+    """Return the stored form of a progress."""
+    return json.dumps({name: getattr(progress, name) for name in Progress.__slots__})
+
+
+def _reason(text: str | None) -> Reason | None:
+    return None if text is None else Reason(text)

@@ -1,0 +1,233 @@
+"""One job's life, from a claim or an adoption to the stored end of its attempt."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, TypeVarTuple
+
+import anyio
+import anyio.to_thread
+
+from mcp_jobs import outcomes, process
+from mcp_jobs.errors import LauncherError, StoreError
+from mcp_jobs.launcher import layout
+from mcp_jobs.models import Progress
+from mcp_jobs.output import read_recent
+from mcp_jobs.states import TERMINAL, Status
+from mcp_jobs.summaries import summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from mcp_jobs.clock import Clock
+    from mcp_jobs.feed import ChangeFeed
+    from mcp_jobs.follow import Follower, Watch
+    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.models import Job, Outcome
+    from mcp_jobs.settings import Settings
+    from mcp_jobs.store import Store
+
+logger = logging.getLogger(__name__)
+
+Ts = TypeVarTuple("Ts")
+
+STOP_GRACE_S: Final = 5.0
+"""What a job that ran out of time has between TERM and KILL."""
+
+_LAUNCH_PAUSES_S: Final = (0.1, 0.5, 2.0, 5.0)
+_STORE_PAUSE_S: Final = 1.0
+_SUMMARY_BYTES: Final = 1 << 20
+_LINE_BYTES: Final = 500
+
+
+class Supervisor:
+    """Runs claimed jobs. Cancelling it leaves the job to whoever adopts it."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        feed: ChangeFeed,
+        follower: Follower,
+        launcher: process.LauncherClient,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._follower = follower
+        self._launcher = launcher
+        self._settings = settings
+        self._clock = clock
+
+    async def run(self, job: Job) -> None:
+        """Start a freshly claimed job, follow it and store its end."""
+        job_dir = self._dir(job)
+        await anyio.to_thread.run_sync(_prepare_attempt, job, job_dir)
+        try:
+            link = await self._launch(job)
+        except LauncherError as error:
+            outcome = outcomes.not_started(job, now_ms=self._clock.now_ms(), error=str(error))
+            await self._settle(job, outcome)
+            return
+        await self._follow(job, link)
+        await self._conclude(job)
+
+    async def adopt(self, job: Job) -> None:
+        """Go on with a job whose owner is gone. `job` is already claimed for this process."""
+        job_dir = self._dir(job)
+        await anyio.to_thread.run_sync(process.raise_fence, job_dir, job.claim_token)
+        traces = await anyio.to_thread.run_sync(process.read_traces, job_dir)
+        if traces.token is None or traces.token < job.launch_token:
+            # Its owner died before the launch, and the fence now keeps a late one out.
+            await self.run(job)
+            return
+        if traces.alive:
+            await self._follow(job, None)
+        await self._conclude(job)
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    async def _launch(self, job: Job) -> process.RunnerLink | None:
+        request = process.LaunchRequest(
+            job_id=job.id,
+            job_dir=str(self._dir(job)),
+            token=job.claim_token,
+            timeout_s=job.timeout_s,
+            idle_timeout_s=job.idle_timeout_s,
+            grace_s=STOP_GRACE_S,
+            output_cap_bytes=self._settings.output_cap_bytes,
+        )
+        for pause_s in _LAUNCH_PAUSES_S:
+            try:
+                return await self._launcher.run(request)
+            except LauncherError as error:
+                logger.warning("job %s: %s Trying again.", job.id, error)
+                await anyio.sleep(pause_s)
+        return await self._launcher.run(request)
+
+    async def _follow(self, job: Job, link: process.RunnerLink | None) -> None:
+        """Store progress until the runner is gone: its link closes, or its lock is free."""
+        with self._follower.watch(job.id, track_progress=True) as watch:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._store_progress, job, watch, link is None, tasks.cancel_scope)
+                if link is not None:
+                    await link.wait_closed()
+                    await link.aclose()
+                    tasks.cancel_scope.cancel()
+            await anyio.to_thread.run_sync(watch.look, self._clock.monotonic_s())
+            await self._store_newest(job, watch)
+
+    async def _store_progress(
+        self, job: Job, watch: Watch, until_dead: bool, scope: anyio.CancelScope
+    ) -> None:
+        while True:
+            await watch.changed.wait()
+            watch.changed = anyio.Event()
+            await self._store_newest(job, watch)
+            if until_dead and not watch.alive:
+                scope.cancel()
+
+    async def _store_newest(self, job: Job, watch: Watch) -> None:
+        seen = watch.take_progress()
+        if seen is None:
+            return
+        progress = Progress(
+            current=seen.current,
+            total=seen.total,
+            percent=seen.percent,
+            message=seen.message,
+            updated_at_ms=self._clock.now_ms(),
+        )
+        try:
+            await self._store.set_progress(job, progress)
+            await self._feed.flush()
+        except StoreError as error:
+            logger.warning("job %s: progress not stored: %s", job.id, error)
+
+    async def _conclude(self, job: Job) -> None:
+        """Store what the runner wrote down, or that it was lost."""
+        job_dir = self._dir(job)
+        traces = await anyio.to_thread.run_sync(process.read_traces, job_dir)
+        if traces.token is not None and traces.token > job.claim_token:
+            return
+        if traces.record is not None and traces.token is not None:
+            if traces.token < job.launch_token:
+                # Refused by a newer claim that has not launched yet: that one settles it.
+                return
+            outcome = await anyio.to_thread.run_sync(_outcome, job, job_dir, traces.record)
+        else:
+            await anyio.to_thread.run_sync(process.sweep, job.id, job_dir)
+            outcome = outcomes.interrupted(
+                job,
+                now_ms=self._clock.now_ms(),
+                error="Interrupted: its runner was killed or the machine went down. The output "
+                "up to then is kept.",
+            )
+        current = await self._persist(self._store.find, job.id)
+        if current is not None:
+            await self._settle(job, self._with_retry(current, outcome))
+
+    def _with_retry(self, job: Job, outcome: Outcome) -> Outcome:
+        return outcomes.with_retry(
+            job,
+            outcome,
+            now_ms=self._clock.now_ms(),
+            base_s=self._settings.retry_base_seconds,
+        )
+
+    async def _settle(self, job: Job, outcome: Outcome) -> None:
+        """Store the end of the attempt; zero rows mean that another owner has the job."""
+        job_dir = self._dir(job)
+        if outcome.status in TERMINAL:
+            await anyio.to_thread.run_sync(process.forget_secrets, job_dir)
+        settled = await self._persist(self._store.settle, job, outcome)
+        if settled is None and outcome.status is Status.RETRYING:
+            outcome = outcomes.as_cancelled(outcome)
+            settled = await self._persist(self._store.settle, job, outcome)
+        if settled is None:
+            return
+        await self._feed.flush()
+        if settled.ended:
+            await anyio.to_thread.run_sync(process.forget_secrets, job_dir)
+            await anyio.to_thread.run_sync(process.clean_after_end, job_dir)
+
+    async def _persist(
+        self, write: Callable[[*Ts], Awaitable[Job | None]], *arguments: *Ts
+    ) -> Job | None:
+        """Do one store step, however long the store is out of order: the end must not be lost."""
+        while True:
+            try:
+                return await write(*arguments)
+            except StoreError as error:
+                logger.warning("the store is out of order, trying again: %s", error)
+                await anyio.sleep(_STORE_PAUSE_S)
+
+    def _dir(self, job: Job) -> Path:
+        return self._settings.jobs_dir / job.id
+
+
+def _prepare_attempt(job: Job, job_dir: Path) -> None:
+    if job.attempt > 1:
+        process.forget_progress(job_dir)
+    if job.claim_token > 1:
+        # Somebody may have claimed this job before and slept; his runner must not start now.
+        process.raise_fence(job_dir, job.claim_token)
+
+
+def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:
+    output = str(job_dir / layout.OUTPUT)
+    printed = record["bytes_total"] - record["output_start"]
+    recent = read_recent(output, limit_bytes=min(_SUMMARY_BYTES, printed)) if printed else b""
+    summary = summarise(recent) if recent else None
+    return outcomes.outcome_of(
+        job,
+        record,
+        result=None if summary is None else {"tests": summary},
+        last_line=_last_line(recent),
+    )
+
+
+def _last_line(recent: bytes) -> str:
+    return recent[-_LINE_BYTES:].decode("utf-8", "replace").strip().rpartition("\n")[2]

@@ -1,0 +1,105 @@
+"""The job object: one and the same wherever a job is shown (DESIGN of the job object: docs)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mcp_jobs.models import Attempt, Job
+    from mcp_jobs.output import OutputSlice
+
+JobObject = dict[str, Any]
+
+
+def job_uri(job_id: str) -> str:
+    """Return the resource that a job is read at."""
+    return f"jobs://job/{job_id}"
+
+
+def rfc3339(time_ms: int | None) -> str | None:
+    """Return a time as RFC 3339 in UTC, with milliseconds."""
+    if time_ms is None:
+        return None
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def job_object(job: Job, *, now_ms: int, queue_position: int | None = None) -> JobObject:
+    """Return the job without its output, as lists show it."""
+    return {
+        "job_id": job.id,
+        "type": job.type,
+        "title": job.title,
+        "status": job.status.value,
+        "reason": None if job.reason is None else job.reason.value,
+        "exit_code": job.exit_code,
+        "error": job.error,
+        "cwd": job.cwd,
+        "created_at": rfc3339(job.created_at_ms),
+        "run_at": rfc3339(job.run_at_ms),
+        "started_at": rfc3339(job.started_at_ms),
+        "finished_at": rfc3339(job.finished_at_ms),
+        "duration_seconds": _duration_s(job, now_ms),
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts + job.interrupts,
+        "next_attempt_at": rfc3339(job.run_at_ms) if job.status == "retrying" else None,
+        "cancel_requested": job.cancel_requested_at_ms is not None,
+        "queue_position": queue_position,
+        "progress": _progress(job),
+        "result": job.result,
+        "uri": job_uri(job.id),
+    }
+
+
+def output_object(output: OutputSlice) -> JobObject:
+    """Return the `output` part of a job object."""
+    return {
+        "text": output.text,
+        "bytes_total": output.bytes_total,
+        "lines_total": output.lines_total,
+        "first_cursor": output.first_cursor,
+        "next_cursor": output.next_cursor,
+        "dropped_bytes": output.dropped_bytes,
+        "truncated": output.truncated,
+    }
+
+
+def attempt_objects(attempts: Sequence[Attempt]) -> list[JobObject]:
+    """Return the ended attempts of a job."""
+    return [
+        {
+            "attempt": attempt.number,
+            "started_at": rfc3339(attempt.started_at_ms),
+            "finished_at": rfc3339(attempt.finished_at_ms),
+            "reason": None if attempt.reason is None else attempt.reason.value,
+            "exit_code": attempt.exit_code,
+            "error": attempt.error,
+            "output_cursor": attempt.output_start,
+            "cpu_seconds": attempt.cpu_s,
+            "memory_peak_bytes": attempt.memory_peak_bytes,
+        }
+        for attempt in attempts
+    ]
+
+
+def _duration_s(job: Job, now_ms: int) -> float | None:
+    if job.started_at_ms is None:
+        return None
+    end_ms = job.finished_at_ms if job.finished_at_ms is not None else now_ms
+    return round(max(0, end_ms - job.started_at_ms) / 1000, 3)
+
+
+def _progress(job: Job) -> JobObject | None:
+    progress = job.progress
+    if progress is None:
+        return None
+    return {
+        "current": progress.current,
+        "total": progress.total,
+        "percent": progress.percent,
+        "message": progress.message,
+        "updated_at": rfc3339(progress.updated_at_ms),
+    }
