@@ -13,10 +13,10 @@ from mcp_jobs.errors import JobsError, UnsupportedPlatformError
 
 def main() -> None:
     """Run the command line; every known problem is one sentence on stderr and exit code 1."""
-    _arguments()
+    arguments = _parser().parse_args()
     try:
         _require_supported_platform()
-        _serve()
+        _run(arguments)
     except JobsError as error:
         sys.exit(f"mcp-jobs: {error}")
     sys.stdout.flush()
@@ -24,14 +24,17 @@ def main() -> None:
     os._exit(0)
 
 
-def _arguments() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mcp-jobs",
-        description="Background jobs for AI agents, as an MCP server over stdio.",
+        description="Background jobs for AI agents. Without a command: an MCP server over stdio.",
         epilog="Started without arguments by an MCP host; see the README for each host.",
     )
     parser.add_argument("--version", action="version", version=f"mcp-jobs {__version__}")
-    return parser.parse_args()
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    worker = commands.add_parser("worker", help="run jobs of this home, without MCP")
+    worker.add_argument("--drain", action="store_true", help="end when no job is left")
+    return parser
 
 
 def _require_supported_platform() -> None:
@@ -42,16 +45,21 @@ def _require_supported_platform() -> None:
         )
 
 
-def _serve() -> None:
+def _run(arguments: argparse.Namespace) -> None:
+    import anyio
+
     from mcp_jobs import settings
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
     loaded = settings.load()
-    import anyio
+    if arguments.command == "worker":
+        from mcp_jobs.worker import work
 
-    from mcp_jobs.server.app import serve_stdio
+        anyio.run(work, loaded, arguments.drain)
+    else:
+        from mcp_jobs.server.app import serve_stdio
 
-    anyio.run(serve_stdio, loaded)
+        anyio.run(serve_stdio, loaded)
 
 
 if __name__ == "__main__":

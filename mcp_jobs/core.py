@@ -15,7 +15,9 @@ from mcp_jobs.events import InProcessBus
 from mcp_jobs.feed import ChangeFeed
 from mcp_jobs.follow import Follower
 from mcp_jobs.ids import new_id
+from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
+from mcp_jobs.presence import Presence
 from mcp_jobs.registry import built_in
 from mcp_jobs.service import JobService
 from mcp_jobs.store import SqliteStore
@@ -41,6 +43,9 @@ class Core:
     bus: Bus
     follower: Follower
     store: Store
+    feed: ChangeFeed
+    pool: Pool
+    presence: Presence
     registry: Registry
 
 
@@ -52,54 +57,74 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """
     configuration.prepare_home(settings)
     files_before = configuration.raise_file_limit()
+    store = await SqliteStore.open(settings.database)
+    try:
+        core = await _assemble(settings, store, files_before)
+        async with anyio.create_task_group() as tasks:
+            for run in (core.feed.run, core.follower.run, core.pool.run):
+                tasks.start_soon(run)
+            yield core
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+
+
+async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[int, int]) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
-    locality = process.locality()
     registry = built_in()
+    locality = process.locality()
     launcher = process.LauncherClient(
         home=settings.home,
         runtime_dir=configuration.runtime_directory(),
         idle_s=settings.launcher_idle_seconds,
     )
-    store = await SqliteStore.open(settings.database)
-    try:
-        feed = ChangeFeed(store, bus)
-        await feed.start()
-        follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
-        supervisor = Supervisor(
-            store=store,
-            feed=feed,
-            follower=follower,
-            launcher=launcher,
-            settings=settings,
-            clock=clock,
-        )
-        pool = Pool(
-            owner_id=new_id(clock.now_ms()),
-            locality=locality,
-            store=store,
-            feed=feed,
-            bus=bus,
-            supervisor=supervisor,
-            settings=settings,
-            clock=clock,
-        )
-        service = JobService(
-            store=store,
-            bus=bus,
-            feed=feed,
-            registry=registry,
-            settings=settings,
-            clock=clock,
-            locality=locality,
-            rlimit_nofile=files_before,
-        )
-        async with anyio.create_task_group() as tasks:
-            for part in (feed.run, follower.run, pool.run):
-                tasks.start_soon(part)
-            yield Core(service=service, bus=bus, follower=follower, store=store, registry=registry)
-            tasks.cancel_scope.cancel()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await launcher.aclose()
-            await store.close()
+    feed = ChangeFeed(store, bus)
+    await feed.start()
+    follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
+    presence = Presence(
+        owners=Owners(settings.owners_dir, new_id(clock.now_ms()), clock),
+        store=store,
+        launcher=launcher,
+        drain=process.drain_command(configuration.own_environment(settings)),
+        locality=locality,
+    )
+    supervisor = Supervisor(
+        store=store,
+        feed=feed,
+        follower=follower,
+        launcher=launcher,
+        settings=settings,
+        clock=clock,
+    )
+    pool = Pool(
+        presence=presence,
+        locality=locality,
+        store=store,
+        feed=feed,
+        bus=bus,
+        supervisor=supervisor,
+        settings=settings,
+        clock=clock,
+    )
+    service = JobService(
+        store=store,
+        bus=bus,
+        feed=feed,
+        registry=registry,
+        settings=settings,
+        clock=clock,
+        locality=locality,
+        rlimit_nofile=files_before,
+    )
+    return Core(
+        service=service,
+        bus=bus,
+        feed=feed,
+        follower=follower,
+        store=store,
+        pool=pool,
+        presence=presence,
+        registry=registry,
+    )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.models import Outcome
-from mcp_jobs.states import Reason, Status
+from mcp_jobs.states import LONGEST_PAUSE_MS, Reason, Status
 
 if TYPE_CHECKING:
     from mcp_jobs.launcher.record import ExitRecord
@@ -23,7 +23,6 @@ INTERRUPTS_RETRIED: Final = 3
 """How many lost attempts `retry_on_interrupt` replaces, so that a job which brings the machine
 down does not do so for ever."""
 
-_LONGEST_PAUSE_MS: Final = 300_000
 _SHELL_NOT_FOUND: Final = 127
 _SHELL_NOT_EXECUTABLE: Final = 126
 
@@ -109,7 +108,7 @@ def backoff_ms(attempt: int, *, base_s: float) -> int:
 
     The randomness keeps jobs that failed together from coming back together.
     """
-    full_ms = min(base_s * 1000 * 2.0 ** min(attempt - 1, 30), _LONGEST_PAUSE_MS)
+    full_ms = min(base_s * 1000 * 2.0 ** min(attempt - 1, 30), LONGEST_PAUSE_MS)
     return round(full_ms * (0.5 + random.random() / 2))  # noqa: S311 - spread, not secrecy
 
 
@@ -153,7 +152,7 @@ def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: 
         if job.idle_timeout_s
         else "Stopped: it printed nothing for too long.",
         Reason.CANCELLED_BY_USER: _CANCELLED,
-        Reason.INTERRUPTED: "Interrupted: the system was going down.",
+        Reason.INTERRUPTED: record["error"] or "Interrupted: the system was going down.",
         Reason.SPAWN_ERROR: record["error"]
         or f"The shell could not start a program (exit code {record['exit_code']}): {last_line}",
     }

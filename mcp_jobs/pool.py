@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
 
-from mcp_jobs import process
 from mcp_jobs.errors import StoreError
 from mcp_jobs.events import JobChanged
 from mcp_jobs.states import Status
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from mcp_jobs.events import Bus, Event
     from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.models import Job
+    from mcp_jobs.presence import Presence
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
     from mcp_jobs.supervise import Supervisor
@@ -43,7 +42,7 @@ class Pool:
     def __init__(
         self,
         *,
-        owner_id: str,
+        presence: Presence,
         locality: str,
         store: Store,
         feed: ChangeFeed,
@@ -52,7 +51,7 @@ class Pool:
         settings: Settings,
         clock: Clock,
     ) -> None:
-        self._owner_id = owner_id
+        self._presence = presence
         self._locality = locality
         self._store = store
         self._feed = feed
@@ -61,31 +60,45 @@ class Pool:
         self._settings = settings
         self._clock = clock
         self._wake = anyio.Event()
+        self._ended = anyio.Event()
         self._active: set[str] = set()
         self._abandoned: set[str] = set()
 
     async def run(self) -> None:
         """Work until cancelled. Jobs that run then go on without this process."""
-        lock_fd = process.hold_owner_lock(self._settings.owners_dir, self._owner_id)
+        self._presence.begin()
         unsubscribe = self._bus.subscribe(self._on_event)
         try:
-            process.forget_dead_owners(self._settings.owners_dir)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._adopt_for_ever, tasks)
+                tasks.start_soon(self._presence.stay_attached)
                 await self._claim_for_ever(tasks)
         finally:
             unsubscribe()
-            (self._settings.owners_dir / self._owner_id).unlink(missing_ok=True)
-            os.close(lock_fd)
+            with anyio.CancelScope(shield=True):
+                await self._presence.end()
+
+    async def until_drained(self) -> None:
+        """Return when no job of this locality is waiting or running."""
+        while await self._store.unfinished(self._locality):
+            with anyio.move_on_after(_LONGEST_NAP_S):
+                await self._ended.wait()
+            self._ended = anyio.Event()
 
     def wake(self) -> None:
         """Look for due jobs now."""
         self._wake.set()
 
     def _on_event(self, event: Event) -> None:
+        if not isinstance(event, JobChanged):
+            return
         # A new job may be due, or an ended one has left a slot.
-        if isinstance(event, JobChanged) and (event.created or event.status in _WAKING):
+        if event.created or event.status in _WAKING:
             self.wake()
+        if event.ended:
+            self._ended.set()
+        else:
+            self._presence.expect_work()
 
     async def _claim_for_ever(self, tasks: TaskGroup) -> None:
         while True:
@@ -106,7 +119,7 @@ class Pool:
 
     async def _claim(self, tasks: TaskGroup) -> bool:
         job = await self._store.claim(
-            claimer=self._owner_id,
+            claimer=self._presence.own_id,
             locality=self._locality,
             capacity=self._settings.capacity,
             now_ms=self._clock.now_ms(),
@@ -143,7 +156,9 @@ class Pool:
 
     async def _adopt_for_ever(self, tasks: TaskGroup) -> None:
         while True:
+            self._presence.beat()
             with contextlib.suppress(StoreError):
+                await self._store.mend_future(now_ms=self._clock.now_ms())
                 await self.adopt_orphans(tasks)
             await anyio.sleep(_ADOPT_EVERY_S)
 
@@ -153,13 +168,13 @@ class Pool:
             if job.id in self._active or self._cared_for(job):
                 continue
             with anyio.CancelScope(shield=True):
-                taken = await self._store.take_over(job, claimer=self._owner_id)
+                taken = await self._store.take_over(job, claimer=self._presence.own_id)
                 self._abandoned.discard(job.id)
                 if taken is not None:
                     self._supervise(tasks, taken, self._supervisor.adopt)
 
     def _cared_for(self, job: Job) -> bool:
-        if job.claimed_by == self._owner_id:
+        if job.claimed_by == self._presence.own_id:
             # Just claimed or just ended, unless its supervision broke.
             return job.id not in self._abandoned
-        return process.owner_alive(self._settings.owners_dir, str(job.claimed_by))
+        return not self._presence.gone(str(job.claimed_by))

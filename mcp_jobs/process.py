@@ -75,6 +75,14 @@ class LaunchRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """The command that works off the queue when no server is left."""
+
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Traces:
     """What the files of a job say about its newest runner."""
 
@@ -103,6 +111,15 @@ class RunnerLink:
         await self._stream.aclose()
 
 
+class LauncherLink(RunnerLink):
+    """A connection to the launcher itself, closed when the launcher is gone."""
+
+    async def release(self) -> None:
+        """Say that nothing is left to do, so that no worker needs to be started."""
+        with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._stream.send(b'{"op": "release"}\n')
+
+
 class LauncherClient:
     """Starts runners through the launcher of this home, user and pid namespace."""
 
@@ -113,7 +130,6 @@ class LauncherClient:
         self._log_path = home / "launcher.log"
         self._idle_s = idle_s
         self._starting = anyio.Lock()
-        self._attached: SocketStream | None = None
 
     async def run(self, request: LaunchRequest) -> RunnerLink | None:
         """Start a runner. None means that it refused: the job has one, or a newer claim.
@@ -123,25 +139,22 @@ class LauncherClient:
         stream = await self._ask({"op": "run", **asdict(request)})
         answer = await _read_line(stream)
         event = answer.get("event")
-        if event == "busy":
+        if event in ("busy", "failed"):
             await stream.aclose()
-            raise LauncherError(f"The system gives no new process: {answer.get('error')}.")
+            raise LauncherError(f"The job's runner could not start: {answer.get('error')}.")
         if event == "refused":
             await stream.aclose()
             return None
         # Without an answer the runner is gone already; its files say why.
         return RunnerLink(stream)
 
-    async def attach(self) -> None:
-        """Keep the launcher from leaving while this process lives. Never fails."""
-        if self._attached is None:
-            with contextlib.suppress(LauncherError):
-                self._attached = await self._ask({"op": "attach"})
+    async def attach(self, drain: Drain) -> LauncherLink:
+        """Keep the launcher from leaving while this process lives.
 
-    async def aclose(self) -> None:
-        """Let go of the launcher."""
-        if self._attached is not None:
-            await self._attached.aclose()
+        When the last process that is attached goes without a `release`, the launcher starts
+        `drain`. Raises `LauncherError`.
+        """
+        return LauncherLink(await self._ask({"op": "attach", "drain": asdict(drain)}))
 
     async def _ask(self, message: Mapping[str, Any]) -> SocketStream:
         problem: Exception | None = None
@@ -180,6 +193,13 @@ class LauncherClient:
             raise LauncherError(f"The launcher could not be started; see {self._log_path}.")
 
 
+def drain_command(environ: Mapping[str, str]) -> Drain:
+    """Return how to start `mcp-jobs worker --drain` with this interpreter and this code."""
+    code = "import sys; sys.path.append(sys.argv.pop(1));from mcp_jobs.__main__ import main; main()"
+    root = str(_package_root())
+    return Drain(argv=(sys.executable, "-c", code, root, "worker", "--drain"), environ=environ)
+
+
 def make_job_dir(job_dir: Path, launch: LaunchFile) -> None:
     """Create a job's directory with its launch file, readable by this user only."""
     job_dir.mkdir(mode=layout.PRIVATE_DIR)
@@ -216,8 +236,12 @@ def forget_progress(job_dir: Path) -> None:
 
 
 def raise_fence(job_dir: Path, token: int) -> None:
-    """Refuse, from now on, runners with a lower claim token."""
-    layout.raise_fence(str(job_dir), token)
+    """Refuse, from now on, runners with a lower claim token.
+
+    Without the job's directory no runner can start at all.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        layout.raise_fence(str(job_dir), token)
 
 
 def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
@@ -256,16 +280,30 @@ def read_traces(job_dir: Path) -> Traces:
     )
 
 
-def sweep(job_id: str, job_dir: Path) -> None:
-    """Kill what is left of a job whose runner is gone, until two scans find nothing.
+def sweep(job_id: str, job_dir: Path, token: int) -> bool:
+    """Kill what is left of a job whose runner is gone, until two scans find nothing. Blocks.
 
+    False means that the job is not this claim's any more: a runner lives, or a newer claim exists.
     Processes are known by the job's id in their environment, and by the session of the job's main
-    process as long as that process is verified to be the one that the runner wrote down. Blocks.
+    process as long as that process is verified to be the one that the runner wrote down.
     """
-    identity = layout.read_json(str(job_dir / layout.RUNNER)) or {}
-    if identity.get("boot_id") != boot_id() or identity.get("pid_namespace") != pid_namespace():
-        return
-    tree.kill_all(lambda: _members(job_id, identity), reap=lambda: None)
+    if not job_dir.exists():
+        return True
+    with layout.fence_lock(str(job_dir)) as fence_fd:
+        if layout.read_fence(fence_fd) > token:
+            return False
+        # No runner may start while its job's processes are being killed.
+        alive_fd = layout.lock_file(str(job_dir / layout.ALIVE), wait=False)
+        if alive_fd is None:
+            return False
+        try:
+            identity = layout.read_json(str(job_dir / layout.RUNNER)) or {}
+            here = (boot_id(), pid_namespace())
+            if (identity.get("boot_id"), identity.get("pid_namespace")) == here:
+                tree.kill_all(lambda: _members(job_id, identity), reap=lambda: None)
+        finally:
+            os.close(alive_fd)
+    return True
 
 
 def _members(job_id: str, identity: Mapping[str, Any]) -> list[Stat]:
@@ -280,29 +318,6 @@ def _members(job_id: str, identity: Mapping[str, Any]) -> list[Stat]:
         for process in tree.descendants(pid):
             found[process.pid] = process
     return list(found.values())
-
-
-def hold_owner_lock(owners_dir: Path, owner_id: str) -> int:
-    """Make this process a known owner; the descriptor must stay open as long as it lives."""
-    hidden = owners_dir / f".{owner_id}"
-    fd = layout.lock_file(str(hidden), wait=True)
-    if fd is None:  # `wait` gives a descriptor or raises
-        raise LauncherError(f"The lock {hidden} cannot be taken.")
-    # Visible only once locked, so that no cleaner takes it for a dead owner's.
-    hidden.rename(owners_dir / owner_id)
-    return fd
-
-
-def owner_alive(owners_dir: Path, owner_id: str) -> bool:
-    """Say whether the server or worker with this id lives."""
-    return layout.is_locked(str(owners_dir / owner_id))
-
-
-def forget_dead_owners(owners_dir: Path) -> None:
-    """Remove the lock files of servers and workers that are gone."""
-    for path in owners_dir.iterdir():
-        if not path.name.startswith(".") and not layout.is_locked(str(path)):
-            path.unlink(missing_ok=True)
 
 
 def locality() -> str:

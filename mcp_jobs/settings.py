@@ -157,6 +157,17 @@ def job_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def own_environment(settings: Settings) -> dict[str, str]:
+    """Return what a worker needs of this process's environment to work on the same home."""
+    names = ("HOME", "PATH", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME", "XDG_RUNTIME_DIR")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in names or name.startswith(_OWN_PREFIX)
+    }
+    return {**kept, f"{_OWN_PREFIX}HOME": str(settings.home)}
+
+
 def project_directory() -> str | None:
     """Return the directory that the host works in; None when there is only `/`."""
     named = os.environ.get("CLAUDE_PROJECT_DIR")

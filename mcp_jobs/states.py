@@ -59,6 +59,9 @@ class Reason(StrEnum):
 TERMINAL: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 """States that never change again."""
 
+LONGEST_PAUSE_MS: Final = 300_000
+"""The longest pause between two attempts."""
+
 TRANSITIONS: Final[Mapping[tuple[Status, Signal], Status]] = MappingProxyType(
     {
         (Status.PENDING, Signal.CLAIM): Status.RUNNING,

@@ -71,6 +71,8 @@ class Supervisor:
             outcome = outcomes.not_started(job, now_ms=self._clock.now_ms(), error=str(error))
             await self._settle(job, outcome)
             return
+        if link is None and not await self._still_ours(job):
+            return
         await self._follow(job, link)
         await self._conclude(job)
 
@@ -86,6 +88,11 @@ class Supervisor:
         if traces.alive:
             await self._follow(job, None)
         await self._conclude(job)
+
+    async def _still_ours(self, job: Job) -> bool:
+        """After a refusal: whether the claim stands, so that its runner was started before."""
+        current = await self._persist(self._store.find, job.id)
+        return current is not None and current.claim_token == job.claim_token
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -158,7 +165,8 @@ class Supervisor:
                 return
             outcome = await anyio.to_thread.run_sync(_outcome, job, job_dir, traces.record)
         else:
-            await anyio.to_thread.run_sync(process.sweep, job.id, job_dir)
+            if not await anyio.to_thread.run_sync(process.sweep, job.id, job_dir, job.claim_token):
+                return
             outcome = outcomes.interrupted(
                 job,
                 now_ms=self._clock.now_ms(),

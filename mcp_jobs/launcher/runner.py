@@ -14,6 +14,7 @@ import resource
 import selectors
 import signal
 import socket
+import sys
 import time
 
 from mcp_jobs.launcher import layout, record, tree
@@ -48,6 +49,7 @@ class Runner:
         self._pid = 0
         self._status: int | None = None
         self._reason: str | None = None
+        self._error: str | None = None
         self._started_at_ms: int | None = None
         self._wakeup_read, self._wakeup_write = os.pipe()
 
@@ -56,18 +58,28 @@ class Runner:
         try:
             with layout.fence_lock(self._job_dir) as fence_fd:
                 alive_fd = self._take_over(fence_fd)
-                pump, gate, spawn_problem = self._prepare()
+                pump, gate = self._prepare()
         except Refused as refusal:
             self._tell(event="refused", error=str(refusal))
             return
-        if gate is not None:
-            spawn_problem = self._open(gate)
-            if spawn_problem is None:
-                self._tell(event="started", pid=self._pid)
-                self._supervise(pump)
-        self._write_record(pump, spawn_problem)
+        except OSError as error:
+            # No disk space or no process for the runner itself: the caller may try again.
+            self._tell(event="failed", error=f"{error.strerror or error} ({error.filename})")
+            raise
+        if gate is not None and self._open(gate):
+            self._tell(event="started", pid=self._pid)
+            self._run(pump)
+        self._write_record(pump)
         self._clean_up()
         os.close(alive_fd)
+
+    def _run(self, pump: OutputPump) -> None:
+        try:
+            self._supervise(pump)
+        except Exception as error:  # noqa: BLE001 - the tree must not outlive its keeper's own faults
+            sys.excepthook(*sys.exc_info())
+            tree.kill_all(self._tree, reap=self._reap)
+            self._reason, self._error = "interrupted", f"The job's runner failed: {error!r}."
 
     # -- start ---------------------------------------------------------------------------------
 
@@ -90,10 +102,14 @@ class Runner:
             raise Refused("This claim has already been run.")
         return alive_fd
 
-    def _prepare(self) -> tuple[OutputPump, Gate | None, str | None]:
-        """Fork the job, held before its first instruction, and write down who it is."""
+    def _prepare(self) -> tuple[OutputPump, Gate | None]:
+        """Fork the job, held before its first instruction, and write down who it is.
+
+        No gate means that there is nothing to run, and `_reason` says why.
+        """
         self._catch_signals()
         tree.become_subreaper()
+        record.reserve(self._job_dir, self._token)
         with contextlib.suppress(FileExistsError):
             os.mkfifo(self._path(layout.BELL), layout.PRIVATE_FILE)
         launch = layout.read_json(self._path(layout.ENV))
@@ -102,25 +118,31 @@ class Runner:
             cap_bytes=self._request["output_cap_bytes"],
             secrets=launch["secrets"] if launch else (),
         )
-        problem = self._problem_before_start(launch)
-        if problem is not None or self._reason is not None or launch is None:
-            self._write_identity()
-            return pump, None, problem
-        self._started_at_ms = _now_ms()
-        gate = fork_gated(launch, pump.write_fd)
+        gate = self._fork(launch, pump.write_fd)
         pump.close_write_end()
-        self._pid = gate.pid
         self._write_identity()
-        return pump, gate, None
+        return pump, gate
 
-    def _problem_before_start(self, launch: Mapping[str, Any] | None) -> str | None:
+    def _fork(self, launch: Mapping[str, Any] | None, output_fd: int) -> Gate | None:
         stop = layout.read_json(self._path(layout.STOP))
         if stop is not None:
             # Cancelled between claim and start: nothing has run, and nothing will.
             self._reason = stop["reason"]
-        elif launch is None:
-            return "The job's stored environment is gone, so it cannot be started."
-        return None
+            return None
+        if launch is None:
+            self._cannot_start("The job's stored environment is gone, so it cannot be started.")
+            return None
+        self._started_at_ms = _now_ms()
+        try:
+            gate = fork_gated(launch, output_fd)
+        except OSError as error:
+            self._cannot_start(f"The system gives no new process: {error.strerror}.")
+            return None
+        self._pid = gate.pid
+        return gate
+
+    def _cannot_start(self, problem: str) -> None:
+        self._reason, self._error = "spawn_error", problem
 
     def _catch_signals(self) -> None:
         for fd in (self._wakeup_read, self._wakeup_write):
@@ -137,13 +159,14 @@ class Runner:
             {"reason": "interrupted", "grace_s": _SHUTDOWN_GRACE_S},
         )
 
-    def _open(self, gate: Gate) -> str | None:
+    def _open(self, gate: Gate) -> bool:
         try:
             gate.open()
         except SpawnError as error:
             os.waitpid(gate.pid, 0)
-            return str(error)
-        return None
+            self._cannot_start(str(error))
+            return False
+        return True
 
     # -- run -----------------------------------------------------------------------------------
 
@@ -228,6 +251,11 @@ class Runner:
             tree.send(process, signal.SIGCONT)
         deadline_s = time.monotonic() + grace_s
         while not self._gone() and time.monotonic() < deadline_s:
+            # A later order may be less patient than the one that is being carried out.
+            stop = layout.read_json(self._path(layout.STOP))
+            if stop is not None and stop["grace_s"] < grace_s:
+                grace_s = stop["grace_s"]
+                deadline_s = min(deadline_s, time.monotonic() + grace_s)
             # Keep reading: a program that flushes at its end must not block on a full pipe.
             pump.read_for(min(_GRACE_POLL_S, deadline_s - time.monotonic()))
         if not self._gone():
@@ -259,7 +287,7 @@ class Runner:
             },
         )
 
-    def _write_record(self, pump: OutputPump, spawn_problem: str | None) -> None:
+    def _write_record(self, pump: OutputPump) -> None:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         code = None if self._status is None else os.waitstatus_to_exitcode(self._status)
         pump.finish()
@@ -267,10 +295,10 @@ class Runner:
             self._job_dir,
             {
                 "token": self._token,
-                "reason": "spawn_error" if spawn_problem else self._reason,
+                "reason": self._reason,
                 "exit_code": code if code is not None and code >= 0 else None,
                 "signal": -code if code is not None and code < 0 else None,
-                "error": spawn_problem,
+                "error": self._error,
                 "started_at_ms": self._started_at_ms,
                 "finished_at_ms": _now_ms(),
                 "cpu_s": round(used.ru_utime + used.ru_stime, 3),

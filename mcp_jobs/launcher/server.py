@@ -6,7 +6,9 @@ a new launcher. A request is one JSON line on a private Unix socket:
 
 * `{"op": "run", ...}`: the connection passes to the runner, which tells `started` or `refused`
   on it and closes it when the job has ended.
-* `{"op": "attach"}`: keeps the launcher from leaving while the connection is open.
+* `{"op": "attach", "drain": {...}}`: keeps the launcher from leaving while the connection is open.
+  When the last one ends without `{"op": "release"}`, its process died: the launcher then starts
+  the drain command, which works off what is queued.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 from mcp_jobs.launcher import layout, tree
+from mcp_jobs.launcher.drain import DrainKeeper
 from mcp_jobs.launcher.runner import Runner
 
 TYPE_CHECKING = False
@@ -33,6 +37,7 @@ PROTOCOL_VERSION = 1
 
 _REQUEST_LIMIT_BYTES = 4 << 20
 _BACKLOG = 512
+_ACCEPT_PAUSE_S = 0.05
 
 
 class Launcher:
@@ -47,17 +52,19 @@ class Launcher:
         self._listener = _listen(socket_path)
         self._runners: set[int] = set()
         self._clients: dict[socket.socket, bytes] = {}
+        self._drain = DrainKeeper()
 
     def serve(self) -> None:
         """Accept requests; return when no runner and no connection is left for a while."""
         self._set_up()
         while True:
-            ready = self._selector.select(None if self._busy() else self._idle_s)
+            ready = self._selector.select(self._wait_s())
             if not ready and not self._busy():
                 break
             for key, _ in ready:
                 self._on_ready(key.fileobj)
             self._reap()
+            self._drain.start_if_due()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
         self._listener.close()
@@ -75,7 +82,10 @@ class Launcher:
         gc.freeze()
 
     def _busy(self) -> bool:
-        return bool(self._runners or self._clients)
+        return bool(self._runners or self._clients or self._drain.busy())
+
+    def _wait_s(self) -> float | None:
+        return self._drain.due_in_s() if self._busy() else self._idle_s
 
     def _on_ready(self, source: object) -> None:
         if source is self._listener:
@@ -87,7 +97,12 @@ class Launcher:
                 os.read(self._wakeup_read, 4096)
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            # Out of descriptors, or the client left: the next turn tries again.
+            time.sleep(_ACCEPT_PAUSE_S)
+            return
         if _peer_uid(connection) != os.getuid():
             connection.close()
             return
@@ -121,8 +136,10 @@ class Launcher:
         if operation == "run":
             self._fork_runner(client, request)
             self._drop(client)
-        elif operation != "attach":
-            self._drop(client)
+        elif operation == "attach":
+            self._drain.attached(client, request.get("drain"))
+        else:
+            self._drain.released(client)
 
     def _fork_runner(self, client: socket.socket, request: dict[str, Any]) -> None:
         try:
@@ -158,6 +175,7 @@ class Launcher:
             os._exit(code)
 
     def _drop(self, client: socket.socket) -> None:
+        self._drain.left(client)
         self._selector.unregister(client)
         del self._clients[client]
         client.close()
@@ -165,12 +183,13 @@ class Launcher:
     def _reap(self) -> None:
         while True:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
             self._runners.discard(pid)
+            self._drain.ended(pid, status)
 
 
 def main(socket_path: str, idle_s: float) -> None:

@@ -29,8 +29,8 @@ def step_of_unfinished(line: str) -> Reading | None:
     What the line says behind the number is still incomplete, so it is no message yet.
     """
     reading = _closed_step_of(line)
-    if reading is None or "%|" in line:
-        return reading
+    if reading is None or (reading.percent is not None and reading.current is not None):
+        return reading  # a bar of tqdm, which has its message in front
     return replace(reading, message=None)
 
 
@@ -55,10 +55,10 @@ def counted(current: str, total: str, message: str) -> Reading | None:
 
 
 def _closed_step_of(line: str) -> Reading | None:
-    if "%" in line:
-        return _tqdm(line) if "%|" in line else _percent_step(line)
+    if "%|" in line and (bar := _tqdm(line)):
+        return bar
     if line.startswith("["):
-        return _step(line)
+        return _step(line) or _percent_step(line)
     return _cargo_bar(line) if "Building [" in line else None
 
 

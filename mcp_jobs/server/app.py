@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -16,6 +14,7 @@ from mcp_jobs.core import LOCAL_OWNER, Core, open_core
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.tools import Tools
+from mcp_jobs.worker import leave_on_signal
 
 if TYPE_CHECKING:
     from mcp_jobs.settings import Settings
@@ -27,9 +26,6 @@ on working, and learn of the end with one check_job call with wait_seconds 50 (r
 runs). After a restart, list_jobs finds your jobs again. A program can report progress by \
 appending JSON lines such as {"current": 3, "total": 10, "message": "..."} to the file named by \
 $MCP_JOBS_PROGRESS. Jobs can be read and subscribed to as jobs://job/<job_id>."""
-
-_EXIT_BUDGET_S: Final = 0.2
-"""Hosts follow SIGTERM by SIGKILL within a fraction of a second."""
 
 
 def build_server(core: Core, push: Push, owner: str) -> Server[Any]:
@@ -68,21 +64,8 @@ async def serve_stdio(settings: Settings) -> None:
         server = build_server(core, push, LOCAL_OWNER)
         options = server.create_initialization_options(NotificationOptions(resources_changed=True))
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_leave_on_signal, core)
+            tasks.start_soon(leave_on_signal, core)
             tasks.start_soon(push.run)
             async with stdio_server() as (reader, writer):
                 await server.run(reader, writer, options)
             tasks.cancel_scope.cancel()
-
-
-async def _leave_on_signal(core: Core) -> None:
-    """End the process on SIGINT and SIGTERM.
-
-    The thread that reads stdin cannot be woken, so a normal return would wait for the client to
-    close it (python-sdk issue 3551). Everything that was answered is durable already.
-    """
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            with anyio.move_on_after(_EXIT_BUDGET_S, shield=True):
-                await core.store.close()
-            os._exit(0)

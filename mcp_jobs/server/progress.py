@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.models import Job
 
+_ALL_PERCENT: Final = 100.0
 _SMALLEST_STEP: Final = 0.001
 
 
@@ -18,7 +19,8 @@ class ProgressReporter:
     """Tells the caller how the awaited jobs go; silent when no progress token was sent.
 
     The protocol wants values that rise with every notification, also when the job stands still or
-    says nothing of its progress, so that the value then grows by a thousandth of a percent.
+    says nothing of its progress, so that the value then grows by a thousandth of a percent, up to
+    a hundred percent.
     """
 
     def __init__(self, context: ServerRequestContext[Any, Any]) -> None:
@@ -30,9 +32,12 @@ class ProgressReporter:
         if not self._wanted:
             return
         percent = _percent(jobs)
-        self._last = max(percent or 0.0, self._last + _SMALLEST_STEP)
+        value = max(percent or 0.0, self._last + _SMALLEST_STEP)
+        if percent is not None and value > _ALL_PERCENT:
+            return
+        self._last = value
         await self._context.session.report_progress(
-            self._last, None if percent is None else 100.0, _message(jobs)
+            value, None if percent is None else _ALL_PERCENT, _message(jobs)
         )
 
 
@@ -45,7 +50,7 @@ def _percent(jobs: Sequence[Job]) -> float | None:
 
 def _percent_of(job: Job) -> float | None:
     if job.ended:
-        return 100.0
+        return _ALL_PERCENT
     return job.progress.percent if job.progress is not None else None
 
 

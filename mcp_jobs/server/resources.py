@@ -22,6 +22,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_jobs.errors import JobsError, UnknownJobError
 from mcp_jobs.ids import is_id
 from mcp_jobs.requests import ListJobs
+from mcp_jobs.server.wire import shortened
 from mcp_jobs.views import job_uri
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def job_id_of(uri: str) -> str | None:
 def not_found(context: ServerRequestContext[Any, Any], message: str) -> NoReturn:
     """Raise the error that this era has for a resource that does not exist."""
     modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
-    raise MCPError(code=INVALID_PARAMS if modern else RESOURCE_NOT_FOUND, message=message)
+    code = INVALID_PARAMS if modern else RESOURCE_NOT_FOUND
+    raise MCPError(code=code, message=shortened(message))
 
 
 class Resources:

@@ -121,7 +121,9 @@ class Tools:
         if entry is None:
             raise MCPError(
                 code=INVALID_PARAMS,
-                message=f"Unknown tool {params.name!r}; the tools are {', '.join(self._entries)}.",
+                message=wire.shortened(
+                    f"Unknown tool {params.name!r}; the tools are {', '.join(self._entries)}."
+                ),
             )
         try:
             request = entry.model.model_validate(params.arguments or {})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_types import CallToolResult, TextContent
 
@@ -11,7 +12,11 @@ if TYPE_CHECKING:
 
     from mcp_jobs.views import JobObject
 
-_INPUT_SHOWN_CHARS = 60
+_INPUT_SHOWN_CHARS: Final = 60
+_PROBLEMS_SHOWN: Final = 5
+_MESSAGE_CHARS: Final = 2000
+_NO_PLACE: Final = re.compile(r"\[key\]|(?:list|str-enum)\[.*\]")
+"""What pydantic adds to a location: that a key is meant, or which side of a union was tried."""
 
 
 def result(shown: JobObject, text: str) -> CallToolResult:
@@ -21,7 +26,15 @@ def result(shown: JobObject, text: str) -> CallToolResult:
 
 def failure(message: str) -> CallToolResult:
     """Return a tool error; the message says what to do."""
-    return CallToolResult(content=[TextContent(text=message)], is_error=True)
+    return CallToolResult(content=[TextContent(text=shortened(message))], is_error=True)
+
+
+def shortened(message: str) -> str:
+    """Return an error message without the middle of what a caller sent far too long."""
+    if len(message) <= _MESSAGE_CHARS:
+        return message
+    half = _MESSAGE_CHARS // 2
+    return f"{message[:half]} … {message[-half:]}"
 
 
 def job_text(shown: JobObject) -> str:
@@ -66,26 +79,49 @@ def progress_text(progress: JobObject) -> str:
 
 def problem_text(model: type[BaseModel], error: ValidationError) -> str:
     """Say what is wrong with a tool's arguments and what is allowed."""
-    problems = [_problem(model, dict(e)) for e in error.errors(include_url=False)]
+    found = _one_of_each_union([dict(e) for e in error.errors(include_url=False)])
+    problems = [_problem(model, e) for e in found[:_PROBLEMS_SHOWN]]
+    if len(found) > _PROBLEMS_SHOWN:
+        problems.append(f"There are {len(found) - _PROBLEMS_SHOWN} more problems.")
     return " ".join(problems)
 
 
+def _one_of_each_union(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep, of the errors that every side of a union gives, the one that goes deepest."""
+    kept: dict[object, dict[str, Any]] = {}
+    for index, error in enumerate(found):
+        place = error["loc"]
+        union = len(place) > 1 and _NO_PLACE.fullmatch(str(place[1])) is not None
+        key: object = place[0] if union else index
+        if key not in kept or len(place) > len(kept[key]["loc"]):
+            kept[key] = error
+    return list(kept.values())
+
+
 def _problem(model: type[BaseModel], found: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in found["loc"]) or "arguments"
+    place = _place(found["loc"])
     if found["type"] == "extra_forbidden":
         return f"There is no argument {place!r}; the arguments are {', '.join(model.model_fields)}."
     if found["type"] == "missing":
         return f"The argument {place!r} is missing."
-    message = str(found["msg"]).removeprefix("Value error, ")
-    shown = repr(found["input"])
-    if len(shown) > _INPUT_SHOWN_CHARS:
-        shown = shown[:_INPUT_SHOWN_CHARS] + "…"
     top = str(found["loc"][0]) if found["loc"] else ""
     field = model.model_fields.get(top)
     meant = f" ({field.description})" if field is not None and field.description else ""
-    # A custom check names the value in its own words.
-    got = "" if found["type"] == "value_error" else f", not {shown}"
-    return f"{place}: {message[:1].lower()}{message[1:]}{got}.{meant}"
+    message = str(found["msg"])
+    if found["type"] == "value_error":
+        # A custom check names the value in its own words.
+        return f"{place}: {message.removeprefix('Value error, ')}.{meant}"
+    return f"{place}: {message[:1].lower()}{message[1:]}, not {_cut(repr(found['input']))}.{meant}"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    parts = [str(part) for part in location]
+    named = [_cut(part) for part in parts if _NO_PLACE.fullmatch(part) is None]
+    return ".".join(part for part in named if part) or "arguments"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _INPUT_SHOWN_CHARS else f"{text[:_INPUT_SHOWN_CHARS]}…"
 
 
 def _headline(shown: JobObject) -> str:

@@ -90,6 +90,10 @@ class Store(Protocol):
         """Return when the next waiting job of this locality is due."""
         ...
 
+    async def mend_future(self, *, now_ms: int) -> None:
+        """Make jobs due again that a wall clock which was set back keeps waiting."""
+        ...
+
     async def running(self, locality: str) -> Sequence[Job]:
         """Return the running jobs of this locality."""
         ...

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_jobs.errors import KeyConflictError
 from mcp_jobs.models import Attempt, Job, JobFilter, NewJob, Outcome, Page, Progress
-from mcp_jobs.states import Status
+from mcp_jobs.states import LONGEST_PAUSE_MS, Status
 from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store import rows
 from mcp_jobs.store.base import Change
@@ -141,6 +141,12 @@ class SqliteStore:
     async def next_due_ms(self, locality: str) -> int | None:
         due = (await self._read("next_due", locality=locality))[0]["run_at_ms"]
         return None if due is None else int(due)
+
+    async def mend_future(self, *, now_ms: int) -> None:
+        # Nearly always there is nothing to mend, which the reader sees without a write lock.
+        values = {"now_ms": now_ms, "longest_pause_ms": LONGEST_PAUSE_MS}
+        if await self._read("future_jobs", **values):
+            await self._write("mend_future_jobs", **values)
 
     async def running(self, locality: str) -> Sequence[Job]:
         return [rows.job_from(row) for row in await self._read("running_jobs", locality=locality)]

@@ -101,6 +101,27 @@ WHERE id = :id AND owner = :owner AND status IN ('running', 'input_required')
 AND cancel_requested_at_ms IS NULL
 RETURNING *;
 
+-- name: mend_future_jobs
+-- After the wall clock was set back, jobs that should be due would wait for it to catch up. An
+-- immediate job is due since it was created, and no retry waits for longer than the longest pause.
+UPDATE jobs SET run_at_ms = :now_ms
+WHERE run_at_ms > :now_ms
+AND (
+    (status = 'pending' AND run_at_ms = created_at_ms)
+    OR (status = 'retrying' AND run_at_ms > :now_ms + :longest_pause_ms)
+)
+RETURNING id;
+
+-- name: future_jobs
+-- Whether `mend_future_jobs` has anything to do.
+SELECT id FROM jobs
+WHERE status IN ('pending', 'retrying') AND run_at_ms > :now_ms
+AND (
+    (status = 'pending' AND run_at_ms = created_at_ms)
+    OR (status = 'retrying' AND run_at_ms > :now_ms + :longest_pause_ms)
+)
+LIMIT 1;
+
 -- name: next_due
 -- When the next waiting job is due here.
 SELECT min(run_at_ms) AS run_at_ms FROM jobs

@@ -16,7 +16,10 @@ _CARGO_NAME = re.compile(r" {4}(\S.*)")
 
 
 def find_cargo(text: Text) -> Found | None:
-    """Add up the ``test result:`` lines of the last cargo test (one for each binary)."""
+    """Add up the ``test result:`` lines of the last cargo test (one for each binary).
+
+    Where it began is known from cargo's "Finished" line; with -q all runs add up.
+    """
     end = text.last(_CARGO_RESULT) if text.has("test result: ") else -1
     if end < 0:
         return None
@@ -59,6 +62,7 @@ def find_go(text: Text) -> Found | None:
 
     Without -v go does not say how many tests passed, so packages are counted, and the runner
     is called "go (packages)"; the names are those of failed tests all the same.
+    Nothing tells two runs apart, so they add up.
     """
     end = text.last(_GO_PACKAGE) if text.has("\t") else -1
     if end < 0:

@@ -1,0 +1,102 @@
+"""Start a worker when the last server is gone, so that queued jobs run all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+    from typing import Any, NoReturn
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 60.0
+
+
+class DrainKeeper:
+    """Knows which connections are servers or workers, and when a worker is due.
+
+    A worker that ends badly is started again, with pauses that double.
+    """
+
+    def __init__(self) -> None:
+        self._owners: set[socket.socket] = set()
+        self._released: set[socket.socket] = set()
+        self._command: Mapping[str, Any] | None = None
+        self._due_s: float | None = None
+        self._pid: int | None = None
+        self._pause_s = _FIRST_PAUSE_S
+
+    def attached(self, owner: socket.socket, command: Mapping[str, Any] | None) -> None:
+        """A server or worker lives at the other end of this connection."""
+        self._owners.add(owner)
+        self._command = command or self._command
+        self._due_s = None
+
+    def released(self, owner: socket.socket) -> None:
+        """This one leaves nothing undone."""
+        if owner in self._owners:
+            self._released.add(owner)
+
+    def left(self, connection: socket.socket) -> None:
+        """A connection ended; without a release of the last owner a worker is due."""
+        if connection not in self._owners:
+            return
+        self._owners.discard(connection)
+        if connection in self._released:
+            self._released.discard(connection)
+        elif not self._owners:
+            self._schedule()
+
+    def ended(self, pid: int, status: int) -> None:
+        """A child of the launcher ended; if it was the worker, see whether it did its duty."""
+        if pid != self._pid:
+            return
+        self._pid = None
+        if status == 0:
+            self._pause_s = _FIRST_PAUSE_S
+        elif not self._owners:
+            self._schedule()
+
+    def busy(self) -> bool:
+        """Whether a worker runs or is due."""
+        return self._pid is not None or self._due_s is not None
+
+    def due_in_s(self) -> float | None:
+        """Return how long to sleep until a worker is due; None when none is."""
+        return None if self._due_s is None else max(0.0, self._due_s - time.monotonic())
+
+    def start_if_due(self) -> None:
+        """Start the worker when its time has come and nobody else works."""
+        if self._due_s is None or time.monotonic() < self._due_s:
+            return
+        self._due_s = None
+        if self._owners or self._pid is not None or self._command is None:
+            return
+        try:
+            self._pid = os.fork()
+        except OSError:
+            self._schedule()
+            return
+        if self._pid == 0:
+            _become_worker(self._command)
+
+    def _schedule(self) -> None:
+        self._due_s = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+
+def _become_worker(command: Mapping[str, Any]) -> NoReturn:
+    try:
+        os.setsid()
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_DFL)
+        os.execve(command["argv"][0], command["argv"], dict(command["environ"]))
+    except OSError:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(1)

@@ -1,0 +1,73 @@
+"""Who supervises jobs, and whether they still do.
+
+Each server and worker holds an flock on `owners/<id>` for life and touches the file every few
+seconds. A free lock means that the process is gone; the kernel frees it at any death. A lock that
+is held while the file is not touched for a whole lease means that the process is stopped (SIGSTOP,
+a frozen container): its jobs are taken over too, and fencing makes its late writes void.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from mcp_jobs.launcher import layout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mcp_jobs.clock import Clock
+
+BEAT_S: Final = 3.0
+LEASE_S: Final = 15.0
+"""Measured on the observer's monotonic clock, so that no jump of the wall clock ends a lease."""
+
+
+class Owners:
+    """This process among the owners of one home."""
+
+    def __init__(self, directory: Path, own_id: str, clock: Clock) -> None:
+        self.own_id = own_id
+        self._directory = directory
+        self._clock = clock
+        self._lock_fd: int | None = None
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def register(self) -> None:
+        """Become a known owner, and remove the files of dead ones. Raises OSError."""
+        hidden = self._directory / f".{self.own_id}"
+        self._lock_fd = layout.lock_file(str(hidden), wait=True)
+        # Visible only once locked, so that no cleaner takes it for a dead owner's.
+        hidden.rename(self._directory / self.own_id)
+        for path in self._directory.iterdir():
+            if not path.name.startswith(".") and not layout.is_locked(str(path)):
+                path.unlink(missing_ok=True)
+
+    def beat(self) -> None:
+        """Renew the lease."""
+        with contextlib.suppress(OSError):
+            os.utime(self._directory / self.own_id)
+
+    def release(self) -> None:
+        """Stop being an owner; the jobs are free to be taken over."""
+        (self._directory / self.own_id).unlink(missing_ok=True)
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def gone(self, owner_id: str) -> bool:
+        """Say whether an owner is dead, or has been standing still for a whole lease."""
+        path = self._directory / owner_id
+        if not layout.is_locked(str(path)):
+            return True
+        try:
+            beaten_ns = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return True
+        now_s = self._clock.monotonic_s()
+        last_ns, since_s = self._seen.get(owner_id, (None, now_s))
+        if beaten_ns != last_ns:
+            self._seen[owner_id] = (beaten_ns, now_s)
+            return False
+        return now_s - since_s >= LEASE_S

@@ -1,0 +1,88 @@
+"""Let the other owners and the launcher know that this process cares for jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from mcp_jobs.errors import LauncherError, StoreError
+
+if TYPE_CHECKING:
+    from mcp_jobs.owners import Owners
+    from mcp_jobs.process import Drain, LauncherClient, LauncherLink
+    from mcp_jobs.store import Store
+
+logger = logging.getLogger(__name__)
+
+_AGAIN_S: Final = 1.0
+
+
+class Presence:
+    """This process as an owner of jobs.
+
+    While there is work it is attached to the launcher. Should it die then, the launcher starts a
+    worker for what is left, so that queued jobs run without any server.
+    """
+
+    def __init__(
+        self,
+        *,
+        owners: Owners,
+        store: Store,
+        launcher: LauncherClient,
+        drain: Drain,
+        locality: str,
+    ) -> None:
+        self.own_id = owners.own_id
+        self._owners = owners
+        self._store = store
+        self._launcher = launcher
+        self._drain = drain
+        self._locality = locality
+        self._link: LauncherLink | None = None
+        self._work = anyio.Event()
+
+    def begin(self) -> None:
+        """Become a known owner. Raises OSError."""
+        self._owners.register()
+
+    def beat(self) -> None:
+        """Renew the lease."""
+        self._owners.beat()
+
+    def gone(self, owner_id: str) -> bool:
+        """Say whether another owner is dead or has stood still for a whole lease."""
+        return self._owners.gone(owner_id)
+
+    def expect_work(self) -> None:
+        """Something is queued or runs: be attached from now on."""
+        self._work.set()
+
+    async def stay_attached(self) -> None:
+        """Keep the launcher informed for ever."""
+        with contextlib.suppress(StoreError):
+            if await self._store.unfinished(self._locality):
+                self.expect_work()
+        while True:
+            await self._work.wait()
+            try:
+                self._link = await self._launcher.attach(self._drain)
+                await self._link.wait_closed()
+            except LauncherError as error:
+                logger.warning("no launcher: %s", error)
+            # It was killed; its runners go on, and the next one must know of us.
+            self._link = None
+            await anyio.sleep(_AGAIN_S)
+
+    async def end(self) -> None:
+        """Stop being an owner. When nothing is left to do, no worker is needed either."""
+        link, self._link = self._link, None
+        if link is not None:
+            with contextlib.suppress(StoreError):
+                if not await self._store.unfinished(self._locality):
+                    await link.release()
+            await link.aclose()
+        self._owners.release()

@@ -1,0 +1,46 @@
+"""A worker: the same pool as a server's, without MCP."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from mcp_jobs.core import Core, open_core
+
+if TYPE_CHECKING:
+    from mcp_jobs.settings import Settings
+
+_EXIT_BUDGET_S: Final = 0.2
+"""Hosts follow SIGTERM by SIGKILL within a fraction of a second."""
+
+
+async def work(settings: Settings, drain: bool) -> None:
+    """Run jobs until a signal comes, or with `drain` until none is left.
+
+    Running jobs are not touched by the end of the worker. Raises `InvalidInputError` or
+    `StoreError` when the home cannot be used.
+    """
+    async with open_core(settings) as core, anyio.create_task_group() as tasks:
+        tasks.start_soon(leave_on_signal, core)
+        if drain:
+            await core.pool.until_drained()
+            tasks.cancel_scope.cancel()
+        else:
+            await anyio.sleep_forever()
+
+
+async def leave_on_signal(core: Core) -> None:
+    """End the process on SIGINT and SIGTERM, within the time that hosts give.
+
+    A thread that reads stdin cannot be woken, so a normal return would wait for the client to
+    close it (python-sdk issue 3551). Everything that was answered is durable already.
+    """
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            with anyio.move_on_after(_EXIT_BUDGET_S, shield=True):
+                await core.presence.end()
+                await core.store.close()
+            os._exit(0)

@@ -1,0 +1,28 @@
+"""Every test that takes `place` leaves no process behind, or fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import Place, dispose, make_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    # The database driver is asyncio only.
+    return "asyncio"
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A home of its own, also for code that runs in the test's process."""
+    place = make_place()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place.root / "run"))
+    yield place
+    left = dispose(place)
+    assert not left, f"still running after the test: {left}"
