@@ -15,6 +15,7 @@ from mcp_jobs.events import InProcessBus
 from mcp_jobs.feed import ChangeFeed
 from mcp_jobs.follow import Follower
 from mcp_jobs.ids import new_id
+from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence
@@ -45,6 +46,7 @@ class Core:
     store: Store
     feed: ChangeFeed
     pool: Pool
+    maintenance: Maintenance
     presence: Presence
     registry: Registry
 
@@ -61,7 +63,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     try:
         core = await _assemble(settings, store, files_before)
         async with anyio.create_task_group() as tasks:
-            for run in (core.feed.run, core.follower.run, core.pool.run):
+            for run in (core.feed.run, core.follower.run, core.pool.run, core.maintenance.run):
                 tasks.start_soon(run)
             yield core
             tasks.cancel_scope.cancel()
@@ -125,6 +127,7 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         follower=follower,
         store=store,
         pool=pool,
+        maintenance=Maintenance(store=store, settings=settings, clock=clock),
         presence=presence,
         registry=registry,
     )

@@ -71,6 +71,18 @@ class Settings(BaseSettings):
             "all the same."
         ),
     )
+    retention_days: float = Field(
+        default=30.0,
+        gt=0,
+        le=36_500,
+        description="Ended jobs and their output are removed after this many days.",
+    )
+    retention_jobs: int = Field(
+        default=10_000,
+        ge=1,
+        le=10_000_000,
+        description="Beyond this many jobs, the oldest ended ones are removed.",
+    )
     retry_base_seconds: float = Field(
         default=1.0,
         gt=0,

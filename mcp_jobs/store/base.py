@@ -118,6 +118,18 @@ class Store(Protocol):
         """Forget at most `limit` changes from before `before_ms`; returns how many."""
         ...
 
+    async def remove_old(self, *, before_ms: int, keep: int, limit: int) -> Sequence[str]:
+        """Forget at most `limit` ended jobs and return their ids.
+
+        First those that ended before `before_ms`, then the oldest beyond the newest `keep` of all
+        jobs. A job that has not ended stays.
+        """
+        ...
+
+    async def states_of(self, job_ids: Sequence[str]) -> dict[str, Status]:
+        """Return the states of those of `job_ids` that exist, whoever owns them."""
+        ...
+
     async def close(self) -> None:
         """Release the store."""
         ...

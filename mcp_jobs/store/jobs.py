@@ -102,9 +102,14 @@ class SqliteStore:
         )
 
     async def prune_changes(self, *, before_ms: int, limit: int) -> int:
-        sql = queries()["prune_changes"]
-        values = {"before_ms": before_ms, "limit": limit}
-        return len(await sqlite.run(self._writer, self._path, sql, values))
+        return len(await self._write_all("prune_changes", before_ms=before_ms, limit=limit))
+
+    async def remove_old(self, *, before_ms: int, keep: int, limit: int) -> Sequence[str]:
+        expired = {"before_ms": before_ms, "limit": limit}
+        removed = await self._write_all("remove_expired", **expired)
+        if not removed:
+            removed = await self._write_all("remove_surplus", keep=keep, limit=limit)
+        return [row["id"] for row in removed]
 
     # -- reads -----------------------------------------------------------------------------------
 
@@ -151,6 +156,10 @@ class SqliteStore:
     async def running(self, locality: str) -> Sequence[Job]:
         return [rows.job_from(row) for row in await self._read("running_jobs", locality=locality)]
 
+    async def states_of(self, job_ids: Sequence[str]) -> dict[str, Status]:
+        found = await self._read("states_of", ids=json.dumps(list(job_ids)))
+        return {row["id"]: Status(row["status"]) for row in found}
+
     async def unfinished(self, locality: str) -> int:
         return int((await self._read("waiting_or_running", locality=locality))[0]["total"])
 
@@ -184,8 +193,11 @@ class SqliteStore:
         return None if row is None else rows.job_from(row)
 
     async def _write(self, query: str, **values: Any) -> sqlite.Row | None:
-        found = await sqlite.run(self._writer, self._path, queries()[query], values)
+        found = await self._write_all(query, **values)
         return found[0] if found else None
+
+    async def _write_all(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
+        return await sqlite.run(self._writer, self._path, queries()[query], values)
 
     async def _read(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
         return await sqlite.run(self._reader, self._path, queries()[query], values)

@@ -163,6 +163,29 @@ SELECT coalesce(max(seq), 0) AS seq FROM changes;
 -- What changed since, oldest first.
 SELECT seq, job_id, owner, status, created FROM changes WHERE seq > :seq ORDER BY seq LIMIT :limit;
 
+-- name: remove_expired
+-- Forget some jobs that ended before a moment. Their attempts and counts follow by trigger.
+DELETE FROM jobs
+WHERE number IN (
+    SELECT number FROM jobs WHERE finished_at_ms < :before_ms ORDER BY finished_at_ms LIMIT :limit
+)
+RETURNING id;
+
+-- name: remove_surplus
+-- Forget some ended jobs, oldest first, beyond the newest `keep` jobs of all.
+DELETE FROM jobs
+WHERE number IN (
+    SELECT number FROM jobs
+    WHERE number <= (SELECT number FROM jobs ORDER BY number DESC LIMIT 1 OFFSET :keep)
+    AND finished_at_ms IS NOT NULL
+    ORDER BY number LIMIT :limit
+)
+RETURNING id;
+
+-- name: states_of
+-- Which of these ids exist, and in which state.
+SELECT id, status FROM jobs WHERE id IN (SELECT value FROM json_each(:ids));
+
 -- name: prune_changes
 -- Forget changes that every living reader has seen long ago. The newest row stays.
 DELETE FROM changes

@@ -60,6 +60,7 @@ CREATE UNIQUE INDEX jobs_idempotency ON jobs (owner, idempotency_key)
 WHERE idempotency_key IS NOT NULL;
 CREATE INDEX jobs_due ON jobs (run_at_ms, number) WHERE status IN ('pending', 'retrying');
 CREATE INDEX jobs_live ON jobs (status, claimed_by) WHERE status IN ('running', 'input_required');
+CREATE INDEX jobs_by_end ON jobs (finished_at_ms) WHERE finished_at_ms IS NOT NULL;
 CREATE INDEX jobs_by_owner ON jobs (owner, id);
 CREATE INDEX jobs_by_status ON jobs (owner, status, id);
 CREATE INDEX jobs_by_type ON jobs (owner, type, id);
