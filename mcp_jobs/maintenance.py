@@ -87,7 +87,7 @@ class Maintenance:
             await anyio.to_thread.run_sync(self._finish, ended)
 
     def _suspects(self) -> list[str]:
-        """Return the directories that are too old to belong to a job that is just being accepted."""
+        """Return the directories that are too old for a job that is just being accepted."""
         before_s = (self._clock.now_ms() - _ABANDONED_AFTER_MS) / 1000
         return [
             path.name

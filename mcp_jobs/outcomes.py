@@ -92,17 +92,6 @@ def with_retry(job: Job, outcome: Outcome, *, now_ms: int, base_s: float) -> Out
     return replace(outcome, status=Status.RETRYING, run_at_ms=now_ms + pause_ms)
 
 
-def as_cancelled(outcome: Outcome) -> Outcome:
-    """Turn a planned retry into the cancel that came in between."""
-    return replace(
-        outcome,
-        status=Status.CANCELLED,
-        reason=Reason.CANCELLED_BY_USER,
-        error=_CANCELLED,
-        run_at_ms=None,
-    )
-
-
 def backoff_ms(attempt: int, *, base_s: float) -> int:
     """Return the pause after this attempt: exponential, at most five minutes, half of it random.
 

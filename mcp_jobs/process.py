@@ -130,6 +130,7 @@ class LauncherClient:
         self._log_path = home / "launcher.log"
         self._idle_s = idle_s
         self._starting = anyio.Lock()
+        self._starts = 0
 
     async def run(self, request: LaunchRequest) -> RunnerLink | None:
         """Start a runner. None means that it refused: the job has one, or a newer claim.
@@ -142,10 +143,14 @@ class LauncherClient:
         if event in ("busy", "failed"):
             await stream.aclose()
             raise LauncherError(f"The job's runner could not start: {answer.get('error')}.")
+        if event is None:
+            # The launcher or the runner was killed in between. Asking again is safe: a runner that
+            # has got as far as its first instruction makes the next one refuse.
+            await stream.aclose()
+            raise LauncherError("The launcher was killed before it had started the job's runner.")
         if event == "refused":
             await stream.aclose()
             return None
-        # Without an answer the runner is gone already; its files say why.
         return RunnerLink(stream)
 
     async def attach(self, drain: Drain) -> LauncherLink:
@@ -159,6 +164,7 @@ class LauncherClient:
     async def _ask(self, message: Mapping[str, Any]) -> SocketStream:
         problem: Exception | None = None
         for attempt in range(_CONNECT_TRIES):
+            starts_seen = self._starts
             try:
                 stream = await anyio.connect_unix(self._socket_path)
                 await stream.send(json.dumps(message).encode() + b"\n")
@@ -167,7 +173,7 @@ class LauncherClient:
                 # longer, so that a second try may have to wait.
                 problem = error
                 await anyio.sleep(attempt * _CONNECT_PAUSE_S)
-                await self._start()
+                await self._start(starts_seen)
             else:
                 return stream
         raise LauncherError(
@@ -175,8 +181,11 @@ class LauncherClient:
             f"{self._log_path}."
         )
 
-    async def _start(self) -> None:
+    async def _start(self, starts_seen: int) -> None:
         async with self._starting:
+            if self._starts != starts_seen:
+                # Another task has started it while this one waited.
+                return
             command = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(_package_root())]
             with await anyio.to_thread.run_sync(_open_log, self._log_path) as log:
                 done = await anyio.run_process(
@@ -189,6 +198,7 @@ class LauncherClient:
                     cwd="/",
                     env={"PATH": os.defpath},
                 )
+            self._starts += 1
         if done.returncode:
             raise LauncherError(f"The launcher could not be started; see {self._log_path}.")
 

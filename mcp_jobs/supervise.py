@@ -69,7 +69,7 @@ class Supervisor:
             link = await self._launch(job)
         except LauncherError as error:
             outcome = outcomes.not_started(job, now_ms=self._clock.now_ms(), error=str(error))
-            await self._settle(job, outcome)
+            await self._settle(job, outcome, final=outcome)
             return
         if link is None and not await self._still_ours(job):
             return
@@ -175,7 +175,7 @@ class Supervisor:
             )
         current = await self._persist(self._store.find, job.id)
         if current is not None:
-            await self._settle(job, self._with_retry(current, outcome))
+            await self._settle(job, self._with_retry(current, outcome), final=outcome)
 
     def _with_retry(self, job: Job, outcome: Outcome) -> Outcome:
         return outcomes.with_retry(
@@ -185,15 +185,17 @@ class Supervisor:
             base_s=self._settings.retry_base_seconds,
         )
 
-    async def _settle(self, job: Job, outcome: Outcome) -> None:
-        """Store the end of the attempt; zero rows mean that another owner has the job."""
+    async def _settle(self, job: Job, outcome: Outcome, *, final: Outcome) -> None:
+        """Store the end of the attempt; zero rows mean that another owner has the job.
+
+        `final` is the outcome if no other attempt may follow, because a cancel came in between.
+        """
         job_dir = self._dir(job)
         if outcome.status in TERMINAL:
             await anyio.to_thread.run_sync(process.forget_secrets, job_dir)
         settled = await self._persist(self._store.settle, job, outcome)
         if settled is None and outcome.status is Status.RETRYING:
-            outcome = outcomes.as_cancelled(outcome)
-            settled = await self._persist(self._store.settle, job, outcome)
+            settled = await self._persist(self._store.settle, job, final)
         if settled is None:
             return
         await self._feed.flush()

@@ -69,6 +69,8 @@ class Runner:
         if gate is not None and self._open(gate):
             self._tell(event="started", pid=self._pid)
             self._run(pump)
+        else:
+            self._tell(event="not_started")
         self._write_record(pump)
         self._clean_up()
         os.close(alive_fd)
