@@ -35,13 +35,14 @@ _READ_LIMIT_BYTES: Final = 1 << 16
 class Watch:
     """One running job as its files show it. `look` blocks and runs in a worker thread."""
 
-    def __init__(self, job_id: str, job_dir: Path, *, track_progress: bool) -> None:
+    def __init__(self, job_id: str, job_dir: Path, *, track: bool, probe: bool) -> None:
         self.job_id = job_id
         self.changed = anyio.Event()
         self._dir = job_dir
         self._output = str(job_dir / layout.OUTPUT)
-        self._track = track_progress
-        self._secrets = read_launch_secrets(job_dir) if track_progress else ()
+        self._track = track
+        self._probe = probe
+        self._secrets = read_launch_secrets(job_dir) if track else ()
         self._parser = ProgressFileParser()
         self._recogniser = OutputRecogniser()
         self._tracker = ProgressTracker()
@@ -54,7 +55,7 @@ class Watch:
     def look(self, now_s: float) -> None:
         """See what changed since the last look: `grew`, `progress`, `alive`."""
         # The lock first: what a runner wrote before it left must be read after that is known.
-        self.alive = not self._track or runner_alive(self._dir)
+        self.alive = not self._probe or runner_alive(self._dir)
         total = SpoolView(self._output).bytes_total
         self.grew = total > self._output_offset
         if self._track:
@@ -114,9 +115,12 @@ class Follower:
         self._work = anyio.Event()
 
     @contextmanager
-    def watch(self, job_id: str, *, track_progress: bool = False) -> Iterator[Watch]:
-        """Follow one job as long as the context lasts."""
-        watch = Watch(job_id, self._jobs_dir / job_id, track_progress=track_progress)
+    def watch(self, job_id: str, *, track: bool = False, probe: bool = False) -> Iterator[Watch]:
+        """Follow one job as long as the context lasts.
+
+        `track` reads its progress, `probe` sees whether its runner lives.
+        """
+        watch = Watch(job_id, self._jobs_dir / job_id, track=track, probe=probe)
         self._watches.add(watch)
         self._work.set()
         try:

@@ -50,7 +50,7 @@ def outcome_of(job: Job, record: ExitRecord, *, result: Any, last_line: str) -> 
     )
 
 
-def interrupted(job: Job, *, now_ms: int, error: str) -> Outcome:
+def interrupted(job: Job, *, now_ms: int, error: str, output_start: int = 0) -> Outcome:
     """Say that an attempt was lost: its runner is gone and left no record.
 
     A cancel that was asked for is what ended it, as far as anybody can know.
@@ -64,7 +64,7 @@ def interrupted(job: Job, *, now_ms: int, error: str) -> Outcome:
         result=None,
         started_at_ms=None,
         finished_at_ms=now_ms,
-        output_start=0,
+        output_start=output_start,
         cpu_s=None,
         memory_peak_bytes=None,
     )

@@ -108,7 +108,7 @@ class _Item(NamedTuple):
     raw: bytes
     lost: bool = False
     torn: bool = False
-    """A line of which the first or the last bytes may be missing."""
+    """A line of which the first bytes may be missing."""
 
 
 async def tail(directory: StrPath, *, lines: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
@@ -238,7 +238,7 @@ def _tail_of(view: SpoolView, lines: int, limit_bytes: int) -> OutputSlice:
         if _size(text) > room:
             part = b"" if item.lost else _fitting_end(item.raw, room)
             texts.append(_text(part))
-            first, whole = (item.end - len(part) if part else first), False
+            first, whole = (item.start + len(item.raw) - len(part) if part else first), False
             break
         texts.append(text)
         room -= _size(text)
@@ -284,7 +284,8 @@ def _items(pieces: list[tuple[int, bytes]], cursor: int) -> list[_Item]:
             text = b"[... %d bytes dropped by the output cap ...]\n" % (start - cursor)
             if items:
                 text = text if items[-1].raw.endswith(b"\n") else b"\n" + text
-                items[-1] = items[-1]._replace(torn=True)
+                # The other half of an unfinished character is lost.
+                items[-1] = items[-1]._replace(raw=_UNFINISHED.sub(b"", items[-1].raw))
             items.append(_Item(cursor, start, text, lost=True))
             cursor = start
         for raw in io.BytesIO(data):
@@ -305,8 +306,7 @@ def _hold_back(items: list[_Item]) -> list[_Item]:
 
 
 def _shown(item: _Item) -> str:
-    raw = _UNFINISHED.sub(b"", _CONTINUATION.sub(b"", item.raw)) if item.torn else item.raw
-    return _text(raw)
+    return _text(_CONTINUATION.sub(b"", item.raw) if item.torn else item.raw)
 
 
 def _text(raw: bytes) -> str:

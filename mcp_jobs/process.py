@@ -90,6 +90,8 @@ class Traces:
     """The claim token that the newest runner was started with; None before the first."""
     alive: bool
     """Whether a runner holds the job's lock now."""
+    output_start: int
+    """Where that runner's output begins, in bytes."""
     record: ExitRecord | None
     """How that runner's attempt ended, if it wrote it down."""
 
@@ -286,6 +288,7 @@ def read_traces(job_dir: Path) -> Traces:
     return Traces(
         token=token,
         alive=alive,
+        output_start=0 if identity is None else int(identity["output_start"]),
         record=None if token is None else record.read(str(job_dir), token),
     )
 
@@ -303,7 +306,7 @@ def sweep(job_id: str, job_dir: Path, token: int) -> bool:
         if layout.read_fence(fence_fd) > token:
             return False
         # No runner may start while its job's processes are being killed.
-        alive_fd = layout.lock_file(str(job_dir / layout.ALIVE), wait=False)
+        alive_fd = layout.lock_file_patiently(str(job_dir / layout.ALIVE))
         if alive_fd is None:
             return False
         try:

@@ -116,7 +116,7 @@ class Supervisor:
 
     async def _follow(self, job: Job, link: process.RunnerLink | None) -> None:
         """Store progress until the runner is gone: its link closes, or its lock is free."""
-        with self._follower.watch(job.id, track_progress=True) as watch:
+        with self._follower.watch(job.id, track=True, probe=link is None) as watch:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._store_progress, job, watch, link is None, tasks.cancel_scope)
                 if link is not None:
@@ -166,16 +166,23 @@ class Supervisor:
             outcome = await anyio.to_thread.run_sync(_outcome, job, job_dir, traces.record)
         else:
             if not await anyio.to_thread.run_sync(process.sweep, job.id, job_dir, job.claim_token):
+                await self._give_back(job)
                 return
             outcome = outcomes.interrupted(
                 job,
                 now_ms=self._clock.now_ms(),
                 error="Interrupted: its runner was killed or the machine went down. The output "
                 "up to then is kept.",
+                output_start=traces.output_start,
             )
         current = await self._persist(self._store.find, job.id)
-        if current is not None:
+        if current is not None and current.claim_token == job.claim_token:
             await self._settle(job, self._with_retry(current, outcome), final=outcome)
+
+    async def _give_back(self, job: Job) -> None:
+        """A runner lives where none was expected. If the claim still stands, adopt it anew."""
+        if await self._still_ours(job):
+            raise LauncherError(f"Job {job.id} has a runner that this process did not expect.")
 
     def _with_retry(self, job: Job, outcome: Outcome) -> Outcome:
         return outcomes.with_retry(

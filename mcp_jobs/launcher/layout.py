@@ -19,6 +19,7 @@ import errno
 import fcntl
 import json
 import os
+import time
 from contextlib import contextmanager
 
 TYPE_CHECKING = False
@@ -37,6 +38,9 @@ PROGRESS = "progress"
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
+
+_LOCK_TRIES = 50
+_LOCK_PAUSE_S = 0.01
 
 
 def exit_name(token: int) -> str:
@@ -104,6 +108,19 @@ def lock_file(path: str, *, wait: bool) -> int | None:
             return None
         raise
     return fd
+
+
+def lock_file_patiently(path: str) -> int | None:
+    """Take the lock, or return None when a process really holds it.
+
+    Observers probe with a shared lock for an instant, so a single refusal proves nothing.
+    """
+    for _ in range(_LOCK_TRIES):
+        fd = lock_file(path, wait=False)
+        if fd is not None:
+            return fd
+        time.sleep(_LOCK_PAUSE_S)
+    return None
 
 
 def is_locked(path: str) -> bool:

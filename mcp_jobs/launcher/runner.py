@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-_ALIVE_TRIES = 50
-_ALIVE_PAUSE_S = 0.01
 _LEFTOVER_GRACE_S = 0.5
 _SHUTDOWN_GRACE_S = 5.0
 _GRACE_POLL_S = 0.02
@@ -89,13 +87,8 @@ class Runner:
         """Become this job's only runner; raises `Refused` for a stale or a second claim."""
         if layout.read_fence(fence_fd) > self._token:
             raise Refused("A newer claim of this job exists.")
-        for _ in range(_ALIVE_TRIES):
-            # Observers probe with a shared lock for an instant, so one refusal proves nothing.
-            alive_fd = layout.lock_file(self._path(layout.ALIVE), wait=False)
-            if alive_fd is not None:
-                break
-            time.sleep(_ALIVE_PAUSE_S)
-        else:
+        alive_fd = layout.lock_file_patiently(self._path(layout.ALIVE))
+        if alive_fd is None:
             raise Refused("A runner of this job is alive.")
         previous = layout.read_json(self._path(layout.RUNNER))
         if previous is not None and previous["token"] >= self._token:
@@ -122,7 +115,7 @@ class Runner:
         )
         gate = self._fork(launch, pump.write_fd)
         pump.close_write_end()
-        self._write_identity()
+        self._write_identity(pump.start)
         return pump, gate
 
     def _fork(self, launch: Mapping[str, Any] | None, output_fd: int) -> Gate | None:
@@ -275,7 +268,7 @@ class Runner:
             found += [p for p in tree.marked(self._request["job_id"]) if p.pid not in known]
         return found
 
-    def _write_identity(self) -> None:
+    def _write_identity(self, output_start: int) -> None:
         layout.write_json(
             self._path(layout.RUNNER),
             {
@@ -286,6 +279,7 @@ class Runner:
                 "job_start_time": start_time(self._pid) if self._pid else None,
                 "boot_id": boot_id(),
                 "pid_namespace": pid_namespace(),
+                "output_start": output_start,
             },
         )
 
