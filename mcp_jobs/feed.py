@@ -1,6 +1,6 @@
 """Publish on the bus what the store says has changed, whichever process changed it.
 
-There is one path for everything: after its own write a process calls `flush`, and a poll of
+There is one path for everything: after its own write a process calls `nudge`, and a poll of
 SQLite's data version finds what others wrote. So no change is published before it is stored, none
 twice, and none is missed.
 """
@@ -36,6 +36,7 @@ class ChangeFeed:
         self._bus = bus
         self._seen: int | None = None
         self._reading = anyio.Lock()
+        self._nudged = anyio.Event()
 
     async def start(self) -> None:
         """Begin with what changes from now on."""
@@ -46,12 +47,18 @@ class ChangeFeed:
         """Publish for ever. A store that fails now may be whole again at the next poll."""
         await self.start()
         while True:
+            nudged, self._nudged = self._nudged.is_set(), anyio.Event()
             try:
-                if await self._store.changed_elsewhere():
+                if nudged or await self._store.changed_elsewhere():
                     await self.flush()
             except StoreError as error:
                 logger.warning("cannot read what changed: %s", error)
-            await anyio.sleep(POLL_S)
+            with anyio.move_on_after(POLL_S):
+                await self._nudged.wait()
+
+    def nudge(self) -> None:
+        """Publish now what this process has just stored, without making the caller wait."""
+        self._nudged.set()
 
     async def flush(self) -> None:
         """Publish everything that is stored and not yet published."""

@@ -340,14 +340,10 @@ def fold(text: str) -> str:
     """Return `text` as a terminal would leave it: no escapes or controls, repaints applied."""
     if not _CONTROL.search(text):
         return text
-    return "\n".join(_fold_line(line) for line in text.split("\n"))
-
-
-def _fold_line(line: str) -> str:
-    line = line.rstrip("\r")
-    if _MOVE.search(line):
-        return _repaint(line)
-    return _CONTROL.sub("", _ESCAPE.sub("", line)) if _CONTROL.search(line) else line
+    text = text.replace("\r\n", "\n")
+    if not _MOVE.search(text):
+        return _CONTROL.sub("", _ESCAPE.sub("", text))
+    return "\n".join(_repaint(line) if _MOVE.search(line) else line for line in text.split("\n"))
 
 
 def _repaint(line: str) -> str:

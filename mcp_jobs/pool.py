@@ -134,7 +134,7 @@ class Pool:
     ) -> None:
         async def live() -> None:
             try:
-                await self._feed.flush()
+                self._feed.nudge()
                 await life(job)
             except Exception:  # one job's fault must not end the supervision of the others
                 logger.exception("supervising job %s failed", job.id)

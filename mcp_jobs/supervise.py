@@ -149,7 +149,7 @@ class Supervisor:
         )
         try:
             await self._store.set_progress(job, progress)
-            await self._feed.flush()
+            self._feed.nudge()
         except StoreError as error:
             logger.warning("job %s: progress not stored: %s", job.id, error)
 
@@ -205,7 +205,7 @@ class Supervisor:
             settled = await self._persist(self._store.settle, job, final)
         if settled is None:
             return
-        await self._feed.flush()
+        self._feed.nudge()
         if settled.ended:
             await anyio.to_thread.run_sync(process.forget_secrets, job_dir)
             await anyio.to_thread.run_sync(process.clean_after_end, job_dir)

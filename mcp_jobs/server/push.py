@@ -21,6 +21,7 @@ from mcp.server.subscriptions import (
 from mcp_types import (
     EmptyResult,
     SubscribeRequestParams,
+    SubscriptionFilter,
     SubscriptionsListenRequestParams,
     SubscriptionsListenResult,
     UnsubscribeRequestParams,
@@ -81,14 +82,9 @@ class Push:
     ) -> EmptyResult:
         """Answer resources/subscribe (handshake era). Subscribing twice is subscribing once."""
         uri = str(params.uri)
-        job_id = job_id_of(uri)
-        if job_id is None and uri != ALL_JOBS:
-            not_found(context, f"There is no resource {uri!r}.")
-        if job_id is not None:
-            try:
-                await self._service.find(self._owner, job_id)
-            except UnknownJobError as error:
-                not_found(context, str(error))
+        fault = await self._fault(uri)
+        if fault is not None:
+            not_found(context, fault)
         self._forget(uri)
         self._subscribed[uri] = (context.session, self._watching([uri]))
         return EmptyResult()
@@ -104,10 +100,33 @@ class Push:
     async def listen(
         self, context: ServerRequestContext[Any, Any], params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
-        """Answer subscriptions/listen (2026-07-28): the open request is the stream."""
-        uris = [str(uri) for uri in params.notifications.resource_subscriptions or ()]
+        """Answer subscriptions/listen (2026-07-28): the open request is the stream.
+
+        What does not exist is left out of the acknowledged subset, so that one job which was
+        removed does not cost a client all its news; with nothing left to tell it is an error.
+        """
+        wanted = params.notifications
+        asked = [str(uri) for uri in wanted.resource_subscriptions or ()]
+        faults = {uri: await self._fault(uri) for uri in asked}
+        uris = [uri for uri in asked if faults[uri] is None]
+        if asked and not uris and not _wants_lists(wanted):
+            not_found(context, str(faults[asked[0]]))
+        honoured = wanted.model_copy(update={"resource_subscriptions": uris or None})
         with self._watching(uris):
-            return await self._listen(context, params)
+            return await self._listen(
+                context, params.model_copy(update={"notifications": honoured})
+            )
+
+    async def _fault(self, uri: str) -> str | None:
+        """Say why a resource cannot be subscribed to; None when it can."""
+        job_id = job_id_of(uri)
+        if job_id is None:
+            return None if uri == ALL_JOBS else f"There is no resource {uri!r}."
+        try:
+            await self._service.find(self._owner, job_id)
+        except UnknownJobError as error:
+            return str(error)
+        return None
 
     def _watching(self, uris: list[str]) -> ExitStack:
         """Follow the output of the jobs behind `uris`, also of those another process runs."""
@@ -168,6 +187,15 @@ class Push:
                 await self._session.send_resource_list_changed()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             logger.debug("the client is gone; an update was not sent")
+
+
+def _wants_lists(wanted: SubscriptionFilter) -> bool:
+    flags = (
+        wanted.tools_list_changed,
+        wanted.prompts_list_changed,
+        wanted.resources_list_changed,
+    )
+    return any(flags)
 
 
 class _Due:
