@@ -234,7 +234,7 @@ def _tail_of(view: SpoolView, lines: int, limit_bytes: int) -> OutputSlice:
     for item in reversed(items):
         if count >= lines:
             break
-        text = _shown(item)
+        text = _text(item.raw)
         if _size(text) > room:
             part = b"" if item.lost else _fitting_end(item.raw, room)
             texts.append(_text(part))
@@ -259,7 +259,7 @@ def _after_of(view: SpoolView, cursor: int, limit_bytes: int) -> OutputSlice:
     texts: list[str] = []
     room, first, position = limit_bytes, -1, cursor
     for item in items:
-        text, end = _shown(item), item.end
+        text, end = _text(item.raw), item.end
         if _size(text) > room and (item.lost or first >= 0):
             break
         if _size(text) > room:
@@ -289,8 +289,9 @@ def _items(pieces: list[tuple[int, bytes]], cursor: int) -> list[_Item]:
             items.append(_Item(cursor, start, text, lost=True))
             cursor = start
         for raw in io.BytesIO(data):
-            items.append(_Item(cursor, cursor + len(raw), raw, torn=0 < cursor == start))
-            cursor += len(raw)
+            torn, cursor = 0 < cursor == start, cursor + len(raw)
+            line = _CONTINUATION.sub(b"", raw) if torn else raw
+            items.append(_Item(cursor - len(line), cursor, line, torn=torn))
     return items
 
 
@@ -303,10 +304,6 @@ def _hold_back(items: list[_Item]) -> list[_Item]:
     raw = last.raw[: len(last.raw) - len(unfinished.group())] if unfinished else last.raw
     kept = [last._replace(end=last.start + len(raw), raw=raw)] if raw else []
     return items[:-1] + kept or items
-
-
-def _shown(item: _Item) -> str:
-    return _text(_CONTINUATION.sub(b"", item.raw) if item.torn else item.raw)
 
 
 def _text(raw: bytes) -> str:
@@ -343,10 +340,12 @@ def fold(text: str) -> str:
     text = text.replace("\r\n", "\n")
     if not _MOVE.search(text):
         return _CONTROL.sub("", _ESCAPE.sub("", text))
-    return "\n".join(_repaint(line) if _MOVE.search(line) else line for line in text.split("\n"))
+    return "\n".join(_repaint(line) for line in text.split("\n"))
 
 
 def _repaint(line: str) -> str:
+    if not _MOVE.search(line):
+        return _CONTROL.sub("", _ESCAPE.sub("", line))
     cells: list[str] = []
     column = 0
     for token in _TOKEN.finditer(line):

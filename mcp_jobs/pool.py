@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.lowlevel
 
+from mcp_jobs import process
 from mcp_jobs.errors import StoreError
 from mcp_jobs.events import JobChanged
+from mcp_jobs.owners import LEASE_S
 from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Pool:
         self._ended = anyio.Event()
         self._active: set[str] = set()
         self._abandoned: set[str] = set()
+        self._stranded: dict[str, float] = {}
 
     async def run(self) -> None:
         """Work until cancelled. Jobs that run then go on without this process."""
@@ -164,14 +167,32 @@ class Pool:
 
     async def adopt_orphans(self, tasks: TaskGroup) -> None:
         """Take over every running job whose owner is gone, once."""
-        for job in await self._store.running(self._locality):
+        running = await self._store.running()
+        self._stranded = {job.id: self._stranded_since_s(job) for job in running}
+        for job in running:
             if job.id in self._active or self._cared_for(job):
+                continue
+            here = job.locality == self._locality
+            if not here and self._clock.monotonic_s() - self._stranded[job.id] < LEASE_S:
                 continue
             with anyio.CancelScope(shield=True):
                 taken = await self._store.take_over(job, claimer=self._presence.own_id)
                 self._abandoned.discard(job.id)
                 if taken is not None:
-                    self._supervise(tasks, taken, self._supervisor.adopt)
+                    life = self._supervisor.adopt if here else self._supervisor.bury
+                    self._supervise(tasks, taken, life)
+
+    def _stranded_since_s(self, job: Job) -> float:
+        """Return since when a job of another pid namespace has had neither owner nor runner.
+
+        Somebody in that namespace, if there is still one, goes first: only he sees its processes.
+        """
+        now_s = self._clock.monotonic_s()
+        if job.locality == self._locality or self._cared_for(job):
+            return now_s
+        if process.runner_alive(self._settings.jobs_dir / job.id):
+            return now_s
+        return self._stranded.get(job.id, now_s)
 
     def _cared_for(self, job: Job) -> bool:
         if job.claimed_by == self._presence.own_id:

@@ -297,8 +297,9 @@ def sweep(job_id: str, job_dir: Path, token: int) -> bool:
     """Kill what is left of a job whose runner is gone, until two scans find nothing. Blocks.
 
     False means that the job is not this claim's any more: a runner lives, or a newer claim exists.
-    Processes are known by the job's id in their environment, and by the session of the job's main
-    process as long as that process is verified to be the one that the runner wrote down.
+    Processes are known by the job's id in their environment, which no stranger has, and by the
+    session of the job's main process as long as that process is verified to be the one that the
+    runner wrote down, in this boot and pid namespace.
     """
     if not job_dir.exists():
         return True
@@ -312,8 +313,9 @@ def sweep(job_id: str, job_dir: Path, token: int) -> bool:
         try:
             identity = layout.read_json(str(job_dir / layout.RUNNER)) or {}
             here = (boot_id(), pid_namespace())
-            if (identity.get("boot_id"), identity.get("pid_namespace")) == here:
-                tree.kill_all(lambda: _members(job_id, identity), reap=lambda: None)
+            if (identity.get("boot_id"), identity.get("pid_namespace")) != here:
+                identity = {}
+            tree.kill_all(lambda: _members(job_id, identity), reap=lambda: None)
         finally:
             os.close(alive_fd)
     return True

@@ -81,12 +81,18 @@ class Supervisor:
         job_dir = self._dir(job)
         await anyio.to_thread.run_sync(process.raise_fence, job_dir, job.claim_token)
         traces = await anyio.to_thread.run_sync(process.read_traces, job_dir)
-        if traces.token is None or traces.token < job.launch_token:
+        if not _of_this_attempt(traces, job):
             # Its owner died before the launch, and the fence now keeps a late one out.
             await self.run(job)
             return
         if traces.alive:
             await self._follow(job, None)
+        await self._conclude(job)
+
+    async def bury(self, job: Job) -> None:
+        """Settle a job of another pid namespace that is gone: it cannot be started from here."""
+        job_dir = self._dir(job)
+        await anyio.to_thread.run_sync(process.raise_fence, job_dir, job.claim_token)
         await self._conclude(job)
 
     async def _still_ours(self, job: Job) -> bool:
@@ -159,11 +165,9 @@ class Supervisor:
         traces = await anyio.to_thread.run_sync(process.read_traces, job_dir)
         if traces.token is not None and traces.token > job.claim_token:
             return
-        if traces.record is not None and traces.token is not None:
-            if traces.token < job.launch_token:
-                # Refused by a newer claim that has not launched yet: that one settles it.
-                return
-            outcome = await anyio.to_thread.run_sync(_outcome, job, job_dir, traces.record)
+        record = traces.record if _of_this_attempt(traces, job) else None
+        if record is not None:
+            outcome = await anyio.to_thread.run_sync(_outcome, job, job_dir, record)
         else:
             if not await anyio.to_thread.run_sync(process.sweep, job.id, job_dir, job.claim_token):
                 await self._give_back(job)
@@ -231,6 +235,10 @@ def _prepare_attempt(job: Job, job_dir: Path) -> None:
     if job.claim_token > 1:
         # Somebody may have claimed this job before and slept; his runner must not start now.
         process.raise_fence(job_dir, job.claim_token)
+
+
+def _of_this_attempt(traces: process.Traces, job: Job) -> bool:
+    return traces.token is not None and traces.token >= job.launch_token
 
 
 def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:

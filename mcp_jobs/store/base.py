@@ -94,8 +94,8 @@ class Store(Protocol):
         """Make jobs due again that a wall clock which was set back keeps waiting."""
         ...
 
-    async def running(self, locality: str) -> Sequence[Job]:
-        """Return the running jobs of this locality."""
+    async def running(self) -> Sequence[Job]:
+        """Return the running jobs of every locality."""
         ...
 
     async def unfinished(self, locality: str) -> int:

@@ -153,8 +153,8 @@ class SqliteStore:
         if await self._read("future_jobs", **values):
             await self._write("mend_future_jobs", **values)
 
-    async def running(self, locality: str) -> Sequence[Job]:
-        return [rows.job_from(row) for row in await self._read("running_jobs", locality=locality)]
+    async def running(self) -> Sequence[Job]:
+        return [rows.job_from(row) for row in await self._read("running_jobs")]
 
     async def states_of(self, job_ids: Sequence[str]) -> dict[str, Status]:
         found = await self._read("states_of", ids=json.dumps(list(job_ids)))

@@ -128,8 +128,8 @@ SELECT min(run_at_ms) AS run_at_ms FROM jobs
 WHERE status IN ('pending', 'retrying') AND locality = :locality;
 
 -- name: running_jobs
--- Running jobs of one locality and who supervises them.
-SELECT * FROM jobs WHERE status IN ('running', 'input_required') AND locality = :locality;
+-- Running jobs, wherever they run, and who supervises them.
+SELECT * FROM jobs WHERE status IN ('running', 'input_required');
 
 -- name: waiting_or_running
 -- How many jobs have not ended.
