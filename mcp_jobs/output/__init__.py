@@ -1,0 +1,82 @@
+"""Read what a job printed: its tail, what came after a cursor, the lines that match a pattern.
+
+A cursor is a byte offset in the masked stream. What is shown from one cursor to another is those
+bytes as a terminal would leave them: decoded, without escape sequences, repaints folded. The cost
+depends on what is asked for and not on the size of the output (`grep` apart).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from anyio import to_thread
+
+from mcp_jobs.output.fold import fold
+from mcp_jobs.output.search import (
+    MAX_PATTERN_CHARS,
+    BadPattern,
+    PatternTimeout,
+    grep_output,
+)
+from mcp_jobs.output.slices import (
+    LIMIT_BYTES,
+    MIN_LIMIT_BYTES,
+    CursorPastEnd,
+    OutputSlice,
+    OutputStat,
+    StrPath,
+    read_after,
+    read_recent,
+    read_tail,
+    stat_output,
+)
+
+__all__ = [
+    "LIMIT_BYTES",
+    "MAX_PATTERN_CHARS",
+    "MIN_LIMIT_BYTES",
+    "BadPattern",
+    "CursorPastEnd",
+    "OutputSlice",
+    "OutputStat",
+    "PatternTimeout",
+    "after",
+    "fold",
+    "grep",
+    "grep_output",
+    "read_after",
+    "read_recent",
+    "read_tail",
+    "stat_output",
+    "tail",
+]
+
+
+async def tail(directory: StrPath, *, lines: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
+    """`read_tail` in a thread."""
+    return await to_thread.run_sync(
+        partial(read_tail, directory, lines=lines, limit_bytes=limit_bytes)
+    )
+
+
+async def after(directory: StrPath, *, cursor: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
+    """`read_after` in a thread."""
+    return await to_thread.run_sync(
+        partial(read_after, directory, cursor=cursor, limit_bytes=limit_bytes)
+    )
+
+
+async def grep(
+    directory: StrPath,
+    *,
+    pattern: str,
+    lines: int,
+    after: int = 0,
+    limit_bytes: int = LIMIT_BYTES,
+    timeout_s: float = 5.0,
+) -> OutputSlice:
+    """`grep_output` in a thread. When cancelled it returns at once; the thread ends by itself."""
+    search = partial(grep_output, directory, pattern=pattern, lines=lines, after=after)
+    return await to_thread.run_sync(
+        partial(search, limit_bytes=limit_bytes, timeout_s=timeout_s), abandon_on_cancel=True
+    )
