@@ -13,7 +13,12 @@ from mcp_jobs.errors import JobsError, UnsupportedPlatformError
 
 def main() -> None:
     """Run the command line; every known problem is one sentence on stderr and exit code 1."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.command is None and sys.stdin.isatty():
+        # A person, not a host.
+        parser.print_help()
+        return
     try:
         _require_supported_platform()
         _run(arguments)

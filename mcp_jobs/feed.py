@@ -65,9 +65,12 @@ class ChangeFeed:
         async with self._reading:
             if self._seen is None:
                 return
-            while changes := await self._store.changes_after(self._seen, limit=_BATCH):
-                self._seen = changes[-1].seq
+            more = True
+            while more:
+                changes = await self._store.changes_after(self._seen, limit=_BATCH)
+                more = len(changes) == _BATCH
                 for change in changes:
+                    self._seen = change.seq
                     self._bus.publish(
                         JobChanged(
                             job_id=change.job_id,

@@ -6,6 +6,8 @@ times a second, and less often when a look takes long.
 
 from __future__ import annotations
 
+import os
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +17,7 @@ import anyio.to_thread
 from mcp_jobs.events import OutputGrew
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.spool import SpoolView
-from mcp_jobs.process import read_launch_secrets, runner_alive
+from mcp_jobs.process import read_launch_secrets, read_traces, runner_alive
 from mcp_jobs.progress import OutputRecogniser, Progress, ProgressFileParser, ProgressTracker
 
 if TYPE_CHECKING:
@@ -47,13 +49,22 @@ class Watch:
         self._recogniser = OutputRecogniser()
         self._tracker = ProgressTracker()
         self._progress_offset = 0
-        self._output_offset = SpoolView(self._output).bytes_total
+        # Progress is read from where the attempt began, also by whoever adopts it later.
+        self._output_offset = (
+            read_traces(job_dir).output_start if track else SpoolView(self._output).bytes_total
+        )
+        self._looking = threading.Lock()
         self.grew = False
         self.progress: Progress | None = None
         self.alive = True
 
     def look(self, now_s: float) -> None:
         """See what changed since the last look: `grew`, `progress`, `alive`."""
+        # The ticker may be looking when the end of the job asks for a last look.
+        with self._looking:
+            self._look(now_s)
+
+    def _look(self, now_s: float) -> None:
         # The lock first: what a runner wrote before it left must be read after that is known.
         self.alive = not self._probe or runner_alive(self._dir)
         total = SpoolView(self._output).bytes_total
@@ -72,11 +83,16 @@ class Watch:
         if not self.grew:
             return
         start = self._output_offset
-        if total - start > _READ_LIMIT_BYTES:
-            start = total - _READ_LIMIT_BYTES
+        if total - start > 2 * _READ_LIMIT_BYTES:
+            # The beginning says how much there is to do, the end how much is done.
+            self._recognise_part(start, start + _READ_LIMIT_BYTES, now_s)
             self._recogniser.gap()
+            start = total - _READ_LIMIT_BYTES
+        self._recognise_part(start, total, now_s)
+
+    def _recognise_part(self, start: int, end: int, now_s: float) -> None:
         try:
-            data = SpoolView(self._output).read(start, total)
+            data = SpoolView(self._output).read(start, end)
         except FileNotFoundError:
             # Dropped by the cap between two looks.
             self._recogniser.gap()
@@ -88,11 +104,16 @@ class Watch:
     def _read_progress_file(self, now_s: float) -> None:
         try:
             with open(self._dir / layout.PROGRESS, "rb") as file:
-                file.seek(self._progress_offset)
-                data = file.read(_READ_LIMIT_BYTES)
+                size = file.seek(0, os.SEEK_END)
+                start = max(self._progress_offset, size - _READ_LIMIT_BYTES)
+                file.seek(start)
+                data = file.read(size - start)
         except OSError:
             return
-        self._progress_offset += len(data)
+        if start > self._progress_offset:
+            # Only the newest lines count; the first of them may be half a line.
+            data = b"\n" + data.partition(b"\n")[2]
+        self._progress_offset = size
         reading = self._parser.feed(self._masked(data)) if data else None
         if reading is not None:
             snapshot = self._tracker.update(reading, now_s=now_s, explicit=True)

@@ -25,11 +25,12 @@ down does not do so for ever."""
 
 _SHELL_NOT_FOUND: Final = 127
 _SHELL_NOT_EXECUTABLE: Final = 126
+_SHELL_COMPLAINS: Final = "/bin/sh: "
 
 
 def outcome_of(job: Job, record: ExitRecord, *, result: Any, last_line: str) -> Outcome:
     """Say how an attempt with this record ended, before retries are considered."""
-    reason = _reason(job, record)
+    reason = _reason(job, record, last_line)
     if reason is None:
         status = Status.COMPLETED
     elif reason in (Reason.CANCELLED_BY_USER, Reason.DECLINED):
@@ -104,22 +105,27 @@ def backoff_ms(attempt: int, *, base_s: float) -> int:
 _CANCELLED = "Cancelled on request; every process of the job is gone."
 
 
-def _reason(job: Job, record: ExitRecord) -> Reason | None:
+def _reason(job: Job, record: ExitRecord, last_line: str) -> Reason | None:
     if record["reason"] is not None:
         return Reason(record["reason"])
     if record["signal"] is not None:
         return Reason.SIGNAL
     if record["exit_code"] == 0:
         return None
-    if _shell_found_nothing(job, record):
+    if _shell_found_nothing(job, record, last_line):
         return Reason.SPAWN_ERROR
     return Reason.EXIT_CODE
 
 
-def _shell_found_nothing(job: Job, record: ExitRecord) -> bool:
-    """Whether sh could not start the program (POSIX: XCU 2.8.2, exit status for commands)."""
+def _shell_found_nothing(job: Job, record: ExitRecord, last_line: str) -> bool:
+    """Whether sh could not start the program (POSIX: XCU 2.8.2, exit status for commands).
+
+    Programs may end with these codes too (docker, timeout, xargs); only the shell's own complaint
+    as the last line of the output tells.
+    """
     codes = (_SHELL_NOT_FOUND, _SHELL_NOT_EXECUTABLE)
-    return job.type == "shell" and record["exit_code"] in codes
+    complained = last_line.startswith(_SHELL_COMPLAINS)
+    return job.type == "shell" and record["exit_code"] in codes and complained
 
 
 def _error(job: Job, reason: Reason | None, record: ExitRecord, last_line: str) -> str | None:

@@ -35,6 +35,7 @@ SECRET_PATTERNS: Final = (
 """Names of environment variables (upper-cased) whose values are taken for secrets."""
 
 _OWN_PREFIX = "MCP_JOBS_"
+_SET_FOR_JOBS = frozenset({"MCP_JOBS_JOB_ID", "MCP_JOBS_PROGRESS"})
 
 
 class Settings(BaseSettings):
@@ -126,6 +127,7 @@ class Settings(BaseSettings):
 
 def load() -> Settings:
     """Read the settings. Raises `InvalidInputError` that names the variable and what is allowed."""
+    _refuse_unknown()
     try:
         return Settings()
     except ValidationError as error:
@@ -134,6 +136,16 @@ def load() -> Settings:
             for e in error.errors()
         ]
         raise InvalidInputError("Bad setting: " + "; ".join(problems) + ".") from None
+
+
+def _refuse_unknown() -> None:
+    """A misspelt limit must not count as no limit."""
+    known = {f"{_OWN_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    own = {name for name in os.environ if name.startswith(_OWN_PREFIX)} - _SET_FOR_JOBS
+    if unknown := sorted(own - known):
+        raise InvalidInputError(
+            f"There is no setting {', '.join(unknown)}. The settings are {', '.join(sorted(known))}."
+        )
 
 
 def prepare_home(settings: Settings) -> None:

@@ -23,7 +23,8 @@ def rfc3339(time_ms: int | None) -> str | None:
     """Return a time as RFC 3339 in UTC, with milliseconds."""
     if time_ms is None:
         return None
-    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    seconds, rest_ms = divmod(time_ms, 1000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ms * 1000)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

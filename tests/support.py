@@ -119,8 +119,9 @@ async def open_client(place: Place, mode: str = MODERN, **options: Any) -> Async
 def job_of(result: CallToolResult) -> dict[str, Any]:
     """Return the object of a successful reply."""
     assert not result.is_error, result.content
-    assert result.structured_content is not None
-    return result.structured_content
+    shown: Any = result.structured_content
+    assert isinstance(shown, dict)
+    return shown
 
 
 def error_of(result: CallToolResult) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 
 ON_LINUX = sys.platform.startswith("linux")
 
@@ -16,14 +17,19 @@ _START_TIME_FIELD = 19
 """Counted after the command name, from 0 (field 22 of the whole line)."""
 
 
+@cache
 def boot_id() -> str:
-    """Return a text that differs after every boot of this machine."""
+    """Return a text that differs after every boot of this machine.
+
+    Cached, like the pid namespace: the launcher asks once, and its forks know it.
+    """
     if ON_LINUX:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
     return _output_of("/usr/sbin/sysctl", "-n", "kern.boottime")
 
 
+@cache
 def pid_namespace() -> str:
     """Return a text that is the same exactly for processes which see the same pids."""
     return os.readlink("/proc/self/ns/pid") if ON_LINUX else "host"

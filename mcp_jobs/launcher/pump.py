@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_FIRST_CHUNK_BYTES = 1 << 13
 _CHUNK_BYTES = 1 << 18
 _PIPE_BYTES = 1 << 20
 _READS_PER_TURN = 16
@@ -37,7 +38,8 @@ class OutputPump:
         self.last_output_s = time.monotonic()
         self.flush_due_s: float | None = None
         self._masker = Masker(secret.encode("utf-8", "surrogateescape") for secret in secrets)
-        self._buffer = bytearray(_CHUNK_BYTES)
+        # Small at first: most jobs print little, and a runner's pages are not shared.
+        self._buffer = bytearray(_FIRST_CHUNK_BYTES)
         self._read_fd, self.write_fd = _pipe()
         self._open = True
 
@@ -97,9 +99,14 @@ class OutputPump:
                 self._open = False
                 return turn > 0
             self.last_output_s = time.monotonic()
-            self.spool.write(self._masker.feed(memoryview(self._buffer)[:count]))
-            self.flush_due_s = self.last_output_s + _HOLD_S if self._masker.held else None
+            self._keep(memoryview(self._buffer)[:count])
+            if count == len(self._buffer) < _CHUNK_BYTES:
+                self._buffer = bytearray(_CHUNK_BYTES)
         return True
+
+    def _keep(self, data: memoryview) -> None:
+        self.spool.write(self._masker.feed(data))
+        self.flush_due_s = self.last_output_s + _HOLD_S if self._masker.held else None
 
     def _flush(self) -> None:
         self.flush_due_s = None

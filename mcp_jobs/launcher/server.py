@@ -26,6 +26,7 @@ import time
 
 from mcp_jobs.launcher import layout, tree
 from mcp_jobs.launcher.drain import DrainKeeper
+from mcp_jobs.launcher.identity import boot_id, pid_namespace, start_time
 from mcp_jobs.launcher.runner import Runner
 
 TYPE_CHECKING = False
@@ -67,6 +68,7 @@ class Launcher:
             self._drain.start_if_due()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
+            os.unlink(f"{self._path}.lock")
         self._listener.close()
 
     def _set_up(self) -> None:
@@ -77,6 +79,10 @@ class Launcher:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(self._wakeup_read, selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
+        # What every runner needs is worked out once, before the forks.
+        boot_id()
+        pid_namespace()
+        start_time(os.getpid())
         # Objects that exist now stay shared with every runner: the collector must not touch them.
         gc.collect()
         gc.freeze()
@@ -197,8 +203,14 @@ def main(socket_path: str, idle_s: float) -> None:
 
     When another launcher has the lock, there is nothing to do.
     """
-    lock_fd = layout.lock_file(f"{socket_path}.lock", wait=False)
+    lock_path = f"{socket_path}.lock"
+    lock_fd = layout.lock_file(lock_path, wait=False)
     if lock_fd is None:
+        return
+    if not _names(lock_path, lock_fd):
+        # The launcher that held it removed the file as it left; who starts next has a new one.
+        os.close(lock_fd)
+        main(socket_path, idle_s)
         return
     launcher = Launcher(socket_path, lock_fd, idle_s)
     if os.fork():
@@ -206,6 +218,13 @@ def main(socket_path: str, idle_s: float) -> None:
     os.setsid()
     os.chdir("/")
     launcher.serve()
+
+
+def _names(path: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def _listen(path: str) -> socket.socket:

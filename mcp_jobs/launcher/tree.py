@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 JOB_ID_VARIABLE = "MCP_JOBS_JOB_ID"
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_CHILD_SUBREAPER = 36
 _EMPTY_SCANS = 2
 _FIRST_PAUSE_S = 0.002
@@ -34,7 +35,7 @@ def become_subreaper() -> bool:
     """Adopt every orphan among this process's descendants (prctl(2)); False where there is none."""
     if not ON_LINUX:
         return False
-    status: int = ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    status: int = _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     return status == 0
 
 

@@ -18,6 +18,8 @@ _MESSAGE_CHARS: Final = 2000
 _NO_PLACE: Final = re.compile(r"\[key\]|(?:list|str-enum)\[.*\]")
 """What pydantic adds to a location: that a key is meant, or which side of a union was tried."""
 
+_PARAMS_HINT = ' What belongs to the job type goes into params: {"params": {"command": "..."}}.'
+
 
 def result(shown: JobObject, text: str) -> CallToolResult:
     """Return a successful reply: the object, and the same facts as a person would write them."""
@@ -101,7 +103,9 @@ def _one_of_each_union(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _problem(model: type[BaseModel], found: dict[str, Any]) -> str:
     place = _place(found["loc"])
     if found["type"] == "extra_forbidden":
-        return f"There is no argument {place!r}; the arguments are {', '.join(model.model_fields)}."
+        hint = _PARAMS_HINT if "params" in model.model_fields else ""
+        allowed = ", ".join(model.model_fields)
+        return f"There is no argument {place!r}; the arguments are {allowed}.{hint}"
     if found["type"] == "missing":
         return f"The argument {place!r} is missing."
     top = str(found["loc"][0]) if found["loc"] else ""
