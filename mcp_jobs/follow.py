@@ -6,6 +6,7 @@ times a second, and less often when a look takes long.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from contextlib import contextmanager
@@ -73,6 +74,13 @@ class Watch:
             self._recognise(total, now_s)
             self._read_progress_file(now_s)
         self._output_offset = total
+
+    def may_have_grown(self) -> bool:
+        """Say, without reading anything, whether another look can show more."""
+        with contextlib.suppress(OSError):
+            if os.path.getsize(self._dir / layout.PROGRESS) > self._progress_offset:
+                return True
+        return SpoolView(self._output).bytes_total > self._output_offset
 
     def take_progress(self) -> Progress | None:
         """Return the newest progress that nobody has taken yet."""

@@ -35,7 +35,6 @@ _LONGEST_NAP_S: Final = 5.0
 """Bounds what a jump of the wall clock can delay a job by."""
 
 _ADOPT_EVERY_S: Final = 1.0
-_WAKING: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.RETRYING})
 
 
 class Pool:
@@ -63,6 +62,8 @@ class Pool:
         self._clock = clock
         self._wake = anyio.Event()
         self._ended = anyio.Event()
+        self._look = True
+        self._next_due_ms: int | None = None
         self._active: set[str] = set()
         self._abandoned: set[str] = set()
         self._stranded: dict[str, float] = {}
@@ -90,47 +91,63 @@ class Pool:
 
     def wake(self) -> None:
         """Look for due jobs now."""
+        self._look = True
         self._wake.set()
 
     def _on_event(self, event: Event) -> None:
         if not isinstance(event, JobChanged):
             return
-        # A new job may be due, or an ended one has left a slot.
-        if event.created or event.status in _WAKING:
+        if event.created or event.status is Status.RETRYING:
+            # It may be due, now or at a time that is not known here.
             self.wake()
         if event.ended:
+            # A slot is free: of use only if something is known to wait for one.
             self._ended.set()
+            self._wake.set()
         else:
             self._presence.expect_work()
 
     async def _claim_for_ever(self, tasks: TaskGroup) -> None:
         while True:
             self._wake = anyio.Event()
-            nap_s = _LONGEST_NAP_S
             try:
                 # Shielded: a claim whose answer is lost would belong to nobody who knows it.
                 with anyio.CancelScope(shield=True):
-                    claimed = await self._claim(tasks)
-                if claimed:
-                    await anyio.lowlevel.checkpoint()
-                    continue
-                nap_s = await self._until_due_s()
+                    nap_s = await self._claim_due(tasks)
             except StoreError as error:
                 logger.warning("cannot look for due jobs: %s", error)
+                nap_s = _LONGEST_NAP_S
+                self._look = True
             with anyio.move_on_after(nap_s):
                 await self._wake.wait()
 
-    async def _claim(self, tasks: TaskGroup) -> bool:
-        job = await self._store.claim(
-            claimer=self._presence.own_id,
-            locality=self._locality,
-            capacity=self._settings.capacity,
-            now_ms=self._clock.now_ms(),
-        )
-        if job is None:
-            return False
-        self._supervise(tasks, job, self._supervisor.run)
-        return True
+    async def _claim_due(self, tasks: TaskGroup) -> float:
+        """Claim what is due as long as there are slots; returns how long to sleep."""
+        while self._look or self._is_due():
+            self._look = False
+            claimed = await self._store.claim(
+                claimer=self._presence.own_id,
+                locality=self._locality,
+                capacity=self._settings.capacity,
+                now_ms=self._clock.now_ms(),
+            )
+            if claimed is None:
+                self._next_due_ms = await self._store.next_due_ms(self._locality)
+                # Overdue means that no slot is free: the end of some job wakes us.
+                return _LONGEST_NAP_S if self._is_due() else self._until_due_s()
+            self._next_due_ms = claimed.next_due_ms
+            self._supervise(tasks, claimed.job, self._supervisor.run)
+        return self._until_due_s()
+
+    def _is_due(self) -> bool:
+        return self._next_due_ms is not None and self._next_due_ms <= self._clock.now_ms()
+
+    def _until_due_s(self) -> float:
+        """Return the time to the next job, bounded because another process may change it."""
+        if self._next_due_ms is None:
+            return _LONGEST_NAP_S
+        wait_s = (self._next_due_ms - self._clock.now_ms()) / 1000
+        return min(max(wait_s, 0.0), _LONGEST_NAP_S)
 
     def _supervise(
         self, tasks: TaskGroup, job: Job, life: Callable[[Job], Awaitable[None]]
@@ -144,24 +161,16 @@ class Pool:
                 self._abandoned.add(job.id)
             finally:
                 self._active.discard(job.id)
-                self.wake()
 
         self._active.add(job.id)
         tasks.start_soon(live)
-
-    async def _until_due_s(self) -> float:
-        due_ms = await self._store.next_due_ms(self._locality)
-        if due_ms is None:
-            return _LONGEST_NAP_S
-        wait_s = (due_ms - self._clock.now_ms()) / 1000
-        # Overdue means that no slot is free: the end of some job wakes us.
-        return min(wait_s, _LONGEST_NAP_S) if wait_s > 0 else _LONGEST_NAP_S
 
     async def _adopt_for_ever(self, tasks: TaskGroup) -> None:
         while True:
             self._presence.beat()
             with contextlib.suppress(StoreError):
-                await self._store.mend_future(now_ms=self._clock.now_ms())
+                if await self._store.mend_future(now_ms=self._clock.now_ms()):
+                    self.wake()
                 await self.adopt_orphans(tasks)
             await anyio.sleep(_ADOPT_EVERY_S)
 

@@ -88,14 +88,16 @@ class JobService:
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
             with anyio.CancelScope(shield=True):
-                job, existing = await self._store.create(new)
+                accepted = await self._store.create(new)
+            existing = accepted.existing
         finally:
             if existing:
                 process.remove_job_dir(job_dir)
         self._feed.nudge()
+        job, position = accepted.job, accepted.queue_position
         if request.wait_seconds and not job.ended:
-            job = await self._wait_for(job, request.wait_seconds, on_look)
-        shown = await self._shown(job)
+            job, position = await self._wait_for(job, request.wait_seconds, on_look), None
+        shown = await self._shown(job, position)
         if existing:
             shown["existing"] = True
         if request.wait_seconds:
@@ -222,10 +224,11 @@ class JobService:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    async def _shown(self, job: Job) -> JobObject:
+    async def _shown(self, job: Job, position: int | None = None) -> JobObject:
         now_ms = self._clock.now_ms()
-        position = None
-        if job.status is Status.PENDING and job.run_at_ms <= now_ms:
+        if job.status is not Status.PENDING or job.run_at_ms > now_ms:
+            position = None
+        elif position is None:
             position = await self._store.queue_position(job.id)
         return views.job_object(job, now_ms=now_ms, queue_position=position)
 

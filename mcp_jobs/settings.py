@@ -144,7 +144,8 @@ def _refuse_unknown() -> None:
     own = {name for name in os.environ if name.startswith(_OWN_PREFIX)} - _SET_FOR_JOBS
     if unknown := sorted(own - known):
         raise InvalidInputError(
-            f"There is no setting {', '.join(unknown)}. The settings are {', '.join(sorted(known))}."
+            f"There is no setting {', '.join(unknown)}. The settings are "
+            f"{', '.join(sorted(known))}."
         )
 
 

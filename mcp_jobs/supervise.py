@@ -13,7 +13,7 @@ from mcp_jobs.errors import LauncherError, StoreError
 from mcp_jobs.launcher import layout
 from mcp_jobs.models import Progress
 from mcp_jobs.output import read_recent
-from mcp_jobs.states import TERMINAL, Status
+from mcp_jobs.states import Status
 from mcp_jobs.summaries import summarise
 
 if TYPE_CHECKING:
@@ -64,12 +64,13 @@ class Supervisor:
     async def run(self, job: Job) -> None:
         """Start a freshly claimed job, follow it and store its end."""
         job_dir = self._dir(job)
-        await anyio.to_thread.run_sync(_prepare_attempt, job, job_dir)
+        if job.claim_token > 1:
+            await anyio.to_thread.run_sync(_prepare_again, job, job_dir)
         try:
             link = await self._launch(job)
         except LauncherError as error:
             outcome = outcomes.not_started(job, now_ms=self._clock.now_ms(), error=str(error))
-            await self._settle(job, outcome, final=outcome)
+            await self._settle(job, outcome)
             return
         if link is None and not await self._still_ours(job):
             return
@@ -129,8 +130,9 @@ class Supervisor:
                     await link.wait_closed()
                     await link.aclose()
                     tasks.cancel_scope.cancel()
-            await anyio.to_thread.run_sync(watch.look, self._clock.monotonic_s())
-            await self._store_newest(job, watch)
+            if watch.may_have_grown():
+                await anyio.to_thread.run_sync(watch.look, self._clock.monotonic_s())
+                await self._store_newest(job, watch)
 
     async def _store_progress(
         self, job: Job, watch: Watch, until_dead: bool, scope: anyio.CancelScope
@@ -162,57 +164,57 @@ class Supervisor:
     async def _conclude(self, job: Job) -> None:
         """Store what the runner wrote down, or that it was lost."""
         job_dir = self._dir(job)
-        traces = await anyio.to_thread.run_sync(process.read_traces, job_dir)
+        outcome, traces = await anyio.to_thread.run_sync(_read_end, job, job_dir)
         if traces.token is not None and traces.token > job.claim_token:
             return
-        record = traces.record if _of_this_attempt(traces, job) else None
-        if record is not None:
-            outcome = await anyio.to_thread.run_sync(_outcome, job, job_dir, record)
-        else:
+        if outcome is None:
             if not await anyio.to_thread.run_sync(process.sweep, job.id, job_dir, job.claim_token):
                 await self._give_back(job)
                 return
             outcome = outcomes.interrupted(
-                job,
+                await self._persist(self._store.find, job.id) or job,
                 now_ms=self._clock.now_ms(),
                 error="Interrupted: its runner was killed or the machine went down. The output "
                 "up to then is kept.",
                 output_start=traces.output_start,
             )
-        current = await self._persist(self._store.find, job.id)
-        if current is not None and current.claim_token == job.claim_token:
-            await self._settle(job, self._with_retry(current, outcome), final=outcome)
+        await self._settle(job, outcome)
 
     async def _give_back(self, job: Job) -> None:
         """A runner lives where none was expected. If the claim still stands, adopt it anew."""
         if await self._still_ours(job):
             raise LauncherError(f"Job {job.id} has a runner that this process did not expect.")
 
-    def _with_retry(self, job: Job, outcome: Outcome) -> Outcome:
-        return outcomes.with_retry(
-            job,
-            outcome,
-            now_ms=self._clock.now_ms(),
-            base_s=self._settings.retry_base_seconds,
-        )
-
-    async def _settle(self, job: Job, outcome: Outcome, *, final: Outcome) -> None:
+    async def _settle(self, job: Job, final: Outcome) -> None:
         """Store the end of the attempt; zero rows mean that another owner has the job.
 
-        `final` is the outcome if no other attempt may follow, because a cancel came in between.
+        `final` is how it ended if no other attempt follows, because none is left or a cancel came
+        in between.
         """
-        job_dir = self._dir(job)
-        if outcome.status in TERMINAL:
-            await anyio.to_thread.run_sync(process.forget_secrets, job_dir)
-        settled = await self._persist(self._store.settle, job, outcome)
-        if settled is None and outcome.status is Status.RETRYING:
+        settled = None
+        if final.status is Status.FAILED:
+            settled = await self._retry(job, final)
+        if settled is None:
             settled = await self._persist(self._store.settle, job, final)
         if settled is None:
             return
         self._feed.nudge()
         if settled.ended:
-            await anyio.to_thread.run_sync(process.forget_secrets, job_dir)
-            await anyio.to_thread.run_sync(process.clean_after_end, job_dir)
+            await anyio.to_thread.run_sync(_clean_up, self._dir(job))
+
+    async def _retry(self, job: Job, final: Outcome) -> Job | None:
+        current = await self._persist(self._store.find, job.id)
+        if current is None or current.claim_token != job.claim_token:
+            return None
+        outcome = outcomes.with_retry(
+            current,
+            final,
+            now_ms=self._clock.now_ms(),
+            base_s=self._settings.retry_base_seconds,
+        )
+        if outcome.status is not Status.RETRYING:
+            return None
+        return await self._persist(self._store.settle, job, outcome)
 
     async def _persist(
         self, write: Callable[[*Ts], Awaitable[Job | None]], *arguments: *Ts
@@ -229,16 +231,28 @@ class Supervisor:
         return self._settings.jobs_dir / job.id
 
 
-def _prepare_attempt(job: Job, job_dir: Path) -> None:
+def _prepare_again(job: Job, job_dir: Path) -> None:
     if job.attempt > 1:
         process.forget_progress(job_dir)
-    if job.claim_token > 1:
-        # Somebody may have claimed this job before and slept; his runner must not start now.
-        process.raise_fence(job_dir, job.claim_token)
+    # Somebody may have claimed this job before and slept; his runner must not start now.
+    process.raise_fence(job_dir, job.claim_token)
 
 
 def _of_this_attempt(traces: process.Traces, job: Job) -> bool:
     return traces.token is not None and traces.token >= job.launch_token
+
+
+def _read_end(job: Job, job_dir: Path) -> tuple[Outcome | None, process.Traces]:
+    """Return how the attempt ended as its runner wrote it down, if it did."""
+    traces = process.read_traces(job_dir)
+    if traces.record is None or not _of_this_attempt(traces, job):
+        return None, traces
+    return _outcome(job, job_dir, traces.record), traces
+
+
+def _clean_up(job_dir: Path) -> None:
+    process.forget_secrets(job_dir)
+    process.clean_after_end(job_dir)
 
 
 def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:

@@ -23,6 +23,25 @@ class Change:
     created: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What became of a new job."""
+
+    job: Job
+    existing: bool
+    """The owner used this idempotency key before, and `job` is what it started."""
+    queue_position: int | None
+    """Its place among the waiting jobs of its owner; None where that was not asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A claimed job, and when the next waiting one is due (None if none waits)."""
+
+    job: Job
+    next_due_ms: int | None
+
+
 class Store(Protocol):
     """The truth about jobs, shared by every process of the user.
 
@@ -31,8 +50,8 @@ class Store(Protocol):
     durable when the method returns. Raises `StoreBusyError` or `StoreError`.
     """
 
-    async def create(self, new: NewJob) -> tuple[Job, bool]:
-        """Accept a job; True says that it existed under its idempotency key.
+    async def create(self, new: NewJob) -> Accepted:
+        """Accept a job, or find the one that its idempotency key has started.
 
         Raises `KeyConflictError` when the key belongs to a job with another fingerprint.
         """
@@ -46,7 +65,9 @@ class Store(Protocol):
         """Return one job, whoever owns it; for the supervisor only."""
         ...
 
-    async def claim(self, *, claimer: str, locality: str, capacity: int, now_ms: int) -> Job | None:
+    async def claim(
+        self, *, claimer: str, locality: str, capacity: int, now_ms: int
+    ) -> Claimed | None:
         """Take the oldest due job, if fewer than `capacity` jobs run in the whole store."""
         ...
 
@@ -90,8 +111,11 @@ class Store(Protocol):
         """Return when the next waiting job of this locality is due."""
         ...
 
-    async def mend_future(self, *, now_ms: int) -> None:
-        """Make jobs due again that a wall clock which was set back keeps waiting."""
+    async def mend_future(self, *, now_ms: int) -> bool:
+        """Make jobs due again that a wall clock which was set back keeps waiting.
+
+        Returns whether there were any.
+        """
         ...
 
     async def running(self) -> Sequence[Job]:

@@ -10,7 +10,7 @@ from mcp_jobs.models import Attempt, Job, JobFilter, NewJob, Outcome, Page, Prog
 from mcp_jobs.states import LONGEST_PAUSE_MS, Status
 from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store import rows
-from mcp_jobs.store.base import Change
+from mcp_jobs.store.base import Accepted, Change, Claimed
 from mcp_jobs.store.queries import queries
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class SqliteStore:
 
     # -- changes of one job ----------------------------------------------------------------------
 
-    async def create(self, new: NewJob) -> tuple[Job, bool]:
+    async def create(self, new: NewJob) -> Accepted:
         row = await self._write("create_job", **rows.new_job_parameters(new))
         if row is not None:
-            return rows.job_from(row), False
+            return Accepted(job=rows.job_from(row), existing=False, queue_position=row["position"])
         existing = await self._read("job_by_key", owner=new.owner, key=new.idempotency_key)
         if not existing:
             # Removed between the two statements, so the key is free again.
@@ -62,12 +62,17 @@ class SqliteStore:
                 f"The idempotency key {new.idempotency_key!r} belongs to job {job.id}, which was "
                 "started with other arguments. Use another key, or the same arguments."
             )
-        return job, True
+        return Accepted(job=job, existing=True, queue_position=None)
 
-    async def claim(self, *, claimer: str, locality: str, capacity: int, now_ms: int) -> Job | None:
-        return await self._change(
+    async def claim(
+        self, *, claimer: str, locality: str, capacity: int, now_ms: int
+    ) -> Claimed | None:
+        row = await self._write(
             "claim_due_job", claimer=claimer, locality=locality, capacity=capacity, now_ms=now_ms
         )
+        if row is None:
+            return None
+        return Claimed(job=rows.job_from(row), next_due_ms=row["next_due_ms"])
 
     async def take_over(self, job: Job, *, claimer: str) -> Job | None:
         return await self._change(
@@ -147,11 +152,12 @@ class SqliteStore:
         due = (await self._read("next_due", locality=locality))[0]["run_at_ms"]
         return None if due is None else int(due)
 
-    async def mend_future(self, *, now_ms: int) -> None:
+    async def mend_future(self, *, now_ms: int) -> bool:
         # Nearly always there is nothing to mend, which the reader sees without a write lock.
         values = {"now_ms": now_ms, "longest_pause_ms": LONGEST_PAUSE_MS}
-        if await self._read("future_jobs", **values):
-            await self._write("mend_future_jobs", **values)
+        if not await self._read("future_jobs", **values):
+            return False
+        return bool(await self._write_all("mend_future_jobs", **values))
 
     async def running(self) -> Sequence[Job]:
         return [rows.job_from(row) for row in await self._read("running_jobs")]

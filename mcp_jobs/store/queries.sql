@@ -12,7 +12,12 @@ VALUES (
     :max_attempts, :timeout_s, :idle_timeout_s, :retry_on_interrupt, :idempotency_key, :fingerprint
 )
 ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-RETURNING *;
+RETURNING *, (
+    SELECT count(*) + 1 FROM jobs AS other
+    WHERE other.status IN ('pending', 'retrying') AND other.owner = :owner
+    AND other.number <> jobs.number
+    AND other.run_at_ms <= :run_at_ms
+) AS position;
 
 -- name: job_by_key
 -- The job that an idempotency key belongs to.
@@ -48,7 +53,10 @@ WHERE number = (
     LIMIT 1
 )
 AND (SELECT count(*) FROM jobs WHERE status = 'running') < :capacity
-RETURNING *;
+RETURNING *, (
+    SELECT min(run_at_ms) FROM jobs
+    WHERE status IN ('pending', 'retrying') AND locality = :locality
+) AS next_due_ms;
 
 -- name: take_over_job
 -- Adopt a running job from an owner that is gone. The new token makes the old owner's writes void.
