@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+ROUNDS ?= 100
+SEED ?=
 
 VENV := .venv
 STAMP := $(VENV)/.stamp
@@ -18,7 +20,7 @@ CANDIDATES := $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench clean
+.PHONY: help demo test check fix bench chaos clean
 
 help:
 	@echo "make demo    watch a real client run a test suite as a background job"
@@ -26,6 +28,7 @@ help:
 	@echo "make check   format, lint, types, layers, file rules"
 	@echo "make fix     let ruff format and repair what it can"
 	@echo "make bench   run the benchmarks      (ARGS=... is passed on)"
+	@echo "make chaos   kill everything at random (ROUNDS=1000 SEED=1)"
 	@echo "make clean   remove .venv, caches and build output"
 
 demo: $(STAMP)
@@ -56,6 +59,9 @@ fix: $(STAMP)
 
 bench: $(STAMP)
 	@$(RUN) -m benchmarks $(ARGS)
+
+chaos: $(STAMP)
+	@$(RUN) -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean:
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \

@@ -30,9 +30,8 @@ def main() -> int:
     figures: list[Figure] = []
     failed = True
     try:
-        failed = not all(
-            [_run(name, figures, Options(quick=arguments.quick)) for name in arguments.names]
-        )
+        done = [_run(name, figures, Options(quick=arguments.quick)) for name in arguments.names]
+        failed = not all(done)
     finally:
         print(machine(), *lines(figures), sep="\n")
     if arguments.write and not failed:

@@ -71,7 +71,6 @@ def _one_job(server: RawClient) -> str:
 def _settle(server: RawClient) -> None:
     """Wait until no job runs, so that one kind of call does not slow down the next."""
     while any(
-        server.call("list_jobs", limit=1)["counts"].get(status)
-        for status in ("pending", "running")
+        server.call("list_jobs", limit=1)["counts"].get(status) for status in ("pending", "running")
     ):
         time.sleep(0.05)

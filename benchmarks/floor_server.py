@@ -37,9 +37,7 @@ async def _call(
 
 
 async def _serve() -> None:
-    server: Server[Any] = Server(
-        "floor", version="1", on_list_tools=_list, on_call_tool=_call
-    )
+    server: Server[Any] = Server("floor", version="1", on_list_tools=_list, on_call_tool=_call)
     async with stdio_server() as (reader, writer):
         await server.run(reader, writer, server.create_initialization_options())
 

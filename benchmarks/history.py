@@ -13,8 +13,9 @@ from benchmarks.rpc import open_server
 from mcp_jobs.ids import new_id
 
 _FEW = 10
+_FAILED = 4
 _MANY = 100_000
-_CALLS = 200
+_CALLS = 120
 _PAUSE_S = 0.005
 
 
@@ -36,8 +37,8 @@ def run(options: Options) -> Iterator[Figure]:
                     lambda: lots.call("list_jobs", limit=_FEW),
                 ),
                 "list_jobs status=failed": (
-                    lambda: few.call("list_jobs", limit=_FEW, status="failed"),
-                    lambda: lots.call("list_jobs", limit=_FEW, status="failed"),
+                    lambda: few.call("list_jobs", limit=_FAILED, status="failed"),
+                    lambda: lots.call("list_jobs", limit=_FAILED, status="failed"),
                 ),
                 "start_job": (
                     lambda: few.call("start_job", params={"command": "true"}),
@@ -85,7 +86,7 @@ def _fill(place: Place, jobs: int) -> str:
 
 
 def _copy(database: sqlite3.Connection, row: dict[str, object], copies: int) -> None:
-    """Insert ended jobs like this one in one transaction; every hundredth failed."""
+    """Insert ended jobs like this one in one transaction; a few of the newest failed."""
     names = [name for name in row if name != "number"]
     # The names come from the database itself.
     insert = f"INSERT INTO jobs ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
@@ -96,7 +97,7 @@ def _copy(database: sqlite3.Connection, row: dict[str, object], copies: int) -> 
         for index in range(copies):
             at_ms = newest_ms - 10 * index
             copy = {**row, "id": new_id(at_ms), "created_at_ms": at_ms}
-            if index % 100 == 99:
+            if index % 2 and index < _FEW:
                 copy |= failed
             yield [copy[name] for name in names]
 

@@ -73,7 +73,7 @@ class Place:
 @contextmanager
 def new_place() -> Iterator[Place]:
     """Make a place with a short path (socket paths are limited) and remove all of it."""
-    place = Place(Path(tempfile.mkdtemp(prefix="mjb-", dir="/tmp")))  # noqa: S108 - it is short
+    place = Place(Path(tempfile.mkdtemp(prefix="mjb-", dir="/tmp")))
     try:
         for directory in (place.home, place.project, place.root / "run"):
             directory.mkdir(mode=0o700)

@@ -10,7 +10,7 @@ from benchmarks.figures import Figure, Options, p50, spread
 from benchmarks.place import Place, new_place
 from benchmarks.rpc import RawClient, open_server
 
-_ROUNDS = 20
+_ROUNDS = 12
 _JOB_S = 0.6
 """Long enough that the updates of its start are over."""
 

@@ -10,7 +10,7 @@ from benchmarks.place import Place, new_place
 from benchmarks.rpc import RawClient, open_floor, open_server
 from benchmarks.usage import Memory, memory
 
-_ROUNDS = 15
+_ROUNDS = 11
 _SETTLE_S = 0.2
 
 

@@ -13,7 +13,7 @@ from benchmarks.rpc import RawClient, open_floor, open_server
 
 _JOBS = 300
 _IN_FLIGHT = 16
-_ROUNDS = 3
+_ROUNDS = 2
 
 FORKER = """
 import os, select, signal, sys

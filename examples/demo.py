@@ -31,7 +31,6 @@ FAILING = {
 }
 PROMISES = ["the id at once", "progress", "updates", "the end, pushed", "the failing tests"]
 PROMISES += ["a job that outlives its server", "nothing left behind"]
-
 TTY = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 COLOURED = TTY and not os.environ.get("NO_COLOR")
 BOLD, DIM, RED, GREEN, RESET = (f"\x1b[{n}m" if COLOURED else "" for n in (1, 2, 31, 32, 0))
@@ -112,14 +111,14 @@ class Demo:
 
     async def listen(self, client: Client, uri: str) -> None:
         """Hear of every change of the job, up to its end, without asking."""
+        updates = 0
         async with client.listen(resource_subscriptions=[uri]) as subscription:
-            updates = 0
-            async for _ in subscription:
+            # An update says "look again", so the first look is one's own.
+            while not (await read(client, uri))["finished_at"]:
+                await anext(subscription)
                 updates += 1
-                if (await read(client, uri))["finished_at"]:
-                    self.seen("the end, pushed")
-                    self.seen("updates", updates > 1)
-                    break
+        self.seen("the end, pushed", updates)
+        self.seen("updates", updates > 1)
         say("pushed    the job has ended", f"the last of {updates} updates")
 
     def show_result(self, job: dict[str, Any]) -> None:

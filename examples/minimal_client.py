@@ -11,7 +11,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
 
-async def main(command: list[str]) -> None:
+async def main(command: list[str]) -> bool:
     # The client passes on only a few variables by itself; the job gets what the server has.
     server = StdioServerParameters(
         command=sys.executable, args=["-m", "mcp_jobs"], env=dict(os.environ)
@@ -27,7 +27,8 @@ async def main(command: list[str]) -> None:
             job = checked.structured_content or sys.exit(str(checked.content))
         print(job["output"]["text"], end="")
         print(f"{job['status']}: {job['error'] or 'exit code 0'}", file=sys.stderr)
+        return bool(job["status"] == "completed")
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1:])
+    sys.exit(0 if anyio.run(main, sys.argv[1:]) else 1)

@@ -27,6 +27,7 @@ from mcp_jobs.supervise import Supervisor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
     from mcp_jobs.registry import Registry
     from mcp_jobs.settings import Settings
@@ -85,28 +86,21 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
     feed = ChangeFeed(store, bus)
     await feed.start()
     follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
-    presence = Presence(
-        owners=Owners(settings.owners_dir, new_id(clock.now_ms()), clock),
-        store=store,
-        launcher=launcher,
-        drain=process.drain_command(configuration.own_environment(settings)),
-        locality=locality,
-    )
-    supervisor = Supervisor(
-        store=store,
-        feed=feed,
-        follower=follower,
-        launcher=launcher,
-        settings=settings,
-        clock=clock,
-    )
+    presence = _presence(settings, store, launcher, clock)
     pool = Pool(
         presence=presence,
         locality=locality,
         store=store,
         feed=feed,
         bus=bus,
-        supervisor=supervisor,
+        supervisor=Supervisor(
+            store=store,
+            feed=feed,
+            follower=follower,
+            launcher=launcher,
+            settings=settings,
+            clock=clock,
+        ),
         settings=settings,
         clock=clock,
     )
@@ -117,8 +111,13 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         registry=registry,
         settings=settings,
         clock=clock,
-        locality=locality,
-        rlimit_nofile=files_before,
+        origin=process.Origin(
+            locality=locality,
+            environ=configuration.job_environment(settings),
+            umask=configuration.current_umask(),
+            rlimit_nofile=files_before,
+        ),
+        care=presence.care,
     )
     return Core(
         service=service,
@@ -130,4 +129,16 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
         presence=presence,
         registry=registry,
+    )
+
+
+def _presence(
+    settings: Settings, store: Store, launcher: process.LauncherClient, clock: Clock
+) -> Presence:
+    return Presence(
+        owners=Owners(settings.owners_dir, new_id(clock.now_ms()), clock),
+        store=store,
+        launcher=launcher,
+        drain=process.drain_command(configuration.own_environment(settings)),
+        locality=process.locality(),
     )

@@ -7,6 +7,7 @@ times a second, and less often when a look takes long.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs.events import OutputGrew
+from mcp_jobs.events import JobChanged, OutputGrew
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.spool import SpoolView
 from mcp_jobs.process import read_launch_secrets, read_traces, runner_alive
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mcp_jobs.clock import Clock
-    from mcp_jobs.events import Bus
+    from mcp_jobs.events import Bus, Event
+
+logger = logging.getLogger(__name__)
 
 TICK_S: Final = 0.25
 _SHARE: Final = 10
 """A look may use one part in this many of the time."""
 
 _READ_LIMIT_BYTES: Final = 1 << 16
+_LISTINGS: Final = 5
 
 
 class Watch:
@@ -52,7 +56,7 @@ class Watch:
         self._progress_offset = 0
         # Progress is read from where the attempt began, also by whoever adopts it later.
         self._output_offset = (
-            read_traces(job_dir).output_start if track else SpoolView(self._output).bytes_total
+            read_traces(job_dir).output_start if track else _bytes_total(self._output, 0)
         )
         self._looking = threading.Lock()
         self.grew = False
@@ -68,7 +72,7 @@ class Watch:
     def _look(self, now_s: float) -> None:
         # The lock first: what a runner wrote before it left must be read after that is known.
         self.alive = not self._probe or runner_alive(self._dir)
-        total = SpoolView(self._output).bytes_total
+        total = _bytes_total(self._output, self._output_offset)
         self.grew = total > self._output_offset
         if self._track:
             self._recognise(total, now_s)
@@ -80,7 +84,7 @@ class Watch:
         with contextlib.suppress(OSError):
             if os.path.getsize(self._dir / layout.PROGRESS) > self._progress_offset:
                 return True
-        return SpoolView(self._output).bytes_total > self._output_offset
+        return _bytes_total(self._output, self._output_offset) > self._output_offset
 
     def take_progress(self) -> Progress | None:
         """Return the newest progress that nobody has taken yet."""
@@ -159,14 +163,23 @@ class Follower:
 
     async def run(self) -> None:
         """Tick for ever; sleeps without a timer while nothing is watched."""
-        while True:
-            if not self._watches:
-                self._work = anyio.Event()
-                await self._work.wait()
-            before_s = self._clock.monotonic_s()
-            await self.tick()
-            spent_s = self._clock.monotonic_s() - before_s
-            await anyio.sleep(max(TICK_S, spent_s * _SHARE))
+        unsubscribe = self._bus.subscribe(self._on_event)
+        try:
+            while True:
+                if not self._watches:
+                    self._work = anyio.Event()
+                    await self._work.wait()
+                before_s = self._clock.monotonic_s()
+                await self.tick()
+                spent_s = self._clock.monotonic_s() - before_s
+                await anyio.sleep(max(TICK_S, spent_s * _SHARE))
+        finally:
+            unsubscribe()
+
+    def _on_event(self, event: Event) -> None:
+        # Nothing grows after the end, however long somebody stays subscribed.
+        if isinstance(event, JobChanged) and event.ended:
+            self._watches = {watch for watch in self._watches if watch.job_id != event.job_id}
 
     async def tick(self) -> None:
         """Look at every watched job once."""
@@ -181,4 +194,15 @@ class Follower:
 
 def _look_at_all(watches: list[Watch], now_s: float) -> None:
     for watch in watches:
-        watch.look(now_s)
+        try:
+            watch.look(now_s)
+        except Exception:  # one job's odd files must not blind the process for all the others
+            logger.exception("looking at job %s failed", watch.job_id)
+
+
+def _bytes_total(directory: str, known: int) -> int:
+    """Return how much there is; while segments are being dropped under our eyes, what is known."""
+    for _ in range(_LISTINGS):
+        with contextlib.suppress(FileNotFoundError):
+            return SpoolView(directory).bytes_total
+    return known

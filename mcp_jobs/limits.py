@@ -13,7 +13,7 @@ def passable(text: str, *, what: str) -> str:
     if "\0" in text:
         raise ValueError(f"{what} contains a NUL character, which no program can be given")
     try:
-        size = len(text.encode("utf-8", "surrogateescape"))
+        size = len(text.encode())
     except UnicodeEncodeError:
         raise ValueError(f"{what} contains a character that cannot be encoded") from None
     if size >= ARGUMENT_LIMIT_BYTES:

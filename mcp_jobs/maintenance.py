@@ -104,7 +104,6 @@ class Maintenance:
         for job_id in job_ids:
             job_dir = self._settings.jobs_dir / job_id
             if (job_dir / layout.ALIVE).exists() or (job_dir / layout.ENV).exists():
-                process.forget_secrets(job_dir)
                 process.clean_after_end(job_dir)
 
 

@@ -44,6 +44,7 @@ class Presence:
         self._locality = locality
         self._link: LauncherLink | None = None
         self._work = anyio.Event()
+        self._tried = anyio.Event()
 
     def begin(self) -> None:
         """Become a known owner. Raises OSError."""
@@ -61,20 +62,30 @@ class Presence:
         """Something is queued or runs: be attached from now on."""
         self._work.set()
 
+    async def care(self) -> None:
+        """Return when the launcher knows of this process, or cannot be had."""
+        self.expect_work()
+        await self._tried.wait()
+
     async def stay_attached(self) -> None:
         """Keep the launcher informed for ever."""
         with contextlib.suppress(StoreError):
             if await self._store.unfinished(self._locality):
                 self.expect_work()
+        await self._work.wait()
         while True:
-            await self._work.wait()
             try:
-                self._link = await self._launcher.attach(self._drain)
-                await self._link.wait_closed()
+                # Shielded: `end` must know of every link, or a worker is started for nothing.
+                with anyio.CancelScope(shield=True):
+                    self._link = await self._launcher.attach(self._drain)
             except LauncherError as error:
                 logger.warning("no launcher: %s", error)
-            # It was killed; its runners go on, and the next one must know of us.
-            self._link = None
+            self._tried.set()
+            if self._link is not None:
+                await self._link.wait_closed()
+                # It was killed; its runners go on, and the next one must know of us.
+                await self._link.aclose()
+                self._link = None
             await anyio.sleep(_AGAIN_S)
 
     async def end(self) -> None:

@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +41,17 @@ _LAUNCH = (
     "import sys; sys.path.insert(0, sys.argv[1]);"
     "from mcp_jobs.launcher.server import main; main(sys.argv[2], float(sys.argv[3]))"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a job takes from the process that accepts it."""
+
+    locality: str
+    environ: Mapping[str, str] = field(repr=False)
+    umask: int
+    rlimit_nofile: tuple[int, int] | None
+    """The limits on open files that jobs get, soft and hard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,17 +115,33 @@ class RunnerLink:
 
     async def wait_closed(self) -> None:
         """Return when the runner is gone, for whatever reason. The files say which."""
+        try:
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await self._stream.receive()
+        finally:
+            await anyio.aclose_forcefully(self._stream)
+
+    async def aclose(self) -> None:
+        """Stop listening; the runner goes on."""
+        await anyio.aclose_forcefully(self._stream)
+
+
+class LauncherLink:
+    """A connection to the launcher itself, closed when the launcher is gone."""
+
+    def __init__(self, stream: SocketStream) -> None:
+        self._stream = stream
+
+    async def wait_closed(self) -> None:
+        """Return when the launcher is gone."""
         with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             while True:
                 await self._stream.receive()
 
     async def aclose(self) -> None:
-        """Stop listening; the runner goes on."""
-        await self._stream.aclose()
-
-
-class LauncherLink(RunnerLink):
-    """A connection to the launcher itself, closed when the launcher is gone."""
+        """Stop being known to the launcher."""
+        await anyio.aclose_forcefully(self._stream)
 
     async def release(self) -> None:
         """Say that nothing is left to do, so that no worker needs to be started."""
@@ -140,7 +167,11 @@ class LauncherClient:
         Raises `LauncherError` when no runner could be made at all.
         """
         stream = await self._ask({"op": "run", **asdict(request)})
-        answer = await _read_line(stream)
+        try:
+            answer = await _read_line(stream)
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
+            raise
         event = answer.get("event")
         if event in ("busy", "failed"):
             await stream.aclose()
@@ -163,25 +194,41 @@ class LauncherClient:
         """
         return LauncherLink(await self._ask({"op": "attach", "drain": asdict(drain)}))
 
+    async def sweep_orphans(self) -> None:
+        """Make the launcher, if there is one, kill what dead runners have left to it.
+
+        It finds what nobody else can: a daemon that has cleared its environment.
+        """
+        with contextlib.suppress(OSError, anyio.BrokenResourceError):
+            async with await anyio.connect_unix(self._socket_path) as stream:
+                await stream.send(b'{"op": "sweep"}\n')
+                await _read_line(stream)
+
     async def _ask(self, message: Mapping[str, Any]) -> SocketStream:
         problem: Exception | None = None
         for attempt in range(_CONNECT_TRIES):
             starts_seen = self._starts
             try:
-                stream = await anyio.connect_unix(self._socket_path)
-                await stream.send(json.dumps(message).encode() + b"\n")
+                return await self._send(json.dumps(message).encode() + b"\n")
             except (OSError, anyio.BrokenResourceError) as error:
                 # None is there, or it left just now. One that leaves holds its lock for a moment
                 # longer, so that a second try may have to wait.
                 problem = error
                 await anyio.sleep(attempt * _CONNECT_PAUSE_S)
                 await self._start(starts_seen)
-            else:
-                return stream
         raise LauncherError(
             f"The launcher at {self._socket_path} does not answer: {problem}. Its log is "
             f"{self._log_path}."
         )
+
+    async def _send(self, line: bytes) -> SocketStream:
+        stream = await anyio.connect_unix(self._socket_path)
+        try:
+            await stream.send(line)
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
+            raise
+        return stream
 
     async def _start(self, starts_seen: int) -> None:
         async with self._starting:
@@ -235,7 +282,8 @@ def forget_secrets(job_dir: Path) -> None:
 
 
 def clean_after_end(job_dir: Path) -> None:
-    """Remove what only a living job needs; output and progress stay."""
+    """Remove what only a living job needs, its environment first; output and progress stay."""
+    forget_secrets(job_dir)
     for name in _FILES_AFTER_END:
         (job_dir / name).unlink(missing_ok=True)
     for path in job_dir.glob("exit.*"):

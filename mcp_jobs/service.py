@@ -17,12 +17,12 @@ from mcp_jobs.ids import is_id, new_id
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
 from mcp_jobs.models import Job, JobFilter, NewJob
-from mcp_jobs.settings import job_environment, looks_secret, project_directory
+from mcp_jobs.settings import looks_secret, project_directory
 from mcp_jobs.states import Reason, Status
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from mcp_jobs.clock import Clock
@@ -40,6 +40,18 @@ PROGRESS_VARIABLE: Final = "MCP_JOBS_PROGRESS"
 _CANCEL_MARGIN_S: Final = 2.0
 _NEAREST_OF: Final = 500
 _NEAREST_COUNT: Final = 3
+_TAIL_LINES: Final = 40
+_NO_OUTPUT: Final = views.output_object(
+    output.OutputSlice(
+        text="",
+        bytes_total=0,
+        lines_total=0,
+        first_cursor=0,
+        next_cursor=0,
+        dropped_bytes=0,
+        truncated=False,
+    )
+)
 _WAITING: Final = (Status.PENDING, Status.RETRYING)
 
 
@@ -59,27 +71,25 @@ class JobService:
         registry: Registry,
         settings: Settings,
         clock: Clock,
-        locality: str,
-        rlimit_nofile: tuple[int, int] | None = None,
+        origin: process.Origin,
+        care: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._feed = feed
         self._registry = registry
         self._settings = settings
         self._clock = clock
-        self._locality = locality
-        self._rlimit_nofile = rlimit_nofile
+        self._origin = origin
+        self._care = care
+        """Makes sure that the job would run even if this process were killed after its answer."""
         self._waiter = Waiter(store=store, bus=bus)
-        self._environment = job_environment(settings)
-        umask = os.umask(0)
-        os.umask(umask)
-        self._umask = umask
 
     async def start(
         self, owner: str, request: StartJob, *, on_look: OnLook | None = None
     ) -> JobObject:
         """Accept a job and return it; its row is durable then. Waits if the request says so."""
         new, launch = self._accept(owner, request)
+        await self._care()
         job_dir = self._settings.jobs_dir / new.id
         # Two small files without an fsync take less time than a worker thread.
         process.make_job_dir(job_dir, launch)
@@ -100,10 +110,9 @@ class JobService:
         shown = await self._shown(job, position)
         if existing:
             shown["existing"] = True
-        if request.wait_seconds:
-            tail = await output.tail(self._output(job.id), lines=40, limit_bytes=self._limit)
-            shown["output"] = views.output_object(tail)
-        return {**shown, "next_step": _next_step(job)}
+        if existing or request.wait_seconds:
+            return {**await self._with_output(job, shown), "next_step": _next_step(job)}
+        return {**shown, "output": _NO_OUTPUT, "next_step": _next_step(job)}
 
     async def check(
         self, owner: str, request: CheckJob, *, on_look: OnLook | None = None
@@ -114,7 +123,7 @@ class JobService:
             job = await self._wait_for(job, request.wait_seconds, on_look)
         shown = await self._shown(job)
         shown["output"] = views.output_object(await self._read_output(request))
-        if job.attempt > 1 or job.interrupts:
+        if job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
             shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
         return {**shown, "next_step": _next_step(job)}
 
@@ -128,6 +137,9 @@ class JobService:
         if job is None:
             raise await self._unknown(owner, request.job_id)
         self._feed.nudge()
+        if job.ended and not before.ended:
+            # Nothing of it runs, so nobody else will clean up.
+            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
         if not job.ended:
             await anyio.to_thread.run_sync(self._stop, job, request.grace_seconds)
             wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
@@ -135,7 +147,8 @@ class JobService:
         next_step = _next_step(job)
         if before.ended:
             next_step = f"Nothing was cancelled: the job had already ended as {before.status}."
-        return {**await self._shown(job), "next_step": next_step}
+        shown = await self._with_output(job, await self._shown(job))
+        return {**shown, "next_step": next_step}
 
     async def list(
         self, owner: str, request: ListJobs, *, on_look: OnLook | None = None
@@ -167,8 +180,7 @@ class JobService:
     async def show(self, owner: str, job_id: str) -> JobObject:
         """Return one job with the tail of its output, as resources show it."""
         job = await self.find(owner, job_id)
-        tail = await output.tail(self._output(job.id), lines=40, limit_bytes=self._limit)
-        return {**await self._shown(job), "output": views.output_object(tail)}
+        return await self._with_output(job, await self._shown(job))
 
     async def output_text(self, owner: str, job_id: str) -> str:
         """Return the end of a job's output as text."""
@@ -186,7 +198,7 @@ class JobService:
         new = NewJob(
             id=job_id,
             owner=owner,
-            locality=self._locality,
+            locality=self._origin.locality,
             type=request.type,
             params=request.params,
             title=request.title or prepared.title,
@@ -207,7 +219,7 @@ class JobService:
     ) -> process.LaunchFile:
         job_dir = self._settings.jobs_dir / job_id
         environ = {
-            **self._environment,
+            **self._origin.environ,
             "PWD": cwd,
             **request.env,
             JOB_ID_VARIABLE: job_id,
@@ -216,10 +228,10 @@ class JobService:
         return process.LaunchFile(
             argv=prepared.argv,
             cwd=cwd,
-            umask=self._umask,
+            umask=self._origin.umask,
             environ=environ,
             secrets=tuple(value for name, value in environ.items() if looks_secret(name)),
-            rlimit_nofile=self._rlimit_nofile,
+            rlimit_nofile=self._origin.rlimit_nofile,
         )
 
     # -- reading ---------------------------------------------------------------------------------
@@ -231,6 +243,10 @@ class JobService:
         elif position is None:
             position = await self._store.queue_position(job.id)
         return views.job_object(job, now_ms=now_ms, queue_position=position)
+
+    async def _with_output(self, job: Job, shown: JobObject) -> JobObject:
+        tail = await output.tail(self._output(job.id), lines=_TAIL_LINES, limit_bytes=self._limit)
+        return {**shown, "output": views.output_object(tail)}
 
     async def _read_output(self, request: CheckJob) -> output.OutputSlice:
         directory = self._output(request.job_id)
@@ -283,9 +299,10 @@ class JobService:
         return self._settings.reply_limit_bytes
 
     def _stop(self, job: Job, grace_s: float) -> None:
-        process.request_stop(
-            self._settings.jobs_dir / job.id, reason=Reason.CANCELLED_BY_USER, grace_s=grace_s
-        )
+        process.request_stop(self._dir(job), reason=Reason.CANCELLED_BY_USER, grace_s=grace_s)
+
+    def _dir(self, job: Job) -> Path:
+        return self._settings.jobs_dir / job.id
 
     def _output(self, job_id: str) -> Path:
         return self._settings.jobs_dir / job_id / layout.OUTPUT
@@ -298,6 +315,13 @@ def _default_directory() -> str:
             "cwd is needed: this server was started in / and knows no project. Pass the absolute "
             "path of the directory to run in."
         )
+    try:
+        directory.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"cwd is needed: the name of this server's directory, {directory!a}, is not "
+            "UTF-8. Pass the absolute path of another directory to run in."
+        ) from None
     return directory
 
 

@@ -41,7 +41,9 @@ _SET_FOR_JOBS = frozenset({"MCP_JOBS_JOB_ID", "MCP_JOBS_PROGRESS"})
 class Settings(BaseSettings):
     """Everything that can be set. Sizes in bytes, times in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=_OWN_PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=_OWN_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     home: Path = Field(
         default_factory=lambda: user_state_path("mcp-jobs"),
@@ -107,7 +109,10 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return Path(os.path.abspath(value.expanduser()))
+        try:
+            return Path(os.path.abspath(value.expanduser()))
+        except RuntimeError as error:
+            raise ValueError(str(error)) from None
 
     @property
     def database(self) -> Path:
@@ -216,14 +221,27 @@ def runtime_directory() -> Path:
         directory = Path(base) / "mcp-jobs"
     else:
         directory = Path("/tmp") / f"mcp-jobs-{os.getuid()}"  # noqa: S108 - checked just below
-    directory.mkdir(mode=0o700, exist_ok=True)
-    info = directory.lstat()
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        info = directory.lstat()
+    except OSError as error:
+        raise InvalidInputError(
+            f"The directory for sockets {directory} cannot be made: {error.strerror}. Remove what "
+            "is there, or set XDG_RUNTIME_DIR to a private directory."
+        ) from error
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
         raise InvalidInputError(
             f"{directory} must be a directory that belongs to this user alone (mode 0700); "
             "remove it, or set XDG_RUNTIME_DIR to a private directory."
         )
     return directory
+
+
+def current_umask() -> int:
+    """Return this process's umask, which can only be read by setting it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def raise_file_limit() -> tuple[int, int]:

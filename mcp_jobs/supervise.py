@@ -69,7 +69,8 @@ class Supervisor:
         try:
             link = await self._launch(job)
         except LauncherError as error:
-            outcome = outcomes.not_started(job, now_ms=self._clock.now_ms(), error=str(error))
+            current = await self._persist(self._store.find, job.id) or job
+            outcome = outcomes.not_started(current, now_ms=self._clock.now_ms(), error=str(error))
             await self._settle(job, outcome)
             return
         if link is None and not await self._still_ours(job):
@@ -86,8 +87,8 @@ class Supervisor:
             # Its owner died before the launch, and the fence now keeps a late one out.
             await self.run(job)
             return
-        if traces.alive:
-            await self._follow(job, None)
+        # Also when it has ended: its last progress has not been seen by anybody.
+        await self._follow(job, None)
         await self._conclude(job)
 
     async def bury(self, job: Job) -> None:
@@ -128,7 +129,6 @@ class Supervisor:
                 tasks.start_soon(self._store_progress, job, watch, link is None, tasks.cancel_scope)
                 if link is not None:
                     await link.wait_closed()
-                    await link.aclose()
                     tasks.cancel_scope.cancel()
             if watch.may_have_grown():
                 await anyio.to_thread.run_sync(watch.look, self._clock.monotonic_s())
@@ -168,6 +168,7 @@ class Supervisor:
         if traces.token is not None and traces.token > job.claim_token:
             return
         if outcome is None:
+            await self._launcher.sweep_orphans()
             if not await anyio.to_thread.run_sync(process.sweep, job.id, job_dir, job.claim_token):
                 await self._give_back(job)
                 return
@@ -200,7 +201,7 @@ class Supervisor:
             return
         self._feed.nudge()
         if settled.ended:
-            await anyio.to_thread.run_sync(_clean_up, self._dir(job))
+            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
 
     async def _retry(self, job: Job, final: Outcome) -> Job | None:
         current = await self._persist(self._store.find, job.id)
@@ -248,11 +249,6 @@ def _read_end(job: Job, job_dir: Path) -> tuple[Outcome | None, process.Traces]:
     if traces.record is None or not _of_this_attempt(traces, job):
         return None, traces
     return _outcome(job, job_dir, traces.record), traces
-
-
-def _clean_up(job_dir: Path) -> None:
-    process.forget_secrets(job_dir)
-    process.clean_after_end(job_dir)
 
 
 def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:

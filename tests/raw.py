@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -32,7 +33,7 @@ class RawServer:
     """`mcp-jobs` as a child process; what it writes must be JSON-RPC, a line each."""
 
     def __init__(self, place: Place, *, modern: bool = True, code: str | None = None) -> None:
-        self._modern = modern
+        self.modern = modern
         self._stderr_path = place.root / f"stderr-{os.urandom(4).hex()}"
         self.notifications: list[Message] = []
         self._lines: queue.Queue[bytes | None] = queue.Queue()
@@ -85,7 +86,9 @@ class RawServer:
     def send(self, method: str, params: Message, *, raw: str | None = None) -> int:
         """Send a request and return its id; `raw` replaces the word RAW in it, unescaped."""
         self._ids += 1
-        params = {**params, "_meta": {**_META, **params.get("_meta", {})}} if self._modern else params
+        params = (
+            {**params, "_meta": {**_META, **params.get("_meta", {})}} if self.modern else params
+        )
         message = {"jsonrpc": "2.0", "id": self._ids, "method": method, "params": params}
         text = json.dumps(message)
         self.write((text if raw is None else text.replace('"RAW"', raw)).encode() + b"\n")
@@ -102,6 +105,17 @@ class RawServer:
             if message.get("id") == request_id:
                 return message
             self.notifications.append(message)
+
+    def rest(self) -> list[Message]:
+        """Return what a server that has ended wrote and nobody took yet; a torn line is dropped."""
+        self._reader.join(BOUND_S)
+        rest = []
+        while line := self._lines.get(timeout=BOUND_S):
+            assert b"Traceback" not in line
+            if line.endswith(b"\n"):
+                rest.append(json.loads(line))
+        kept = [message for message in self.notifications if "method" not in message]
+        return kept + [message for message in rest if "method" not in message]
 
     def request(self, method: str, params: Message, *, raw: str | None = None) -> Message:
         """Send a request and return its answer."""
@@ -130,10 +144,8 @@ class RawServer:
     def close_stdin(self) -> None:
         """Tell the server that its client is gone."""
         if self.process.stdin is not None and not self.process.stdin.closed:
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()
-            except BrokenPipeError:
-                pass
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server alone."""

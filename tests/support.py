@@ -55,9 +55,7 @@ class Place:
         }
 
     def settings(self, **more: Any) -> Settings:
-        return Settings(
-            home=self.home, launcher_idle_seconds=0.2, retry_base_seconds=0.05, **more
-        )
+        return Settings(home=self.home, launcher_idle_seconds=0.2, retry_base_seconds=0.05, **more)
 
     def processes(self) -> list[int]:
         """Every process that belongs to this test: its launchers, runners, servers and jobs."""
@@ -99,7 +97,7 @@ def wait_until(
 async def until(condition: Callable[[], object], *, bound_s: float = BOUND_S) -> None:
     """Like `wait_until`, for async tests."""
     with anyio.fail_after(bound_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what another process does gives no event
             await anyio.sleep(0.01)
 
 

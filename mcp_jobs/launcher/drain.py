@@ -28,13 +28,15 @@ class DrainKeeper:
         self._released: set[socket.socket] = set()
         self._command: Mapping[str, Any] | None = None
         self._due_s: float | None = None
-        self._pid: int | None = None
+        self.pid: int | None = None
+        """The worker, while it runs."""
         self._pause_s = _FIRST_PAUSE_S
 
     def attached(self, owner: socket.socket, command: Mapping[str, Any] | None) -> None:
         """A server or worker lives at the other end of this connection."""
         self._owners.add(owner)
-        self._command = command or self._command
+        if _is_command(command):
+            self._command = command
         self._due_s = None
 
     def released(self, owner: socket.socket) -> None:
@@ -54,9 +56,9 @@ class DrainKeeper:
 
     def ended(self, pid: int, status: int) -> None:
         """A child of the launcher ended; if it was the worker, see whether it did its duty."""
-        if pid != self._pid:
+        if pid != self.pid:
             return
-        self._pid = None
+        self.pid = None
         if status == 0:
             self._pause_s = _FIRST_PAUSE_S
         elif not self._owners:
@@ -64,7 +66,7 @@ class DrainKeeper:
 
     def busy(self) -> bool:
         """Whether a worker runs or is due."""
-        return self._pid is not None or self._due_s is not None
+        return self.pid is not None or self._due_s is not None
 
     def due_in_s(self) -> float | None:
         """Return how long to sleep until a worker is due; None when none is."""
@@ -75,19 +77,28 @@ class DrainKeeper:
         if self._due_s is None or time.monotonic() < self._due_s:
             return
         self._due_s = None
-        if self._owners or self._pid is not None or self._command is None:
+        if self._owners or self.pid is not None or self._command is None:
             return
         try:
-            self._pid = os.fork()
+            self.pid = os.fork()
         except OSError:
             self._schedule()
             return
-        if self._pid == 0:
+        if self.pid == 0:
             _become_worker(self._command)
 
     def _schedule(self) -> None:
         self._due_s = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+
+def _is_command(command: object) -> bool:
+    return (
+        isinstance(command, dict)
+        and isinstance(command.get("argv"), list)
+        and bool(command["argv"])
+        and isinstance(command.get("environ"), dict)
+    )
 
 
 def _become_worker(command: Mapping[str, Any]) -> NoReturn:
@@ -96,7 +107,7 @@ def _become_worker(command: Mapping[str, Any]) -> NoReturn:
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)
         os.execve(command["argv"][0], command["argv"], dict(command["environ"]))
-    except OSError:
+    except BaseException:  # noqa: BLE001 - the fork must end here, whatever went wrong
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(1)

@@ -54,15 +54,19 @@ def write_json(path: str, value: Mapping[str, Any], *, durable: bool = False) ->
     `durable` waits until both the content and the name are on the disk.
     """
     directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
+    # Random: a pid is the same for all threads, and means nothing across pid namespaces.
+    temporary = os.path.join(directory, f".{name}.{os.urandom(6).hex()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         write_all(fd, json.dumps(value).encode("utf-8", "surrogateescape"))
         if durable:
             os.fsync(fd)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
     finally:
         os.close(fd)
-    os.replace(temporary, path)
     if durable:
         sync_directory(directory)
 

@@ -46,6 +46,7 @@ class Runner:
         self._token: int = request["token"]
         self._pid = 0
         self._status: int | None = None
+        self._going_down = False
         self._reason: str | None = None
         self._error: str | None = None
         self._started_at_ms: int | None = None
@@ -149,10 +150,8 @@ class Runner:
 
     def _on_shutdown(self, *_: object) -> None:
         # The machine or the user's session is going down: the job is interrupted, not at fault.
-        layout.write_json(
-            self._path(layout.STOP),
-            {"reason": "interrupted", "grace_s": _SHUTDOWN_GRACE_S},
-        )
+        # Kept in memory, since an order on the disk would also stop the next attempt.
+        self._going_down = True
 
     def _open(self, gate: Gate) -> bool:
         try:
@@ -206,6 +205,8 @@ class Runner:
         stop = layout.read_json(self._path(layout.STOP))
         if stop is not None:
             return stop["reason"], stop["grace_s"]
+        if self._going_down:
+            return "interrupted", _SHUTDOWN_GRACE_S
         now_s = time.monotonic()
         timeout_s, idle_s = self._request["timeout_s"], self._request["idle_timeout_s"]
         if timeout_s is not None and now_s - began_s >= timeout_s:

@@ -6,6 +6,7 @@ a new launcher. A request is one JSON line on a private Unix socket:
 
 * `{"op": "run", ...}`: the connection passes to the runner, which tells `started` or `refused`
   on it and closes it when the job has ended.
+* `{"op": "sweep"}`: kills what dead runners left behind, and answers when it is gone.
 * `{"op": "attach", "drain": {...}}`: keeps the launcher from leaving while the connection is open.
   When the last one ends without `{"op": "release"}`, its process died: the launcher then starts
   the drain command, which works off what is queued.
@@ -26,7 +27,7 @@ import time
 
 from mcp_jobs.launcher import layout, tree
 from mcp_jobs.launcher.drain import DrainKeeper
-from mcp_jobs.launcher.identity import boot_id, pid_namespace, start_time
+from mcp_jobs.launcher.identity import Stat, boot_id, pid_namespace, start_time
 from mcp_jobs.launcher.runner import Runner
 
 TYPE_CHECKING = False
@@ -135,7 +136,7 @@ class Launcher:
         try:
             request = json.loads(text)
             operation = request["op"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             self._drop(client)
             return
         self._clients[client] = b""
@@ -144,8 +145,29 @@ class Launcher:
             self._drop(client)
         elif operation == "attach":
             self._drain.attached(client, request.get("drain"))
+        elif operation == "sweep":
+            self._kill_orphans()
+            with contextlib.suppress(OSError):
+                client.sendall(b'{"event": "swept"}\n')
         else:
             self._drain.released(client)
+
+    def _kill_orphans(self) -> None:
+        """Kill what runners that died have left: it became this process's children."""
+        self._reap()
+        tree.kill_all(self._orphans, reap=self._reap)
+
+    def _orphans(self) -> list[Stat]:
+        below = tree.descendants(os.getpid())
+        known = {*self._runners, self._drain.pid}
+        found = [p for p in below if p.parent == os.getpid() and p.pid not in known]
+        # Parents come before their children.
+        pids = {process.pid for process in found}
+        for process in below:
+            if process.parent in pids:
+                pids.add(process.pid)
+                found.append(process)
+        return found
 
     def _fork_runner(self, client: socket.socket, request: dict[str, Any]) -> None:
         try:

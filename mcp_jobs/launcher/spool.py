@@ -29,6 +29,7 @@ LINE_BYTES = 1 << 16
 _OFFSET_DIGITS = 16
 _NEWLINES_DIGITS = 12
 _MIN_SEGMENT_BYTES = 4096
+_MIN_SEGMENTS = 4
 _SEGMENTS_PER_CAP = 32
 _BLOCK_BYTES = 1 << 16
 _DIR_MODE = 0o700
@@ -170,19 +171,19 @@ def _parse_name(name: str) -> tuple[int, int] | None:
 
 
 class Spool:
-    """Append a stream to `directory`, of which at most the cap and one segment stay on disk.
+    """Append a stream to `directory`, of which at most the cap stays on disk.
 
     The first half of the cap is kept for ever, of the rest the last part. What an earlier attempt
     left is continued. Nothing here raises OSError: after the first one nothing more is written,
-    `error` names it, and what comes is counted as dropped. A cap under 4 KiB counts as 4 KiB.
+    `error` names it, and what comes is counted as dropped. A cap under 16 KiB counts as 16 KiB.
     """
 
     def __init__(self, directory: str, cap_bytes: int) -> None:
-        cap_bytes = max(cap_bytes, _MIN_SEGMENT_BYTES)
+        cap_bytes = max(cap_bytes, _MIN_SEGMENTS * _MIN_SEGMENT_BYTES)
+        self._cap_bytes = cap_bytes
         self._segment_bytes = max(_MIN_SEGMENT_BYTES, cap_bytes // _SEGMENTS_PER_CAP)
         head_segments = max(1, cap_bytes // 2 // self._segment_bytes)
         self._head_bytes = head_segments * self._segment_bytes
-        self._tail_bytes = cap_bytes - self._head_bytes
         self._directory = directory
         self._fd: int | None = None
         self._start = self._start_newlines = 0
@@ -220,6 +221,7 @@ class Spool:
             piece = len(chunk) - done
             if self.error is None:
                 piece = min(piece, self._room)
+                self._try(self._make_room, piece)
             self._append(memoryview(chunk)[done : done + piece])
             self._newlines += chunk.count(b"\n", done, done + piece)
             done += piece
@@ -257,10 +259,12 @@ class Spool:
 
     def _next_segment(self) -> None:
         self._close_segment()
-        while sum(size for _, _, size in self._tail) > self._tail_bytes:
-            self._drop(self._tail[0])
-            del self._tail[0]
         self._open(self.bytes_total, self._newlines, 0)
+
+    def _make_room(self, size: int) -> None:
+        """Drop the oldest of the tail before the cap would be exceeded."""
+        while self._tail and self._kept_bytes + size > self._cap_bytes:
+            self._drop(self._tail.pop(0))
 
     def _open(self, start: int, newlines: int, size: int) -> None:
         self._fd = os.open(self._path(start, newlines), _OPEN_FLAGS, _FILE_MODE)

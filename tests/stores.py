@@ -1,0 +1,152 @@
+"""Stores and records for the tests of the store and of what stands on it.
+
+Another implementation of `Store` joins the conformance suite by a line in `STORES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mcp_jobs.ids import new_id
+from mcp_jobs.models import NewJob, Outcome, Progress
+from mcp_jobs.states import TERMINAL, Reason, Status
+from mcp_jobs.store import SqliteStore
+
+if TYPE_CHECKING:
+    from mcp_jobs.models import Job
+    from mcp_jobs.store import Change, Store
+
+NOW: Final = 1_790_000_000_000
+OWNER: Final = "local"
+HERE: Final = "machine-a"
+
+Factory = Callable[[Path], Awaitable["Store"]]
+"""Opens the store that belongs to a directory; twice the same directory is the same store."""
+
+
+@asynccontextmanager
+async def sqlite_store(path: Path) -> AsyncIterator[SqliteStore]:
+    """Open a file; closed however the test ends, since an open store keeps the process alive."""
+    store = await SqliteStore.open(path)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _sqlite(directory: Path) -> Store:
+    return await SqliteStore.open(directory / "jobs.db")
+
+
+STORES: Final[Mapping[str, Factory]] = {"sqlite": _sqlite}
+
+
+def new_job(**given: Any) -> NewJob:
+    """Return what a caller asks for, due at once; any field may be given."""
+    created_at_ms = given.get("created_at_ms", NOW)
+    fields: dict[str, Any] = {
+        "id": new_id(created_at_ms),
+        "owner": OWNER,
+        "locality": HERE,
+        "type": "shell",
+        "params": {"command": "true"},
+        "title": "a job",
+        "cwd": "/work",
+        "created_at_ms": created_at_ms,
+        "run_at_ms": created_at_ms,
+        "max_attempts": 1,
+        "timeout_s": None,
+        "idle_timeout_s": None,
+        "retry_on_interrupt": False,
+        "idempotency_key": None,
+        "fingerprint": "same",
+    }
+    return NewJob(**{**fields, **given})
+
+
+def ending(status: Status, reason: Reason | None = None, **given: Any) -> Outcome:
+    """Return an outcome with a reason that fits, due again at once if it is a retry."""
+    reasons = {
+        Status.FAILED: Reason.EXIT_CODE,
+        Status.RETRYING: Reason.EXIT_CODE,
+        Status.CANCELLED: Reason.CANCELLED_BY_USER,
+    }
+    fields: dict[str, Any] = {
+        "status": status,
+        "reason": reason or reasons.get(status),
+        "exit_code": 0 if status is Status.COMPLETED else 1,
+        "error": None if status is Status.COMPLETED else "It went wrong.",
+        "result": None,
+        "started_at_ms": None,
+        "finished_at_ms": NOW + 1000,
+        "output_start": 0,
+        "cpu_s": 0.5,
+        "memory_peak_bytes": 4096,
+        "run_at_ms": NOW if status is Status.RETRYING else None,
+    }
+    return Outcome(**{**fields, **given})
+
+
+def progress(percent: float, **given: Any) -> Progress:
+    """Return a progress of so many percent."""
+    fields: dict[str, Any] = {
+        "current": percent,
+        "total": 100.0,
+        "percent": percent,
+        "message": None,
+        "updated_at_ms": NOW,
+    }
+    return Progress(**{**fields, **given})
+
+
+async def created(store: Store, **given: Any) -> Job:
+    """Store a new job."""
+    job, existing = await store.create(new_job(**given))
+    assert not existing
+    return job
+
+
+async def claim(store: Store, **given: Any) -> Job | None:
+    """Claim the next due job, with room for many."""
+    asked: dict[str, Any] = {
+        "claimer": "server-1",
+        "locality": HERE,
+        "capacity": 1000,
+        "now_ms": NOW,
+    }
+    return await store.claim(**{**asked, **given})
+
+
+async def claimed(store: Store, **given: Any) -> Job:
+    """Claim the next due job, which must exist."""
+    job = await claim(store, **given)
+    assert job is not None
+    return job
+
+
+async def in_state(store: Store, status: Status, **given: Any) -> Job:
+    """Store a job and bring it to a state. No other job may be due."""
+    job = await created(store, **given)
+    if status is Status.PENDING:
+        return job
+    job = await claimed(store)
+    if status is Status.RUNNING:
+        return job
+    outcome = ending(status)
+    if status in TERMINAL or status is Status.RETRYING:
+        settled = await store.settle(job, outcome)
+        assert settled is not None
+        return settled
+    raise AssertionError(f"no way to {status}")
+
+
+async def all_changes(store: Store, after: int = 0) -> list[Change]:
+    """Return every stored change, read in small steps as the feed does."""
+    found: list[Change] = []
+    while some := await store.changes_after(after, limit=3):
+        found += some
+        after = some[-1].seq
+    return found

@@ -1,0 +1,58 @@
+"""Attempts that are made by the launcher alone, without a store or a server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mcp_jobs import process
+from mcp_jobs.settings import runtime_directory
+from tests.support import Place
+
+
+def client_of(place: Place, idle_s: float = 0.2) -> process.LauncherClient:
+    return process.LauncherClient(home=place.home, runtime_dir=runtime_directory(), idle_s=idle_s)
+
+
+def make_job(place: Place, command: str, name: str = "one") -> Path:
+    job_dir = place.home / name
+    process.make_job_dir(
+        job_dir,
+        process.LaunchFile(
+            argv=("/bin/sh", "-c", command),
+            cwd=str(place.project),
+            umask=0o022,
+            environ={"PATH": os.defpath, "MCP_JOBS_JOB_ID": "one"},
+            secrets=(),
+            rlimit_nofile=None,
+        ),
+    )
+    return job_dir
+
+
+def request_for(job_dir: Path, token: int) -> process.LaunchRequest:
+    return process.LaunchRequest(
+        job_id="one",
+        job_dir=str(job_dir),
+        token=token,
+        timeout_s=None,
+        idle_timeout_s=None,
+        grace_s=1.0,
+        output_cap_bytes=1 << 20,
+    )
+
+
+async def run_attempt(client: process.LauncherClient, request: process.LaunchRequest) -> bool:
+    """Run an attempt to its end; False when it was refused."""
+    link = await client.run(request)
+    if link is None:
+        return False
+    await link.wait_closed()
+    await link.aclose()
+    return True
+
+
+def fields(request: process.LaunchRequest) -> dict[str, Any]:
+    """Return what is sent of a request."""
+    return {name: getattr(request, name) for name in request.__slots__}

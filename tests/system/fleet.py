@@ -1,0 +1,136 @@
+"""Servers and workers in processes of their own, some with a change to their code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from mcp_jobs import settings as configuration
+from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
+from mcp_jobs.requests import StartJob
+from mcp_jobs.store import SqliteStore
+from tests.support import BOUND_S, Place
+from tests.system.station import _SERVER, ROOT, Server, Shown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import pytest
+
+LEASE_S: Final = 1.0
+ROUND_S: Final = 0.1
+
+SHORT_LEASE: Final = f"""
+from mcp_jobs import owners, pool
+owners.LEASE_S = pool.LEASE_S = {LEASE_S}
+pool._ADOPT_EVERY_S = {ROUND_S}
+"""
+"""A change under which an owner that stands still is found out soon."""
+
+Process = subprocess.Popen[str]
+
+
+def shorten_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the change `SHORT_LEASE` in this process."""
+    for name in ("mcp_jobs.owners.LEASE_S", "mcp_jobs.pool.LEASE_S"):
+        monkeypatch.setattr(name, LEASE_S)
+    monkeypatch.setattr("mcp_jobs.pool._ADOPT_EVERY_S", ROUND_S)
+
+
+@contextmanager
+def server_in(
+    place: Place, *requests: Shown, change: str = "", prefix: tuple[str, ...] = ()
+) -> Iterator[Server]:
+    """Like `station.server`, with `change` made to its code and run by the command `prefix`."""
+    process = subprocess.Popen(
+        [*prefix, sys.executable, "-c", change + _SERVER, json.dumps(requests)],
+        env=_environment(place),
+        cwd=place.project,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline().strip() for _ in range(len(requests) + 1)]
+            assert lines[-1] == "ready"
+            yield Server(process, lines[:-1])
+        finally:
+            process.kill()
+
+
+@contextmanager
+def worker(place: Place, *arguments: str, change: str = "", **environ: str) -> Iterator[Process]:
+    """Run `mcp-jobs worker`; it is killed at the end of the context."""
+    process = subprocess.Popen(
+        _command("worker", *arguments, change=change),
+        env=_environment(place, **environ),
+        cwd=place.project,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def run_command(
+    place: Place, *arguments: str, change: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run `mcp-jobs` to its end."""
+    return subprocess.run(
+        _command(*arguments, change=change),
+        env=_environment(place),
+        cwd=place.project,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        check=False,
+    )
+
+
+@asynccontextmanager
+async def idle_core(place: Place, **settings: Any) -> AsyncIterator[Core]:
+    """Open the home in this process without working on its jobs."""
+    chosen = place.settings(**settings)
+    configuration.prepare_home(chosen)
+    store = await SqliteStore.open(chosen.database)
+    try:
+        yield await _assemble(chosen, store, configuration.raise_file_limit())
+    finally:
+        await store.close()
+
+
+async def accept(place: Place, *requests: Shown) -> list[str]:
+    """Accept jobs that nobody works on yet; returns their ids."""
+    ids = []
+    async with idle_core(place) as core:
+        for request in requests:
+            shown = await core.service.start(LOCAL_OWNER, StartJob(**request))
+            ids.append(str(shown["job_id"]))
+    return ids
+
+
+def assert_refused_plainly(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """Hold that a command ended with one sentence that has all `parts`, and exit code 1."""
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("mcp-jobs: ")
+    assert [part for part in parts if part not in line] == [], line
+
+
+def _command(*arguments: str, change: str) -> list[str]:
+    code = f"{change}\nfrom mcp_jobs.__main__ import main\nmain()"
+    return [sys.executable, "-c", code, *arguments]
+
+
+def _environment(place: Place, **more: str) -> dict[str, str]:
+    path = os.environ.get("PATH", os.defpath)
+    return place.environment(PYTHONPATH=str(ROOT), **{"PATH": path, **more})

@@ -1,0 +1,212 @@
+"""What the documentation says is so, and what there is, it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+import mcp_jobs
+from mcp_jobs.launcher import layout
+from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
+from mcp_jobs.server.schemas import JOB_RESULT
+from mcp_jobs.settings import SECRET_PATTERNS, Settings
+from mcp_jobs.states import Reason, Status, mermaid
+from tests.markdown import DOCS, README, ROOT, anchors, blocks, files, links, names, rows, section
+
+TOOLS: dict[str, type[BaseModel]] = {
+    "start_job": StartJob,
+    "check_job": CheckJob,
+    "cancel_job": CancelJob,
+    "list_jobs": ListJobs,
+}
+COMPUTED_DEFAULTS = {
+    "home": "the platform's state directory",
+    "capacity": "the number of CPU cores",
+}
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+
+
+def _make_target_runs(program: str) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    target = {"examples/demo.py": "demo", "-m pytest": "test"}[program]
+    ran = subprocess.run(
+        ["make", "-n", target], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+    assert program in ran.stdout
+
+
+def _script_exists() -> None:
+    assert SCRIPTS == {"mcp-jobs": "mcp_jobs.__main__:main"}
+
+
+def _tells_version() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "mcp_jobs", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == f"mcp-jobs {mcp_jobs.__version__}\n"
+
+
+# Every command that a reader is told to type, and what shows that it works. The demo itself is run
+# by tests/system/test_examples.py; installers are other people's programs, so that only what they
+# need of this project is looked at.
+COMMANDS: dict[str, Callable[[], None]] = {
+    "make demo": lambda: _make_target_runs("examples/demo.py"),
+    "make test": lambda: _make_target_runs("-m pytest"),
+    "pipx install .": _script_exists,
+    "uv tool install .": _script_exists,
+    "python3 -m pip install .": _script_exists,
+    "mcp-jobs --version": _tells_version,
+    "claude mcp add --scope user jobs -- mcp-jobs": _script_exists,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_documented_command_works(command: str) -> None:
+    COMMANDS[command]()
+
+
+def test_every_documented_command_is_tested() -> None:
+    told = [
+        line
+        for path in files()
+        for block in blocks(path, "console", "bash")
+        for line in block.text.splitlines()
+    ]
+    assert sorted(told) == sorted(COMMANDS)
+
+
+def test_the_readme_documents_every_setting_with_its_default() -> None:
+    told = {row[0]: row[1] for row in rows(section(README, "Settings"))[1:]}
+    assert told == {
+        f"`MCP_JOBS_{name.upper()}`": _default_of_setting(name, field)
+        for name, field in Settings.model_fields.items()
+    }
+
+
+def test_the_configuration_page_documents_every_setting_with_its_limits() -> None:
+    path = DOCS / "configuration.md"
+    told = {names(row[0])[0]: row for row in rows(path.read_text("utf-8"))[1:]}
+    assert sorted(told) == sorted(f"MCP_JOBS_{name.upper()}" for name in Settings.model_fields)
+    for name, field in Settings.model_fields.items():
+        variable, default, allowed = told[f"MCP_JOBS_{name.upper()}"]
+        assert f"(#mcp_jobs_{name})" in variable
+        assert default.partition(" (")[0] == _default_of_setting(name, field)
+        limits = [m.ge if hasattr(m, "ge") else m.le for m in field.metadata if not _above(m)]
+        assert re.findall(r"\d{2,}|[1-9]", allowed) == [str(int(limit)) for limit in limits]
+        assert len(section(path, f"MCP_JOBS_{name.upper()}")) > 50
+
+
+def test_the_configuration_page_names_every_pattern_of_secrets() -> None:
+    told = names(section(DOCS / "configuration.md", "MCP_JOBS_PASS_ENV"))
+    assert [p.strip("*") for p in SECRET_PATTERNS if p.strip("*") not in told] == []
+
+
+def test_the_readme_documents_every_tool_argument_with_its_default() -> None:
+    tool, told = "", dict[tuple[str, str], str]()
+    for row in rows(section(README, "The four tools"))[1:]:
+        tool = names(row[0])[0] if row[0] else tool
+        told[tool, names(row[1])[0]] = row[2].strip("`")
+    fields = {(t, name): f for t, model in TOOLS.items() for name, f in model.model_fields.items()}
+    assert list(told) == list(fields)
+    for place, field in fields.items():
+        if field.is_required():
+            assert told[place] == "", place
+        elif field.default is None:
+            assert re.fullmatch(r"none|any|the [a-z']+", told[place]), place
+        else:
+            assert told[place] == json.dumps(field.default), place
+
+
+@pytest.mark.parametrize("kind", [Status, Reason])
+def test_the_readme_documents_every_state_and_every_reason(kind: type[Status | Reason]) -> None:
+    heading = f"`{kind.__name__.lower()}`"
+    lines = section(README, "States").splitlines()
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith(f"| {heading}")) :]
+    table = table[: table.index("")]
+    told = [name for row in rows("\n".join(table))[1:] for name in names(row[0])]
+    assert sorted(told) == sorted(kind)
+
+
+def test_the_example_of_a_job_is_one() -> None:
+    (block,) = (b for b in blocks(README, "json") if '"job_id"' in b.text)
+    job = json.loads(block.text)
+    jsonschema.validate(job, JOB_RESULT)
+    assert set(JOB_RESULT["properties"]) - set(job) == {"existing", "attempts"}
+
+
+def test_the_state_diagram_is_that_of_the_code() -> None:
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    between = text.partition("<!-- states: begin -->\n")[2].partition("<!-- states: end -->")[0]
+    assert between == f"```mermaid\n{mermaid()}\n```\n"
+
+
+def test_the_architecture_names_every_module_and_every_file_of_a_job() -> None:
+    modules = section(DOCS / "architecture.md", "Modules")
+    package = ROOT / "mcp_jobs"
+    parts = [p.stem if p.suffix else f"{p.name}/" for p in package.iterdir() if _is_module(p)]
+    assert sorted(p for p in parts if f"`{p}`" not in modules) == []
+    told = {
+        names(row[0])[0].rstrip("/") for row in rows(section(DOCS / "architecture.md", "Files"))[1:]
+    }
+    constants = (layout.ENV, layout.ALIVE, layout.FENCE, layout.RUNNER, layout.STOP, layout.BELL)
+    assert told == {*constants, layout.OUTPUT, layout.PROGRESS, "exit.<token>"}
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    for link in links(path):
+        if "://" in link:
+            continue
+        target, _, anchor = link.partition("#")
+        file = (path.parent / target).resolve() if target else path
+        assert file.exists(), link
+        assert not anchor or anchor in anchors(file), link
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_every_json_and_toml_block_parses(path: Path) -> None:
+    for block in blocks(path, "json"):
+        assert json.loads(block.text), block
+    for block in blocks(path, "toml"):
+        assert tomllib.loads(block.text), block
+
+
+def test_every_host_starts_the_command_that_is_installed() -> None:
+    hosts = section(README, "Configure your host")
+    commands = re.findall(r'"?command"?(?:: | = )(?:\["|")([^"]+)"', hosts)
+    assert set(commands) == set(SCRIPTS)
+    assert len(commands) == len(re.findall(r"^```(?:json|toml)$", hosts, re.MULTILINE))
+
+
+def _default_of_setting(name: str, field: FieldInfo) -> str:
+    default: Any = field.default
+    if name in COMPUTED_DEFAULTS:
+        return COMPUTED_DEFAULTS[name]
+    return "none" if default == () else str(int(default) if default == int(default) else default)
+
+
+def _above(limit: object) -> bool:
+    """`gt=0` is told as "above 0", without a number to compare."""
+    return hasattr(limit, "gt") or not (hasattr(limit, "ge") or hasattr(limit, "le"))
+
+
+def _is_module(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "__init__.py").exists()
+    return path.suffix == ".py" and path.stem != "__init__"

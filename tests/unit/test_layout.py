@@ -1,0 +1,269 @@
+"""The files that servers and runners share are whole, private and locked as they say."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_jobs.launcher import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_JSON = st.dictionaries(
+    st.text(max_size=5),
+    st.one_of(st.none(), st.integers(), st.text(max_size=9), st.lists(st.booleans(), max_size=3)),
+    max_size=4,
+)
+
+_HOLD = """
+import sys
+from mcp_jobs.launcher import layout
+fd = layout.lock_file(sys.argv[1], wait=True)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def _holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds a lock."""
+    command = [sys.executable, "-c", _HOLD, str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+# -- JSON files ----------------------------------------------------------------------------------
+
+
+@given(_JSON)
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, value: dict[str, Any]
+) -> None:
+    path = str(tmp_path_factory.mktemp("layout") / "file")
+    layout.write_json(path, value)
+
+    assert layout.read_json(path) == value
+
+
+def test_bytes_that_are_no_text_survive(tmp_path: Path) -> None:
+    value = {"cwd": os.fsdecode(b"/tmp/\xff\xfe")}
+    layout.write_json(str(tmp_path / "file"), value)
+
+    assert layout.read_json(str(tmp_path / "file")) == value
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_written_file_is_private_and_alone(tmp_path: Path, durable: bool) -> None:
+    before = os.umask(0)
+    try:
+        layout.write_json(str(tmp_path / "file"), {"a": 1}, durable=durable)
+    finally:
+        os.umask(before)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+
+
+def test_durable_content_is_synced_before_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def fsync(fd: int) -> None:
+        steps.append("directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "content")
+        sync(fd)
+
+    def rename(source: str, target: str) -> None:
+        steps.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    layout.write_json(str(tmp_path / "file"), {"a": 1}, durable=True)
+
+    assert steps == ["content", "name", "directory"]
+
+
+def test_a_reader_sees_the_old_or_the_new_and_nothing_between(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    values = [{"text": letter * 100_000} for letter in "ab"]
+    layout.write_json(path, values[0])
+    done = threading.Event()
+
+    def write() -> None:
+        for number in range(300):
+            layout.write_json(path, values[number % 2])
+        done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while not done.is_set() and not writing.done():
+            assert layout.read_json(path) in values
+        writing.result()
+
+
+def test_threads_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+    path = str(tmp_path / "stop")
+
+    def write(number: int) -> None:
+        for _ in range(100):
+            layout.write_json(path, {"number": number})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+
+    found = layout.read_json(path)
+    assert found is not None
+    assert found["number"] in range(8)
+    assert os.listdir(tmp_path) == ["stop"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "file")
+    layout.write_json(path, {"a": 1})
+
+    def full(fd: int, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(layout, "write_all", full)
+    with pytest.raises(OSError, match="No space left"):
+        layout.write_json(path, {"a": 2})
+
+    assert layout.read_json(path) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"7", b"null", b"\xff", b'{"a": 1} x'])
+def test_what_is_no_whole_object_is_as_good_as_absent(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "file").write_bytes(text)
+
+    assert layout.read_json(str(tmp_path / "file")) is None
+
+
+def test_an_absent_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    assert layout.read_json(str(tmp_path / "nothing")) is None
+    assert layout.read_json(str(tmp_path / "file" / "below")) is None
+
+
+def test_a_short_write_is_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_fd, write_fd = os.pipe()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:3]))
+    layout.write_all(write_fd, b"0123456789")
+    monkeypatch.undo()
+    os.close(write_fd)
+    with os.fdopen(read_fd, "rb") as file:
+        assert file.read() == b"0123456789"
+
+
+# -- locks ---------------------------------------------------------------------------------------
+
+
+def test_a_lock_is_seen_until_its_holder_dies(tmp_path: Path) -> None:
+    path = tmp_path / "alive"
+    with _holder(path) as process:
+        assert layout.is_locked(str(path)) is True
+        assert layout.lock_file(str(path), wait=False) is None
+        process.kill()
+        process.wait()
+        assert layout.is_locked(str(path)) is False
+
+
+def test_a_free_lock_can_be_taken(tmp_path: Path) -> None:
+    path = str(tmp_path / "alive")
+    fd = layout.lock_file(path, wait=False)
+    assert fd is not None
+    try:
+        assert layout.is_locked(path) is True
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        assert os.get_inheritable(fd) is False
+    finally:
+        os.close(fd)
+    assert layout.is_locked(path) is False
+
+
+def test_an_absent_file_is_not_locked_and_not_made(tmp_path: Path) -> None:
+    assert layout.is_locked(str(tmp_path / "alive")) is False
+    assert os.listdir(tmp_path) == []
+
+
+def test_observers_do_not_see_one_another(tmp_path: Path) -> None:
+    path = tmp_path / "alive"
+    path.touch()
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(lambda _: layout.is_locked(str(path)), range(2000)))
+
+    assert not any(seen)
+
+
+def test_a_waiting_lock_is_given_when_the_holder_leaves(tmp_path: Path) -> None:
+    path = tmp_path / "fence"
+    with _holder(path) as process, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(layout.lock_file, str(path), wait=True)
+        assert not waiting.done()
+        process.kill()
+        fd = waiting.result(timeout=20)
+        assert fd is not None
+        os.close(fd)
+
+
+# -- the fence -----------------------------------------------------------------------------------
+
+
+def _fence(directory: Path) -> int:
+    with layout.fence_lock(str(directory)) as fd:
+        return layout.read_fence(fd)
+
+
+def test_an_absent_fence_admits_every_token(tmp_path: Path) -> None:
+    assert _fence(tmp_path) == 0
+
+
+@given(tokens=st.lists(st.integers(0, 2**62), min_size=1, max_size=5))
+def test_the_fence_is_the_highest_token_and_never_falls(
+    tmp_path_factory: pytest.TempPathFactory, tokens: list[int]
+) -> None:
+    directory = tmp_path_factory.mktemp("fence")
+    for count, token in enumerate(tokens, 1):
+        layout.raise_fence(str(directory), token)
+        assert _fence(directory) == max(tokens[:count])
+
+
+def test_raising_the_fence_waits_for_whoever_reads_it(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with layout.fence_lock(str(tmp_path)) as fd:
+            raising = pool.submit(layout.raise_fence, str(tmp_path), 5)
+            assert layout.is_locked(str(tmp_path / layout.FENCE))
+            assert layout.read_fence(fd) == 0
+        raising.result(timeout=20)
+
+    assert _fence(tmp_path) == 5
+
+
+def test_many_that_raise_the_fence_at_once_leave_the_highest(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda token: layout.raise_fence(str(tmp_path), token), range(200)))
+
+    assert _fence(tmp_path) == 199
