@@ -104,9 +104,9 @@ def progress(percent: float, **given: Any) -> Progress:
 
 async def created(store: Store, **given: Any) -> Job:
     """Store a new job."""
-    job, existing = await store.create(new_job(**given))
-    assert not existing
-    return job
+    accepted = await store.create(new_job(**given))
+    assert not accepted.existing
+    return accepted.job
 
 
 async def claim(store: Store, **given: Any) -> Job | None:
@@ -117,7 +117,8 @@ async def claim(store: Store, **given: Any) -> Job | None:
         "capacity": 1000,
         "now_ms": NOW,
     }
-    return await store.claim(**{**asked, **given})
+    found = await store.claim(**{**asked, **given})
+    return None if found is None else found.job
 
 
 async def claimed(store: Store, **given: Any) -> Job:

@@ -9,6 +9,8 @@ import sys
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio.lowlevel
+
 from mcp_jobs import settings as configuration
 from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
 from mcp_jobs.requests import StartJob
@@ -103,7 +105,10 @@ async def idle_core(place: Place, **settings: Any) -> AsyncIterator[Core]:
     configuration.prepare_home(chosen)
     store = await SqliteStore.open(chosen.database)
     try:
-        yield await _assemble(chosen, store, configuration.raise_file_limit())
+        core = await _assemble(chosen, store, configuration.raise_file_limit())
+        # Nobody works here, so there is nobody whom the launcher should know of.
+        core.service._care = anyio.lowlevel.checkpoint
+        yield core
     finally:
         await store.close()
 

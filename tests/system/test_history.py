@@ -16,10 +16,9 @@ import pytest
 
 from mcp_jobs.models import JobFilter
 from mcp_jobs.states import Status
-from mcp_jobs.store import SqliteStore
 from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store.queries import queries
-from tests.stores import HERE, NOW, OWNER, claimed, created
+from tests.stores import HERE, NOW, OWNER, claimed, created, sqlite_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,17 +52,16 @@ EARLY_MS = NOW - 10**9
 
 async def filled(path: Path, total: int) -> Path:
     """Make a store with so many ended jobs, one that runs and one that waits."""
-    store = await SqliteStore.open(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.execute("PRAGMA synchronous = OFF")
-        database.execute("BEGIN")
-        database.execute(ENDED, {"total": total, "now_ms": EARLY_MS})
-        database.execute(ATTEMPTS)
-        database.execute("COMMIT")
-    await created(store, id="z-running", idempotency_key="mine")
-    await claimed(store)
-    await created(store, id="z-waiting")
-    await store.close()
+    async with sqlite_store(path) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("PRAGMA synchronous = OFF")
+            database.execute("BEGIN")
+            database.execute(ENDED, {"total": total, "now_ms": EARLY_MS})
+            database.execute(ATTEMPTS)
+            database.execute("COMMIT")
+        await created(store, id="z-running", idempotency_key="mine")
+        await claimed(store)
+        await created(store, id="z-waiting")
     return path
 
 
@@ -254,9 +252,8 @@ async def test_a_list_never_reads_the_history(
         return await real(connection, path, sql, parameters)
 
     monkeypatch.setattr(sqlite, "run", spy)
-    store = await SqliteStore.open(long_path)
-    page = await store.list(OWNER, where, limit=20, cursor=cursor)
-    await store.close()
+    async with sqlite_store(long_path) as store:
+        page = await store.list(OWNER, where, limit=20, cursor=cursor)
 
     assert len(page.jobs) <= 20
     assert statements

@@ -202,6 +202,23 @@ async def test_a_server_stopped_between_claim_and_launch_finds_the_next_attempt(
     assert len(await pids_in(place.project / "runs")) == 2
 
 
+async def test_a_server_stopped_between_claim_and_launch_starts_nothing_between_two_attempts(
+    place: Place,
+) -> None:
+    request = shell(place, "echo $$ >> runs; exit 7", max_retries=1)
+    with server_in(place, request, change=STOPPED_BEFORE_LAUNCH) as stopped:
+        (job_id,) = stopped.job_ids
+        await until((place.project / "stopping").exists)
+        async with station(place, retry_base_seconds=1000) as jobs:
+            await jobs.reaches(job_id, "retrying")
+            await goes_on(place, stopped.process.pid)
+            job = await jobs.check(job_id)
+            await jobs.cancel(job_id)
+
+    assert (job["status"], job["exit_code"], job["attempt"]) == ("retrying", 7, 1)
+    assert len(await pids_in(place.project / "runs")) == 1
+
+
 async def test_a_server_that_goes_on_takes_part_again(place: Place) -> None:
     path = await gate(place)
     with server_in(place, shell(place, RUN), change=STOPPED) as stopped:

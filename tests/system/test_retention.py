@@ -225,9 +225,9 @@ async def test_what_only_a_living_job_needs_is_removed_from_an_ended_one(place: 
         ended = await home.job(Status.COMPLETED)
         for job_id in (living, ended):
             remove_job_dir(home.settings.jobs_dir / job_id)
-            path = home.make_directory(job_id, hours_old=2)
-        (path / "exit.1").write_text("{}")
-        os.utime(path, (0, 0))
+            home.make_directory(job_id, hours_old=2)
+        (home.settings.jobs_dir / ended / "exit.1").write_text("{}")
+        os.utime(home.settings.jobs_dir / ended, (0, 0))
         await home.clean()
         kept = [
             sorted(path.name for path in (home.settings.jobs_dir / job_id).iterdir())

@@ -21,7 +21,17 @@ from mcp_jobs.models import JobFilter
 from mcp_jobs.states import Status
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.store import connection as sqlite
-from tests.stores import NOW, OWNER, all_changes, claim, created, ending, in_state, progress
+from tests.stores import (
+    NOW,
+    OWNER,
+    all_changes,
+    claim,
+    created,
+    ending,
+    in_state,
+    progress,
+    sqlite_store,
+)
 from tests.support import BOUND_S
 
 if TYPE_CHECKING:
@@ -171,24 +181,22 @@ async def test_a_reader_is_never_blocked_by_a_writer(
     # Whoever had to wait for a lock would fail at once.
     monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 0)
     monkeypatch.setattr(sqlite, "_BUSY_TRIES", 1)
-    store = await SqliteStore.open(path)
-    job = await in_state(store, Status.RUNNING)
-    seq = await store.last_change()
-    with programs("stop_inside", path, 20_000) as (_,):
-        with pytest.raises(StoreBusyError):
-            await created(store)
+    async with sqlite_store(path) as store:
+        job = await in_state(store, Status.RUNNING)
+        seq = await store.last_change()
+        with programs("stop_inside", path, 20_000) as (_,):
+            with pytest.raises(StoreBusyError):
+                await created(store)
 
-        assert await store.get(OWNER, job.id) == await store.find(job.id) == job
-        page = await store.list(OWNER, JobFilter(), limit=10, cursor=None)
-        assert page.jobs == (job,)
-        assert await store.counts(OWNER) == {Status.RUNNING: 1}
-        assert await store.last_change() == seq
-        assert await store.changes_after(seq, limit=10) == []
-        await store.changed_elsewhere()
-        second = await SqliteStore.open(path)
-        assert await second.find(job.id) == job
-        await second.close()
-    await store.close()
+            assert await store.get(OWNER, job.id) == await store.find(job.id) == job
+            page = await store.list(OWNER, JobFilter(), limit=10, cursor=None)
+            assert page.jobs == (job,)
+            assert await store.counts(OWNER) == {Status.RUNNING: 1}
+            assert await store.last_change() == seq
+            assert await store.changes_after(seq, limit=10) == []
+            await store.changed_elsewhere()
+            async with sqlite_store(path) as second:
+                assert await second.find(job.id) == job
 
 
 async def test_a_lock_that_is_held_for_two_seconds_reaches_nobody_as_an_error(
@@ -197,46 +205,44 @@ async def test_a_lock_that_is_held_for_two_seconds_reaches_nobody_as_an_error(
     job = await in_state(store, Status.RUNNING)
     with programs("hold_lock", path, 2000) as (holder,):
         holder.go()
-        newcomer = await SqliteStore.open(path)
-        waiting = await created(newcomer)
-        ended = await store.settle(job, ending(Status.COMPLETED))
-        assert holder.rest() == ["released"]
-    assert ended is not None
-    assert await newcomer.find(job.id) == ended
-    assert await store.find(waiting.id) == waiting
-    log = [change.job_id for change in await all_changes(store)]
-    assert log[2:] == ["unfinished-0", waiting.id, job.id], "all of it came after the lock"
-    await newcomer.close()
+        async with sqlite_store(path) as newcomer:
+            waiting = await created(newcomer)
+            ended = await store.settle(job, ending(Status.COMPLETED))
+            assert holder.rest() == ["released"]
+            assert ended is not None
+            assert await newcomer.find(job.id) == ended
+            assert await store.find(waiting.id) == waiting
+            log = [change.job_id for change in await all_changes(store)]
+            assert log[2:] == ["unfinished-0", waiting.id, job.id], "all of it came after the lock"
 
 
 async def test_a_lock_that_is_held_too_long_is_explained_and_nothing_is_changed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 20)
-    store = await SqliteStore.open(path)
-    running = await in_state(store, Status.RUNNING)
-    waiting = await created(store)
-    before = await all_changes(store)
-    with programs("stop_inside", path, 1) as (holder,):
-        for step in (
-            lambda: created(store, idempotency_key="k"),
-            lambda: claim(store),
-            lambda: store.settle(running, ending(Status.COMPLETED)),
-            lambda: store.set_progress(running, progress(5)),
-            lambda: store.take_over(running, claimer="server-2"),
-            lambda: store.request_cancel(OWNER, waiting.id, now_ms=NOW),
-            lambda: store.prune_changes(before_ms=NOW * 2, limit=5),
-        ):
-            with pytest.raises(StoreBusyError) as error:
-                await step()
-            for part in ("Another process", str(path), "Nothing was changed", "try again"):
-                assert part in str(error.value)
-        holder.kill()
+    async with sqlite_store(path) as store:
+        running = await in_state(store, Status.RUNNING)
+        waiting = await created(store)
+        before = await all_changes(store)
+        with programs("stop_inside", path, 1) as (holder,):
+            for step in (
+                lambda: created(store, idempotency_key="k"),
+                lambda: claim(store),
+                lambda: store.settle(running, ending(Status.COMPLETED)),
+                lambda: store.set_progress(running, progress(5)),
+                lambda: store.take_over(running, claimer="server-2"),
+                lambda: store.request_cancel(OWNER, waiting.id, now_ms=NOW),
+                lambda: store.prune_changes(before_ms=NOW * 2, limit=5),
+            ):
+                with pytest.raises(StoreBusyError) as error:
+                    await step()
+                for part in ("Another process", str(path), "Nothing was changed", "try again"):
+                    assert part in str(error.value)
+            holder.kill()
 
-    assert await all_changes(store) == before
-    assert [await store.find(job.id) for job in (running, waiting)] == [running, waiting]
-    assert await claim(store) is not None
-    await store.close()
+        assert await all_changes(store) == before
+        assert [await store.find(job.id) for job in (running, waiting)] == [running, waiting]
+        assert await claim(store) is not None
 
 
 # -- one process, several openings ---------------------------------------------------------------
@@ -248,17 +254,17 @@ async def test_opening_the_store_again_in_one_process_takes_no_lock_from_the_fir
     # POSIX locks belong to the process: closing any descriptor of a file drops all of them. Another
     # process then takes itself for the last user of the file and removes the log under our feet.
     job = await created(store)
-    await (await SqliteStore.open(path)).close()
+    async with sqlite_store(path):
+        pass
     with programs("write_much", path, 1) as (other,):
         other.go()
         (job_id,) = await everything(other)
 
     assert path.with_name("jobs.db-wal").exists(), "removed while a connection is open"
     again = await created(store)
-    fresh = await SqliteStore.open(path)
-    states = await fresh.states_of([job.id, job_id, again.id])
-    assert set(states) == {job.id, job_id, again.id}
-    await fresh.close()
+    async with sqlite_store(path) as fresh:
+        states = await fresh.states_of([job.id, job_id, again.id])
+        assert set(states) == {job.id, job_id, again.id}
 
 
 # -- sudden death --------------------------------------------------------------------------------

@@ -17,11 +17,22 @@ from tests.system.fleet import accept, idle_core, run_command, worker
 from tests.system.station import gate, pids_in, release, server, shell, station
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from mcp_jobs.models import Job
     from tests.system.station import Shown
 
 BUSY = "echo +1 >> log; sleep 0.1; echo -1 >> log"
+
+
+async def eventually(find: Callable[[str], Awaitable[Job | None]], job_id: str) -> None:
+    """Return when a job has ended that others work on."""
+    with anyio.fail_after(BOUND_S):
+        while True:
+            job = await find(job_id)
+            if job is not None and job.ended:
+                return
+            await anyio.sleep(0.01)
 
 
 async def looked_at(place: Place, *job_ids: str) -> list[Shown]:
@@ -57,9 +68,7 @@ async def test_a_worker_runs_what_is_queued_and_what_comes_later(place: Place) -
         await until((place.project / "ran").exists)
         (later,) = await accept(place, shell(place, "echo later >> ran"))
         async with idle_core(place) as core:
-            with anyio.fail_after(BOUND_S):
-                while (await core.store.states_of([later]))[later] != "completed":
-                    await anyio.sleep(0.01)
+            await eventually(core.store.find, later)
     first, second = await looked_at(place, queued, later)
 
     assert first == {"status": "failed", "attempt": 1, "code": 7}
@@ -164,7 +173,7 @@ async def test_a_draining_worker_that_is_killed_is_replaced(place: Place) -> Non
     with server(place, *requests, MCP_JOBS_CAPACITY="1") as dead:
         await pids_in(place.project / "pids")
         dead.kill()
-    killed = []
+    killed: list[int] = []
     for _ in range(2):
         await until(lambda: set(drain_workers(place)) - set(killed))
         (pid,) = set(drain_workers(place)) - set(killed)

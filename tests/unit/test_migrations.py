@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from mcp_jobs.errors import StoreError
 from mcp_jobs.settings import Settings, prepare_home
-from mcp_jobs.store import SqliteStore, migrate
+from mcp_jobs.store import migrate
 from mcp_jobs.store.migrate import migrations, statements
-from tests.stores import OWNER, created
+from tests.stores import OWNER, created, sqlite_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,38 @@ async def main() -> None:
 asyncio.run(main())
 """
 
+HOLDER = """
+import sqlite3, sys, time
+
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("ready", flush=True)
+sys.stdin.readline()
+time.sleep(0.5)
+database.execute("COMMIT")
+"""
+
+
+def started(code: str, path: Path) -> subprocess.Popen[str]:
+    """Start a program that opens the file, and wait until it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -56,7 +88,8 @@ def path(tmp_path: Path) -> Path:
 
 def open_and_close(path: Path) -> None:
     async def step() -> None:
-        await (await SqliteStore.open(path)).close()
+        async with sqlite_store(path):
+            pass
 
     asyncio.run(step())
 
@@ -102,15 +135,13 @@ def test_migrations_are_numbered_without_a_gap() -> None:
 async def test_the_jobs_of_an_older_file_are_kept(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = await SqliteStore.open(path)
-    job = await created(store)
-    await store.close()
+    async with sqlite_store(path) as store:
+        job = await created(store)
     steps = [*migrations(), NEXT]
     monkeypatch.setattr(migrate, "migrations", lambda: steps)
 
-    store = await SqliteStore.open(path)
-    assert await store.get(OWNER, job.id) == job
-    await store.close()
+    async with sqlite_store(path) as store:
+        assert await store.get(OWNER, job.id) == job
     version, items = schema(path)
     assert version == len(steps)
     assert ("index", "jobs_by_tag") in {item[:2] for item in items}
@@ -175,27 +206,23 @@ def test_several_processes_that_migrate_at_once_all_succeed(
 ) -> None:
     if version is not None:
         made_at(path, version)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPENER, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        )
-        for _ in range(4)
-    ]
+    processes = [started(OPENER, path) for _ in range(4)]
     for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        go(process)
     results = [process.communicate(timeout=20) for process in processes]
 
     assert results == [("0\n", "")] * len(processes)
+    assert schema(path)[0] == len(migrations())
+
+
+def test_a_new_file_that_another_process_has_locked_is_waited_for(path: Path) -> None:
+    # SQLite does not wait by itself for the locks that the change to WAL mode needs.
+    with started(HOLDER, path) as holder:
+        go(holder)
+        try:
+            open_and_close(path)
+        finally:
+            assert holder.communicate(timeout=20) == ("", "")
     assert schema(path)[0] == len(migrations())
 
 
@@ -214,12 +241,11 @@ def mode(path: Path) -> int:
 
 
 async def test_the_files_are_for_their_owner_only(path: Path, open_umask: None) -> None:
-    store = await SqliteStore.open(path)
-    await created(store)
+    async with sqlite_store(path) as store:
+        await created(store)
 
-    names = {"jobs.db", "jobs.db-wal", "jobs.db-shm"}
-    assert {p.name: mode(p) for p in path.parent.iterdir()} == dict.fromkeys(names, 0o600)
-    await store.close()
+        names = {"jobs.db", "jobs.db-wal", "jobs.db-shm"}
+        assert {p.name: mode(p) for p in path.parent.iterdir()} == dict.fromkeys(names, 0o600)
 
 
 @pytest.mark.parametrize("exists", [False, True])

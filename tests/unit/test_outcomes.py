@@ -78,8 +78,20 @@ def record(**given: Any) -> ExitRecord:
 CASES: list[tuple[dict[str, Any], dict[str, Any], Status, Reason | None, str | None]] = [
     ({}, {"exit_code": 0}, Status.COMPLETED, None, None),
     ({}, {"exit_code": 3}, Status.FAILED, Reason.EXIT_CODE, "ended with exit code 3."),
-    ({}, {"exit_code": 126}, Status.FAILED, Reason.SPAWN_ERROR, "(exit code 126): sh: no such"),
-    ({}, {"exit_code": 127}, Status.FAILED, Reason.SPAWN_ERROR, "(exit code 127): sh: no such"),
+    (
+        {},
+        {"exit_code": 126},
+        Status.FAILED,
+        Reason.SPAWN_ERROR,
+        "(exit code 126): /bin/sh: no such",
+    ),
+    (
+        {},
+        {"exit_code": 127},
+        Status.FAILED,
+        Reason.SPAWN_ERROR,
+        "(exit code 127): /bin/sh: no such",
+    ),
     (
         {"type": "report"},
         {"exit_code": 127},
@@ -150,7 +162,9 @@ def test_a_record_says_how_the_attempt_ended(
     reason: Reason | None,
     error: str | None,
 ) -> None:
-    outcome = outcome_of(running(**job), record(**ended), result={"x": 1}, last_line="sh: no such")
+    outcome = outcome_of(
+        running(**job), record(**ended), result={"x": 1}, last_line="/bin/sh: no such"
+    )
 
     assert (outcome.status, outcome.reason) == (status, reason)
     if error is None:
@@ -162,6 +176,13 @@ def test_a_record_says_how_the_attempt_ended(
     assert (outcome.started_at_ms, outcome.finished_at_ms) == (NOW + 1, NOW + 2)
     assert (outcome.output_start, outcome.cpu_s, outcome.memory_peak_bytes) == (30, 0.25, 1024)
     assert (outcome.result, outcome.run_at_ms) == ({"x": 1}, None)
+
+
+@pytest.mark.parametrize("code", [126, 127])
+def test_a_program_that_ends_with_the_shells_codes_has_failed_by_itself(code: int) -> None:
+    outcome = outcome_of(running(), record(exit_code=code), result=None, last_line="timeout: x")
+
+    assert (outcome.reason, outcome.exit_code) == (Reason.EXIT_CODE, code)
 
 
 @pytest.mark.parametrize("ended", [{"exit_code": 0}, {"exit_code": 2}])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mcp_jobs.errors import KeyConflictError
 from mcp_jobs.states import TERMINAL, Status
+from mcp_jobs.store import Accepted
 from tests.stores import (
     HERE,
     NOW,
@@ -55,9 +56,10 @@ async def test_a_new_job_is_stored_as_it_was_asked_for(store: Store) -> None:
         idempotency_key="k",
     )
 
-    job, existing = await store.create(asked)
+    accepted = await store.create(asked)
 
-    assert not existing
+    job = accepted.job
+    assert (accepted.existing, accepted.queue_position) == (False, 1)
     for name in asked.__slots__:
         if name != "idempotency_key":
             assert getattr(job, name) == getattr(asked, name), name
@@ -70,17 +72,17 @@ async def test_a_new_job_is_stored_as_it_was_asked_for(store: Store) -> None:
 async def test_the_same_key_and_arguments_return_the_first_job(store: Store) -> None:
     first = await created(store, idempotency_key="deploy")
 
-    again, existing = await store.create(new_job(idempotency_key="deploy", title="another"))
+    again = await store.create(new_job(idempotency_key="deploy", title="another"))
 
-    assert existing
-    assert again == first
+    assert again == Accepted(job=first, existing=True, queue_position=None)
     assert await store.counts(OWNER) == {Status.PENDING: 1}
 
 
 async def test_the_same_key_finds_its_job_also_after_the_end(store: Store) -> None:
     first = await in_state(store, Status.COMPLETED, idempotency_key="deploy")
 
-    assert await store.create(new_job(idempotency_key="deploy")) == (first, True)
+    again = await store.create(new_job(idempotency_key="deploy"))
+    assert again == Accepted(job=first, existing=True, queue_position=None)
 
 
 async def test_the_same_key_with_other_arguments_is_refused_and_stores_nothing(
@@ -107,6 +109,16 @@ async def test_jobs_without_a_key_never_meet(store: Store) -> None:
     await created(store)
 
     assert await store.counts(OWNER) == {Status.PENDING: 2}
+
+
+async def test_a_new_job_is_told_its_place_behind_all_that_is_due_no_later(store: Store) -> None:
+    await created(store, owner="ann")
+    await created(store, run_at_ms=NOW + 5)
+
+    places = [(await store.create(new_job())).queue_position for _ in range(3)]
+
+    assert places == [1, 2, 3]
+    assert (await store.create(new_job(run_at_ms=NOW + 5))).queue_position == 5
 
 
 # -- claim ---------------------------------------------------------------------------------------
@@ -137,6 +149,20 @@ async def test_a_claim_starts_the_first_attempt(store: Store) -> None:
         attempt_started_at_ms=NOW + 30,
     )
     assert await store.find(job.id) == job
+
+
+async def test_a_claim_tells_when_the_next_waiting_job_of_the_locality_is_due(
+    store: Store,
+) -> None:
+    for run_at_ms in (NOW, NOW + 40, NOW + 30):
+        await created(store, run_at_ms=run_at_ms)
+    await created(store, locality="machine-b", run_at_ms=NOW + 1)
+    asked: dict[str, Any] = {"claimer": "server-1", "locality": HERE, "capacity": 9}
+
+    told = [await store.claim(**asked, now_ms=NOW + 50) for _ in range(4)]
+
+    assert [found and found.next_due_ms for found in told] == [NOW + 30, NOW + 40, None, None]
+    assert [found is None for found in told] == [False, False, False, True]
 
 
 async def test_a_delayed_job_is_claimed_when_it_is_due_and_not_before(store: Store) -> None:

@@ -119,15 +119,19 @@ class StoreMachine(RuleBasedStateMachine):
         )
         met = [k for k in self.known.values() if key and (k.owner, k.key) == (owner, key)]
         try:
-            job, existing = self.run(self.store.create(asked))
+            accepted = self.run(self.store.create(asked))
         except KeyConflictError:
             assert [k.fingerprint for k in met] not in ([], [fingerprint])
             return multiple()
-        assert existing == bool(met)
-        if existing:
+        job = accepted.job
+        assert accepted.existing == bool(met)
+        if accepted.existing:
             assert (job.id, job.fingerprint) == (met[0].id, met[0].fingerprint)
             return multiple()
         self.accepted += 1
+        before = [k for k in self.known.values() if k.owner == owner and k.status in WAITING]
+        earlier = [k for k in before if k.run_at_ms <= asked.run_at_ms]
+        assert accepted.queue_position == 1 + len(earlier)
         known = Known(job.id, owner, self.accepted, asked.run_at_ms, key, fingerprint)
         self.known[job.id] = known
         self.changed(known, created=True)
@@ -137,20 +141,23 @@ class StoreMachine(RuleBasedStateMachine):
     def claim(self, claimer: str, capacity: int) -> Any:
         due = [k for k in self.known.values() if k.status in WAITING and k.run_at_ms <= self.now_ms]
         running = [k for k in self.known.values() if k.status is Status.RUNNING]
-        job = self.run(
+        found = self.run(
             self.store.claim(claimer=claimer, locality=HERE, capacity=capacity, now_ms=self.now_ms)
         )
         if not due or len(running) >= capacity:
-            assert job is None
+            assert found is None
             return multiple()
         known = min(due, key=lambda k: k.place)
-        assert job is not None
+        assert found is not None
+        job = found.job
         assert job.id == known.id
         known.status, known.claimed_by, known.percent = Status.RUNNING, claimer, None
         known.attempt += 1
         known.token += 1
         known.launch_token = known.token
         self.changed(known)
+        waiting = [k.run_at_ms for k in self.known.values() if k.status in WAITING]
+        assert found.next_due_ms == min(waiting, default=None)
         return job
 
     def holds(self, claim: Job) -> Known | None:

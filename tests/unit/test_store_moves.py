@@ -173,7 +173,8 @@ async def test_jobs_that_a_clock_set_back_would_keep_waiting_are_due_again(store
     delayed = await created(store, run_at_ms=NOW + 10)
     before = NOW - LONGEST_PAUSE_MS - 1
 
-    await store.mend_future(now_ms=before)
+    assert await store.mend_future(now_ms=before)
+    assert not await store.mend_future(now_ms=before)
 
     assert {(await claimed(store, now_ms=before)).id for _ in range(2)} == {
         retrying.id,
@@ -189,6 +190,6 @@ async def test_a_clock_that_was_not_set_back_mends_nothing(store: Store) -> None
     await created(store, run_at_ms=NOW + 10)
     changes = await all_changes(store)
 
-    await store.mend_future(now_ms=NOW)
+    assert not await store.mend_future(now_ms=NOW)
 
     assert await all_changes(store) == changes

@@ -168,6 +168,7 @@ async def test_waiting_for_all_ends_with_the_last_end(
         announce(bus, await store.settle(jobs[0], ending(Status.COMPLETED)))
 
         assert await wait.end() == [Status.COMPLETED, Status.FAILED]
+    assert len(wait.looks) == 2, "one look at the start and one for each change"
     assert bus.listening == 0
 
 
@@ -186,6 +187,7 @@ async def test_other_jobs_and_output_wake_nobody(
 
         announce(bus, await store.settle(job, ending(Status.COMPLETED)))
         assert await wait.end() == [Status.COMPLETED]
+    assert len(wait.looks) == 1
 
 
 async def test_an_end_while_the_caller_is_told_is_not_missed(
