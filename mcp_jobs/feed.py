@@ -46,11 +46,14 @@ class ChangeFeed:
     async def run(self) -> None:
         """Publish for ever. A store that fails now may be whole again at the next poll."""
         await self.start()
+        behind = False
         while True:
             nudged, self._nudged = self._nudged.is_set(), anyio.Event()
             try:
-                if nudged or await self._store.changed_elsewhere():
+                behind = behind or nudged or await self._store.changed_elsewhere()
+                if behind:
                     await self.flush()
+                    behind = False
             except StoreError as error:
                 logger.warning("cannot read what changed: %s", error)
             with anyio.move_on_after(POLL_S):

@@ -140,10 +140,10 @@ def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: 
     texts = {
         Reason.EXIT_CODE: f"The command ended with exit code {record['exit_code']}.",
         Reason.SIGNAL: f"The command was killed by {_signal_name(record['signal'])}.",
-        Reason.TIMEOUT: f"Stopped: it ran longer than its limit of {job.timeout_s:g} s."
+        Reason.TIMEOUT: f"Stopped: it ran longer than its limit of {_seconds(job.timeout_s)} s."
         if job.timeout_s
         else "Stopped: it ran longer than its limit.",
-        Reason.IDLE_TIMEOUT: f"Stopped: it printed nothing for {job.idle_timeout_s:g} s."
+        Reason.IDLE_TIMEOUT: f"Stopped: it printed nothing for {_seconds(job.idle_timeout_s)} s."
         if job.idle_timeout_s
         else "Stopped: it printed nothing for too long.",
         Reason.CANCELLED_BY_USER: _CANCELLED,
@@ -152,6 +152,10 @@ def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: 
         or f"The shell could not start a program (exit code {record['exit_code']}): {last_line}",
     }
     return None if reason is None else texts.get(reason)
+
+
+def _seconds(limit_s: float) -> str:
+    return str(int(limit_s)) if float(limit_s).is_integer() else f"{limit_s:.10g}"
 
 
 def _signal_name(number: int | None) -> str:

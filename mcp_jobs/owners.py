@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
 
-BEAT_S: Final = 3.0
 LEASE_S: Final = 15.0
 """Measured on the observer's monotonic clock, so that no jump of the wall clock ends a lease."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -84,7 +83,7 @@ class Pool:
 
     async def until_drained(self) -> None:
         """Return when no job of this locality is waiting or running."""
-        while await self._store.unfinished(self._locality):
+        while self._active or await self._store.unfinished(self._locality):
             with anyio.move_on_after(_LONGEST_NAP_S):
                 await self._ended.wait()
             self._ended = anyio.Event()
@@ -161,6 +160,7 @@ class Pool:
                 self._abandoned.add(job.id)
             finally:
                 self._active.discard(job.id)
+                self._ended.set()
 
         self._active.add(job.id)
         tasks.start_soon(live)
@@ -168,10 +168,13 @@ class Pool:
     async def _adopt_for_ever(self, tasks: TaskGroup) -> None:
         while True:
             self._presence.beat()
-            with contextlib.suppress(StoreError):
+            try:
                 if await self._store.mend_future(now_ms=self._clock.now_ms()):
                     self.wake()
                 await self.adopt_orphans(tasks)
+            except (StoreError, OSError) as error:
+                # Out of descriptors or disk space: the next round may do better.
+                logger.warning("cannot look for jobs without an owner: %s", error)
             await anyio.sleep(_ADOPT_EVERY_S)
 
     async def adopt_orphans(self, tasks: TaskGroup) -> None:

@@ -77,16 +77,18 @@ class Presence:
             try:
                 # Shielded: `end` must know of every link, or a worker is started for nothing.
                 with anyio.CancelScope(shield=True):
-                    self._link = await self._launcher.attach(self._drain)
+                    link = self._link = await self._launcher.attach(self._drain)
             except LauncherError as error:
                 logger.warning("no launcher: %s", error)
+                self._tried.set()
+                await anyio.sleep(_AGAIN_S)
+                continue
             self._tried.set()
-            if self._link is not None:
-                await self._link.wait_closed()
-                # It was killed; its runners go on, and the next one must know of us.
-                await self._link.aclose()
-                self._link = None
-            await anyio.sleep(_AGAIN_S)
+            await link.wait_closed()
+            # It was killed; its runners go on, and the next one must know of us at once.
+            self._tried = anyio.Event()
+            await link.aclose()
+            self._link = None
 
     async def end(self) -> None:
         """Stop being an owner. When nothing is left to do, no worker is needed either."""

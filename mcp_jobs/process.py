@@ -235,21 +235,28 @@ class LauncherClient:
             if self._starts != starts_seen:
                 # Another task has started it while this one waited.
                 return
-            command = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(_package_root())]
-            with await anyio.to_thread.run_sync(_open_log, self._log_path) as log:
-                done = await anyio.run_process(
-                    [*command, self._socket_path, str(self._idle_s)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                    check=False,
-                    start_new_session=True,
-                    cwd="/",
-                    env={"PATH": os.defpath},
-                )
+            try:
+                exit_code = await self._run_launcher()
+            except OSError as error:
+                raise LauncherError(f"The launcher could not be started: {error}.") from error
             self._starts += 1
-        if done.returncode:
+        if exit_code:
             raise LauncherError(f"The launcher could not be started; see {self._log_path}.")
+
+    async def _run_launcher(self) -> int:
+        command = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(_package_root())]
+        with await anyio.to_thread.run_sync(_open_log, self._log_path) as log:
+            done = await anyio.run_process(
+                [*command, self._socket_path, str(self._idle_s)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                check=False,
+                start_new_session=True,
+                cwd="/",
+                env={"PATH": os.defpath},
+            )
+        return done.returncode
 
 
 def drain_command(environ: Mapping[str, str]) -> Drain:

@@ -91,10 +91,10 @@ class JobService:
         new, launch = self._accept(owner, request)
         await self._care()
         job_dir = self._settings.jobs_dir / new.id
-        # Two small files without an fsync take less time than a worker thread.
-        process.make_job_dir(job_dir, launch)
         existing = True
         try:
+            # Two small files without an fsync take less time than a worker thread.
+            process.make_job_dir(job_dir, launch)
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
             with anyio.CancelScope(shield=True):

@@ -13,7 +13,7 @@ from mcp_jobs.errors import LauncherError, StoreError
 from mcp_jobs.launcher import layout
 from mcp_jobs.models import Progress
 from mcp_jobs.output import read_recent
-from mcp_jobs.states import Status
+from mcp_jobs.states import Reason, Status
 from mcp_jobs.summaries import summarise
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ class Supervisor:
         """Settle a job of another pid namespace that is gone: it cannot be started from here."""
         job_dir = self._dir(job)
         await anyio.to_thread.run_sync(process.raise_fence, job_dir, job.claim_token)
-        await self._conclude(job)
+        # Another attempt would wait for ever: nobody is left who may start it.
+        await self._conclude(job, retry=False)
 
     async def _still_ours(self, job: Job) -> bool:
         """After a refusal: whether the claim stands, so that its runner was started before."""
@@ -161,7 +162,7 @@ class Supervisor:
         except StoreError as error:
             logger.warning("job %s: progress not stored: %s", job.id, error)
 
-    async def _conclude(self, job: Job) -> None:
+    async def _conclude(self, job: Job, *, retry: bool = True) -> None:
         """Store what the runner wrote down, or that it was lost."""
         job_dir = self._dir(job)
         outcome, traces = await anyio.to_thread.run_sync(_read_end, job, job_dir)
@@ -179,43 +180,47 @@ class Supervisor:
                 "up to then is kept.",
                 output_start=traces.output_start,
             )
-        await self._settle(job, outcome)
+        await self._settle(job, outcome, retry=retry)
 
     async def _give_back(self, job: Job) -> None:
         """A runner lives where none was expected. If the claim still stands, adopt it anew."""
         if await self._still_ours(job):
             raise LauncherError(f"Job {job.id} has a runner that this process did not expect.")
 
-    async def _settle(self, job: Job, final: Outcome) -> None:
+    async def _settle(self, job: Job, final: Outcome, *, retry: bool = True) -> None:
         """Store the end of the attempt; zero rows mean that another owner has the job.
 
         `final` is how it ended if no other attempt follows, because none is left or a cancel came
         in between.
         """
-        settled = None
+        outcome = final
         if final.status is Status.FAILED:
-            settled = await self._retry(job, final)
+            current = await self._persist(self._store.find, job.id)
+            if current is None or current.claim_token != job.claim_token:
+                return
+            outcome = self._with_retry(current, final) if retry else final
+        settled = None
+        if outcome.status is Status.RETRYING:
+            settled = await self._persist(self._store.settle, job, outcome)
         if settled is None:
+            if final.reason is not Reason.SPAWN_ERROR:
+                # Before the end is stored: afterwards nobody looks at the job any more.
+                await anyio.to_thread.run_sync(process.forget_secrets, self._dir(job))
             settled = await self._persist(self._store.settle, job, final)
         if settled is None:
             return
         self._feed.nudge()
         if settled.ended:
-            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
 
-    async def _retry(self, job: Job, final: Outcome) -> Job | None:
-        current = await self._persist(self._store.find, job.id)
-        if current is None or current.claim_token != job.claim_token:
-            return None
-        outcome = outcomes.with_retry(
-            current,
+    def _with_retry(self, job: Job, final: Outcome) -> Outcome:
+        return outcomes.with_retry(
+            job,
             final,
             now_ms=self._clock.now_ms(),
             base_s=self._settings.retry_base_seconds,
         )
-        if outcome.status is not Status.RETRYING:
-            return None
-        return await self._persist(self._store.settle, job, outcome)
 
     async def _persist(
         self, write: Callable[[*Ts], Awaitable[Job | None]], *arguments: *Ts

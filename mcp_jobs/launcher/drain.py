@@ -51,8 +51,9 @@ class DrainKeeper:
         self._owners.discard(connection)
         if connection in self._released:
             self._released.discard(connection)
-        elif not self._owners:
-            self._schedule()
+        elif not self._owners and self.pid is None:
+            # A worker that died is started again by `ended`, which knows how it died.
+            self._due_s = time.monotonic() + _FIRST_PAUSE_S
 
     def ended(self, pid: int, status: int) -> None:
         """A child of the launcher ended; if it was the worker, see whether it did its duty."""

@@ -63,7 +63,7 @@ class Runner:
             return
         except OSError as error:
             # No disk space or no process for the runner itself: the caller may try again.
-            self._tell(event="failed", error=f"{error.strerror or error} ({error.filename})")
+            self._tell(event="failed", error=_plain(error))
             raise
         if gate is not None and self._open(gate):
             self._tell(event="started", pid=self._pid)
@@ -129,11 +129,8 @@ class Runner:
             self._cannot_start("The job's stored environment is gone, so it cannot be started.")
             return None
         self._started_at_ms = _now_ms()
-        try:
-            gate = fork_gated(launch, output_fd)
-        except OSError as error:
-            self._cannot_start(f"The system gives no new process: {error.strerror}.")
-            return None
+        # A fork that fails now may work in a moment, so this error goes back to who asked.
+        gate = fork_gated(launch, output_fd)
         self._pid = gate.pid
         return gate
 
@@ -231,10 +228,23 @@ class Runner:
 
         The reason is only set when the main process was still there to be signalled.
         """
-        if self._main_ended():
+        if self._main_ended() or not self._hold_main():
             return
         self._reason = reason
         self._terminate(pump, grace_s)
+
+    def _hold_main(self) -> bool:
+        """Stop the main process for the signal to come; False when it had ended by itself.
+
+        Without this, one that ends while the tree is being searched would be called cancelled. It
+        is our child and not reaped, so the pid cannot be anybody else's.
+        """
+        os.kill(self._pid, signal.SIGSTOP)
+        _, status = os.waitpid(self._pid, os.WUNTRACED)
+        if os.WIFSTOPPED(status):
+            return True
+        self._status = status
+        return False
 
     def _end_leftovers(self, pump: OutputPump) -> None:
         if not self._gone():
@@ -318,6 +328,11 @@ class Runner:
 
     def _path(self, name: str) -> str:
         return os.path.join(self._job_dir, name)
+
+
+def _plain(error: OSError) -> str:
+    text = error.strerror or str(error)
+    return f"{text} ({error.filename})" if error.filename else text
 
 
 def _empty(fd: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
 import aiosqlite
+import anyio
 
 from mcp_jobs.errors import StoreBusyError, StoreError
 from mcp_jobs.store.migrate import migrate
@@ -20,6 +22,7 @@ _OLDEST_SQLITE: Final = (3, 37, 0)
 
 _BUSY_TIMEOUT_MS: Final = 10_000
 _BUSY_TRIES: Final = 3
+_PAUSE_MS: Final = 10
 
 Row = sqlite3.Row
 
@@ -33,12 +36,16 @@ async def open_writer(path: Path) -> aiosqlite.Connection:
         )
     try:
         # SQLite gives its -wal and -shm files the mode of the main file.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        # Says plainly that a file system is read-only, which SQLite does not.
+        os.utime(path)
         connection = await _connect(path)
     except (OSError, sqlite3.Error) as error:
         raise _translated(path, error) from error
     try:
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+        await _use_wal(connection)
+        for pragma in ("synchronous = FULL", "secure_delete = ON"):
             await connection.execute_fetchall(f"PRAGMA {pragma}")
         await migrate(connection)
     except sqlite3.Error as error:
@@ -54,8 +61,12 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
     """Open the file for reading beside the writer, so that a read never waits for an fsync."""
     try:
         connection = await _connect(path)
+    except sqlite3.Error as error:
+        raise _translated(path, error) from error
+    try:
         await connection.execute_fetchall("PRAGMA query_only = ON")
     except sqlite3.Error as error:
+        await connection.close()
         raise _translated(path, error) from error
     return connection
 
@@ -82,6 +93,20 @@ async def _connect(path: Path) -> aiosqlite.Connection:
     connection.row_factory = Row
     await connection.execute_fetchall(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     return connection
+
+
+async def _use_wal(connection: aiosqlite.Connection) -> None:
+    """Change the file to WAL mode. SQLite does not wait for the locks that this needs, so we do."""
+    for _ in range(_BUSY_TIMEOUT_MS // _PAUSE_MS):
+        try:
+            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+        except sqlite3.Error as error:
+            if not _is_busy(error):
+                raise
+            await anyio.sleep(_PAUSE_MS / 1000)
+        else:
+            return
+    await connection.execute_fetchall("PRAGMA journal_mode = WAL")
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

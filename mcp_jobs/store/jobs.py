@@ -125,12 +125,7 @@ class SqliteStore:
         return _first_job(await self._read("job_by_id_of_anyone", id=job_id))
 
     async def list(self, owner: str, where: JobFilter, *, limit: int, cursor: str | None) -> Page:
-        conditions, values = _conditions(owner, where)
-        if cursor is not None:
-            conditions.append("id < :cursor")
-            values["cursor"] = cursor
-        # The conditions are fixed texts from `_conditions`; every value is bound.
-        sql = f"SELECT * FROM jobs WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT :limit"  # noqa: S608
+        sql, values = _list_statement(owner, where, cursor)
         found = await sqlite.run(self._reader, self._path, sql, {**values, "limit": limit + 1})
         jobs = tuple(rows.job_from(row) for row in found[:limit])
         return Page(jobs=jobs, next_cursor=jobs[-1].id if len(found) > limit else None)
@@ -213,19 +208,33 @@ def _first_job(found: Sequence[sqlite.Row]) -> Job | None:
     return rows.job_from(found[0]) if found else None
 
 
-def _conditions(owner: str, where: JobFilter) -> tuple[list[str], dict[str, Any]]:
-    conditions = ["owner = :owner"]
+def _list_statement(owner: str, where: JobFilter, cursor: str | None) -> tuple[str, dict[str, Any]]:
+    """Return a statement that reads only what it returns, however long the history is.
+
+    One branch for each status: every branch comes sorted out of an index, and SQLite merges them
+    and stops at the limit. Only fixed texts are put together; every value is bound.
+    """
     values: dict[str, Any] = {"owner": owner}
-    if where.type is not None:
-        conditions.append("type = :type")
-        values["type"] = where.type
-    if where.cwd is not None:
-        conditions.append("cwd = :cwd")
-        values["cwd"] = where.cwd
-    if where.statuses is not None:
-        conditions.append("status IN (SELECT value FROM json_each(:statuses))")
-        values["statuses"] = json.dumps(where.statuses)
+    branches = ["true"]
+    given = {"type": where.type, "cwd": where.cwd}
+    filters = {name: value for name, value in given.items() if value is not None}
+    values |= filters
+    conditions = ["owner = :owner", *(f"{name} = :{name}" for name in filters)]
+    if cursor is not None:
+        values["cursor"] = cursor
+        # Unary plus: with ids given, they are what is searched for.
+        conditions.append("id < :cursor" if where.job_ids is None else "+id < :cursor")
     if where.job_ids is not None:
-        conditions.append("id IN (SELECT value FROM json_each(:job_ids))")
         values["job_ids"] = json.dumps(where.job_ids)
-    return conditions, values
+        conditions.append("id IN (SELECT value FROM json_each(:job_ids))")
+        conditions[1 : 1 + len(filters)] = [f"+{name} = :{name}" for name in filters]
+        if where.statuses is not None:
+            values["statuses"] = json.dumps(where.statuses)
+            conditions.append("+status IN (SELECT value FROM json_each(:statuses))")
+    elif where.statuses is not None or filters:
+        statuses = tuple(Status) if where.statuses is None else where.statuses
+        # No state at all: a branch that finds nothing.
+        branches = [f"status = '{status}'" for status in dict.fromkeys(statuses)] or ["status = ''"]
+    fixed = " AND ".join(conditions)
+    selects = (f"SELECT * FROM jobs WHERE {fixed} AND {branch}" for branch in branches)  # noqa: S608
+    return f"{' UNION ALL '.join(selects)} ORDER BY id DESC LIMIT :limit", values

@@ -52,7 +52,10 @@ WHERE number = (
     ORDER BY run_at_ms, number
     LIMIT 1
 )
-AND (SELECT count(*) FROM jobs WHERE status = 'running') < :capacity
+AND (
+    SELECT count(*) FROM jobs
+    WHERE status IN ('running', 'input_required') AND status = 'running'
+) < :capacity
 RETURNING *, (
     SELECT min(run_at_ms) FROM jobs
     WHERE status IN ('pending', 'retrying') AND locality = :locality
@@ -113,7 +116,7 @@ RETURNING *;
 -- After the wall clock was set back, jobs that should be due would wait for it to catch up. An
 -- immediate job is due since it was created, and no retry waits for longer than the longest pause.
 UPDATE jobs SET run_at_ms = :now_ms
-WHERE run_at_ms > :now_ms
+WHERE status IN ('pending', 'retrying') AND run_at_ms > :now_ms
 AND (
     (status = 'pending' AND run_at_ms = created_at_ms)
     OR (status = 'retrying' AND run_at_ms > :now_ms + :longest_pause_ms)
@@ -141,8 +144,13 @@ SELECT * FROM jobs WHERE status IN ('running', 'input_required');
 
 -- name: waiting_or_running
 -- How many jobs have not ended.
-SELECT count(*) AS total FROM jobs
-WHERE status IN ('pending', 'retrying', 'running', 'input_required') AND locality = :locality;
+SELECT (
+    SELECT count(*) FROM jobs
+    WHERE status IN ('pending', 'retrying') AND locality = :locality
+) + (
+    SELECT count(*) FROM jobs
+    WHERE status IN ('running', 'input_required') AND locality = :locality
+) AS total;
 
 -- name: queue_position
 -- How many jobs of the same owner are due before this one, counting from 1.
@@ -198,8 +206,7 @@ SELECT id, status FROM jobs WHERE id IN (SELECT value FROM json_each(:ids));
 -- Forget changes that every living reader has seen long ago. The newest row stays.
 DELETE FROM changes
 WHERE seq IN (
-    SELECT seq FROM changes
+    SELECT seq FROM (SELECT seq, at_ms FROM changes ORDER BY seq LIMIT :limit)
     WHERE at_ms < :before_ms AND seq < (SELECT max(seq) FROM changes)
-    ORDER BY seq LIMIT :limit
 )
 RETURNING seq;

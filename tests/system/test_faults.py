@@ -178,7 +178,6 @@ async def test_a_job_that_gets_no_process_fails_and_blocks_no_other(
     assert not (place.project / "ran").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="reported: the server ends with BlockingIOError")
 async def test_a_server_that_gets_no_process_for_a_launcher_tries_again(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +245,6 @@ async def test_a_server_without_descriptors_says_so_and_recovers(
 
 
 @needs_prlimit
-@pytest.mark.xfail(strict=True, reason="reported: is_locked raises EMFILE in the pool")
 async def test_a_server_without_descriptors_does_not_end_over_the_job_of_another(
     place: Place,
 ) -> None:

@@ -147,7 +147,6 @@ async def test_an_end_on_a_full_disk_is_written_down_in_the_reserved_space(
     assert integrity(place) == "ok"
 
 
-@pytest.mark.xfail(strict=True, reason="reported: the directory and its hidden file stay behind")
 async def test_a_start_that_the_disk_refuses_leaves_nothing_behind(
     place: Place, small_home: Path
 ) -> None:

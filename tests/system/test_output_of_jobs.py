@@ -222,7 +222,7 @@ async def test_a_job_knows_its_id_and_its_progress_file(place: Place) -> None:
 
 async def test_a_job_has_a_session_of_its_own_and_default_signals(place: Place) -> None:
     async with station(place) as jobs:
-        job = await jobs.run("grep -E 'Sig(Blk|Ign)' /proc/$$/status; ps -o sid= -p $$; echo $$")
+        job = await jobs.run("grep -E 'Sig(Blk|Ign)' /proc/self/status; ps -o sid= -p $$; echo $$")
 
     *masks, session, pid = job["output"]["text"].split("\n")[:-1]
     assert [int(mask.split()[1], 16) for mask in masks] == [0, 0]

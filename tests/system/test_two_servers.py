@@ -279,7 +279,6 @@ async def test_a_recorded_end_is_kept_though_the_namespace_is_gone(place: Place)
 
 @needs_unshare
 @pytest.mark.usefixtures("_quick")
-@pytest.mark.xfail(strict=True, reason="reported: it waits for ever in a namespace that is gone")
 async def test_a_job_that_may_be_repeated_does_not_wait_for_a_namespace_that_is_gone(
     place: Place,
 ) -> None:

@@ -180,10 +180,10 @@ def test_a_tail_over_the_gap_states_the_drop(tmp_path: Path) -> None:
 
 
 def test_a_cursor_in_the_gap_states_the_drop_and_goes_on_at_the_tail(tmp_path: Path) -> None:
-    directory = _write(tmp_path, _numbered(20_000), 2 * SEGMENT)
+    directory = _write(tmp_path, _numbered(20_000), 4 * SEGMENT)
     (_, (tail_start, tail)) = _kept(directory)
-    shown = read_after(directory, cursor=SEGMENT + 100)
-    dropped = tail_start - SEGMENT - 100
+    shown = read_after(directory, cursor=2 * SEGMENT + 100)
+    dropped = tail_start - 2 * SEGMENT - 100
     statement = f"[... {dropped} bytes dropped by the output cap ...]\n"
     assert shown.text == statement + tail.decode()
     assert (shown.first_cursor, shown.next_cursor) == (tail_start, shown.bytes_total)

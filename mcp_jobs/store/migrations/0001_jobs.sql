@@ -63,8 +63,8 @@ CREATE INDEX jobs_live ON jobs (status, claimed_by) WHERE status IN ('running', 
 CREATE INDEX jobs_by_end ON jobs (finished_at_ms) WHERE finished_at_ms IS NOT NULL;
 CREATE INDEX jobs_by_owner ON jobs (owner, id);
 CREATE INDEX jobs_by_status ON jobs (owner, status, id);
-CREATE INDEX jobs_by_type ON jobs (owner, type, id);
-CREATE INDEX jobs_by_cwd ON jobs (owner, cwd, id);
+CREATE INDEX jobs_by_type ON jobs (owner, type, status, id);
+CREATE INDEX jobs_by_cwd ON jobs (owner, cwd, status, id);
 
 CREATE TABLE attempts (
     job_id TEXT NOT NULL,
