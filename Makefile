@@ -35,7 +35,7 @@ demo: $(STAMP)
 	@$(RUN) examples/demo.py $(ARGS)
 
 test: $(STAMP)
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n auto $(ARGS)
 
 check: $(STAMP)
 	@failed=''; \

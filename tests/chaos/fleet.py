@@ -140,7 +140,10 @@ class Fleet:
         if not runners:
             return
         pid, job_id = chance.choice(sorted(runners.items()))
-        fd = os.pidfd_open(pid)
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
         try:
             if self.runners().get(pid) == job_id:
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
