@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 POLL_S: Final = 0.1
 """How late a change of another process may be seen. A poll costs about 0.1 ms."""
 
+_COALESCE_S: Final = 0.001
 _BATCH: Final = 1000
 
 
@@ -58,6 +59,8 @@ class ChangeFeed:
                 logger.warning("cannot read what changed: %s", error)
             with anyio.move_on_after(POLL_S):
                 await self._nudged.wait()
+                # The answer to the caller goes out first, and a burst of changes is read at once.
+                await anyio.sleep(_COALESCE_S)
 
     def nudge(self) -> None:
         """Publish now what this process has just stored, without making the caller wait."""

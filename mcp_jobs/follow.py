@@ -11,23 +11,24 @@ import logging
 import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
 
+from mcp_jobs import progress
 from mcp_jobs.events import JobChanged, OutputGrew
 from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.spool import SpoolView
+from mcp_jobs.launcher.spool import SpoolView, newest_segment
 from mcp_jobs.process import read_launch_secrets, read_traces, runner_alive
-from mcp_jobs.progress import OutputRecogniser, Progress, ProgressFileParser, ProgressTracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from mcp_jobs import progress
     from mcp_jobs.clock import Clock
-    from mcp_jobs.events import Bus, Event
+from mcp_jobs.events import Bus, Event
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ _SHARE: Final = 10
 
 _READ_LIMIT_BYTES: Final = 1 << 16
 _LISTINGS: Final = 5
+_THOROUGH_EVERY: Final = 8
+
+Mark: TypeAlias = tuple[int, ...]
 
 
 class Watch:
@@ -50,17 +54,21 @@ class Watch:
         self._track = track
         self._probe = probe
         self._secrets = read_launch_secrets(job_dir) if track else ()
-        self._parser = ProgressFileParser()
-        self._recogniser = OutputRecogniser()
-        self._tracker = ProgressTracker()
+        self._parser = progress.ProgressFileParser()
+        self._recogniser = progress.OutputRecogniser()
+        self._tracker = progress.ProgressTracker()
         self._progress_offset = 0
         # Progress is read from where the attempt began, also by whoever adopts it later.
         self._output_offset = (
             read_traces(job_dir).output_start if track else _bytes_total(self._output, 0)
         )
         self._looking = threading.Lock()
+        self._progress_path = str(job_dir / layout.PROGRESS)
+        self._newest = ""
+        self._marks: tuple[Mark, ...] = ((), (), ())
+        self._looks = 0
         self.grew = False
-        self.progress: Progress | None = None
+        self.progress: progress.Progress | None = None
         self.alive = True
 
     def look(self, now_s: float) -> None:
@@ -72,6 +80,9 @@ class Watch:
     def _look(self, now_s: float) -> None:
         # The lock first: what a runner wrote before it left must be read after that is known.
         self.alive = not self._probe or runner_alive(self._dir)
+        self.grew = False
+        if not self._looks_different():
+            return
         total = _bytes_total(self._output, self._output_offset)
         self.grew = total > self._output_offset
         if self._track:
@@ -79,17 +90,31 @@ class Watch:
             self._read_progress_file(now_s)
         self._output_offset = total
 
+    def _looks_different(self) -> bool:
+        """Say whether anything may have been written; cheaper than to list and to open.
+
+        A segment grows in size, and a new one changes the time of its directory. Two changes
+        within one tick of the file system's clock look alike, so now and then it says yes unasked.
+        """
+        marks = (_mark(self._output), _mark(self._newest), _mark(self._progress_path))
+        self._looks += 1
+        if marks == self._marks and self._looks % _THOROUGH_EVERY:
+            return False
+        self._newest = newest_segment(self._output)
+        self._marks = (marks[0], _mark(self._newest), marks[2])
+        return True
+
     def may_have_grown(self) -> bool:
         """Say, without reading anything, whether another look can show more."""
         with contextlib.suppress(OSError):
-            if os.path.getsize(self._dir / layout.PROGRESS) > self._progress_offset:
+            if os.path.getsize(self._progress_path) > self._progress_offset:
                 return True
         return _bytes_total(self._output, self._output_offset) > self._output_offset
 
-    def take_progress(self) -> Progress | None:
+    def take_progress(self) -> progress.Progress | None:
         """Return the newest progress that nobody has taken yet."""
-        progress, self.progress = self.progress, None
-        return progress
+        taken, self.progress = self.progress, None
+        return taken
 
     def _recognise(self, total: int, now_s: float) -> None:
         if not self.grew:
@@ -115,7 +140,7 @@ class Watch:
 
     def _read_progress_file(self, now_s: float) -> None:
         try:
-            with open(self._dir / layout.PROGRESS, "rb") as file:
+            with open(self._progress_path, "rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 start = max(self._progress_offset, size - _READ_LIMIT_BYTES)
                 file.seek(start)
@@ -198,6 +223,14 @@ def _look_at_all(watches: list[Watch], now_s: float) -> None:
             watch.look(now_s)
         except Exception:  # one job's odd files must not blind the process for all the others
             logger.exception("looking at job %s failed", watch.job_id)
+
+
+def _mark(path: str) -> Mark:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return ()
+    return (info.st_size, info.st_mtime_ns)
 
 
 def _bytes_total(directory: str, known: int) -> int:

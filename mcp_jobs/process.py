@@ -269,7 +269,14 @@ def drain_command(environ: Mapping[str, str]) -> Drain:
 def make_job_dir(job_dir: Path, launch: LaunchFile) -> None:
     """Create a job's directory with its launch file, readable by this user only."""
     job_dir.mkdir(mode=layout.PRIVATE_DIR)
-    layout.write_json(str(job_dir / layout.ENV), asdict(launch))
+    fields = {name: getattr(launch, name) for name in LaunchFile.__slots__}
+    # Nobody looks for the file before the job is stored, so it need not appear in one step.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(job_dir / layout.ENV, flags, layout.PRIVATE_FILE)
+    try:
+        layout.write_all(fd, json.dumps(fields).encode())
+    finally:
+        os.close(fd)
 
 
 def read_launch_secrets(job_dir: Path) -> tuple[bytes, ...]:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Final, TypeVarTuple
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import outcomes, process
+from mcp_jobs import outcomes, process, summaries
 from mcp_jobs.errors import LauncherError, StoreError
 from mcp_jobs.launcher import layout
 from mcp_jobs.models import Progress
 from mcp_jobs.output import read_recent
 from mcp_jobs.states import Reason, Status
-from mcp_jobs.summaries import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -260,7 +259,7 @@ def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:
     output = str(job_dir / layout.OUTPUT)
     printed = record["bytes_total"] - record["output_start"]
     recent = read_recent(output, limit_bytes=min(_SUMMARY_BYTES, printed)) if printed else b""
-    summary = summarise(recent) if recent else None
+    summary = summaries.summarise(recent) if recent else None
     return outcomes.outcome_of(
         job,
         record,

@@ -137,6 +137,16 @@ def _cut_lines(start: int, number: int, data: bytes) -> Iterator[Lines]:
             number += 1
 
 
+def newest_segment(directory: str | os.PathLike[str]) -> str:
+    """Return the path of the segment that is being written; of none, one that does not exist."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        names = []
+    newest = max((name for name in names if _parse_name(name) is not None), default="none")
+    return os.path.join(directory, newest)
+
+
 def list_segments(directory: str | os.PathLike[str]) -> list[Segment]:
     """Return the segments in the order of their offsets; a missing directory has none.
 

@@ -71,6 +71,32 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
     return connection
 
 
+class Watcher:
+    """Sees whether other connections have written.
+
+    Asked ten times a second, it is plain SQLite in the calling thread: the answer stands in shared
+    memory and takes microseconds, a trip to another thread would take fifty times that.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise _translated(path, error) from error
+
+    def version(self) -> int:
+        """Return a number that is another one after every commit of any other connection."""
+        try:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise _translated(self._path, error) from error
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._connection.close()
+
+
 async def run(
     connection: aiosqlite.Connection, path: Path, sql: str, parameters: Mapping[str, Any]
 ) -> Sequence[Row]:

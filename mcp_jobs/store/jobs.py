@@ -24,9 +24,14 @@ class SqliteStore:
     """Implements `Store`. Make it with `open`."""
 
     def __init__(
-        self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection
+        self,
+        path: Path,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        watcher: sqlite.Watcher,
     ) -> None:
         self._path = path
+        self._watcher = watcher
         self._writer = writer
         self._reader = reader
         self._data_version = -1
@@ -40,9 +45,10 @@ class SqliteStore:
         except BaseException:
             await writer.close()
             raise
-        return cls(path, writer, reader)
+        return cls(path, writer, reader, sqlite.Watcher(path))
 
     async def close(self) -> None:
+        self._watcher.close()
         await self._reader.close()
         await self._writer.close()
 
@@ -167,8 +173,7 @@ class SqliteStore:
     # -- what changed ----------------------------------------------------------------------------
 
     async def changed_elsewhere(self) -> bool:
-        found = await sqlite.run(self._reader, self._path, "PRAGMA data_version", {})
-        version = int(found[0][0])
+        version = self._watcher.version()
         changed, self._data_version = version != self._data_version, version
         return changed
 
