@@ -117,8 +117,10 @@ class Pool:
                 logger.warning("cannot look for due jobs: %s", error)
                 nap_s = _LONGEST_NAP_S
                 self._look = True
-            with anyio.move_on_after(nap_s):
+            with anyio.move_on_after(nap_s) as nap:
                 await self._wake.wait()
+            # Slept through: a look costs little, and trusts no event to have come.
+            self._look |= nap.cancelled_caught
 
     async def _claim_due(self, tasks: TaskGroup) -> float:
         """Claim what is due as long as there are slots; returns how long to sleep."""

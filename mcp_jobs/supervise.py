@@ -132,7 +132,7 @@ class Supervisor:
                     tasks.cancel_scope.cancel()
             if watch.may_have_grown():
                 await anyio.to_thread.run_sync(watch.look, self._clock.monotonic_s())
-                await self._store_newest(job, watch)
+            await self._store_newest(job, watch)
 
     async def _store_progress(
         self, job: Job, watch: Watch, until_dead: bool, scope: anyio.CancelScope

@@ -21,6 +21,7 @@ from tests.system.station import gate, launcher, pids_in, release, server, shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 HOUR_MS: Final = 3_600_000
 
