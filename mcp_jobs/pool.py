@@ -12,7 +12,8 @@ from mcp_jobs import process
 from mcp_jobs.errors import StoreError
 from mcp_jobs.events import JobChanged
 from mcp_jobs.owners import LEASE_S
-from mcp_jobs.states import Status
+from mcp_jobs.states import Reason, Status
+from mcp_jobs.supervise import STOP_GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -184,6 +185,8 @@ class Pool:
         running = await self._store.running()
         self._stranded = {job.id: self._stranded_since_s(job) for job in running}
         for job in running:
+            if job.id in self._active:
+                self._deliver_cancel(job)
             if job.id in self._active or self._cared_for(job):
                 continue
             here = job.locality == self._locality
@@ -195,6 +198,12 @@ class Pool:
                 if taken is not None:
                     life = self._supervisor.adopt if here else self._supervisor.bury
                     self._supervise(tasks, taken, life)
+
+    def _deliver_cancel(self, job: Job) -> None:
+        """Stop a job of ours whose canceller was killed before it could give the order."""
+        job_dir = self._settings.jobs_dir / job.id
+        if job.cancel_requested_at_ms is not None and not process.stop_requested(job_dir):
+            process.request_stop(job_dir, reason=Reason.CANCELLED_BY_USER, grace_s=STOP_GRACE_S)
 
     def _stranded_since_s(self, job: Job) -> float:
         """Return since when a job of another pid namespace has had neither owner nor runner.

@@ -336,6 +336,11 @@ def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
     os.close(bell_fd)
 
 
+def stop_requested(job_dir: Path) -> bool:
+    """Say whether the job's runner has been told to end it."""
+    return (job_dir / layout.STOP).exists()
+
+
 def runner_alive(job_dir: Path) -> bool:
     """Say whether a runner of this job lives, in whatever pid namespace."""
     return layout.is_locked(str(job_dir / layout.ALIVE))

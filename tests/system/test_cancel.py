@@ -8,6 +8,8 @@ import signal
 import anyio
 import pytest
 
+from mcp_jobs.core import LOCAL_OWNER
+from mcp_jobs.store import SqliteStore
 from tests.support import Place, alive, python, until
 from tests.system.station import (
     all_gone,
@@ -375,6 +377,20 @@ async def test_a_job_whose_server_is_gone_can_be_cancelled(place: Place) -> None
 
         assert (job["status"], job["reason"]) == CANCELLED
         assert not alive(pids[0])
+
+
+async def test_a_cancel_whose_giver_died_before_the_order_is_carried_out(place: Place) -> None:
+    async with station(place) as jobs:
+        job_id = await jobs.start("echo $$ > pids; sleep 1000")
+        pids = await pids_in(place.project / "pids")
+        # The row is marked, and then the canceller was killed.
+        store = await SqliteStore.open(place.home / "jobs.db")
+        await store.request_cancel(LOCAL_OWNER, job_id, now_ms=1)
+        await store.close()
+        job = await jobs.ended(job_id)
+
+    await all_gone(pids)
+    assert (job["status"], job["reason"]) == CANCELLED
 
 
 async def test_a_cancel_that_the_server_does_not_live_to_see_is_carried_out(place: Place) -> None:
