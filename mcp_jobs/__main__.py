@@ -24,9 +24,22 @@ def main() -> None:
         _run(arguments)
     except JobsError as error:
         sys.exit(f"mcp-jobs: {error}")
+    except BaseExceptionGroup as group:
+        # What went wrong inside a task group comes wrapped.
+        known = group.subgroup(JobsError)
+        if known is None:
+            raise
+        sys.exit(f"mcp-jobs: {_first(known)}")
     sys.stdout.flush()
     # Past this point only threads that wait for nothing would be joined.
     os._exit(0)
+
+
+def _first(group: BaseExceptionGroup[JobsError]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _parser() -> argparse.ArgumentParser:

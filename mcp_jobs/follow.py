@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
@@ -19,6 +20,7 @@ import anyio.to_thread
 from mcp_jobs import progress
 from mcp_jobs.events import JobChanged, OutputGrew
 from mcp_jobs.launcher import layout
+from mcp_jobs.launcher.mask import Masker
 from mcp_jobs.launcher.spool import SpoolView, newest_segment
 from mcp_jobs.process import read_launch_secrets, read_traces, runner_alive
 
@@ -53,7 +55,7 @@ class Watch:
         self._output = str(job_dir / layout.OUTPUT)
         self._track = track
         self._probe = probe
-        self._secrets = read_launch_secrets(job_dir) if track else ()
+        self._secrets = read_launch_secrets(job_dir) if track else None
         self._parser = progress.ProgressFileParser()
         self._recogniser = progress.OutputRecogniser()
         self._tracker = progress.ProgressTracker()
@@ -87,7 +89,8 @@ class Watch:
         self.grew = total > self._output_offset
         if self._track:
             self._recognise(total, now_s)
-            self._read_progress_file(now_s)
+            if self._secrets is not None:
+                self._read_progress_file(now_s)
         self._output_offset = total
 
     def _looks_different(self) -> bool:
@@ -113,8 +116,15 @@ class Watch:
 
     def take_progress(self) -> progress.Progress | None:
         """Return the newest progress that nobody has taken yet."""
-        taken, self.progress = self.progress, None
+        with self._looking:
+            taken, self.progress = self.progress, None
         return taken
+
+    def last_look(self, now_s: float) -> None:
+        """Look once more, at everything, after the end."""
+        with self._looking:
+            self._marks = ((), (), ())
+            self._look(now_s)
 
     def _recognise(self, total: int, now_s: float) -> None:
         if not self.grew:
@@ -150,16 +160,19 @@ class Watch:
         if start > self._progress_offset:
             # Only the newest lines count; the first of them may be half a line.
             data = b"\n" + data.partition(b"\n")[2]
-        self._progress_offset = size
-        reading = self._parser.feed(self._masked(data)) if data else None
+        reading = self._parser.feed(data) if data else None
         if reading is not None:
+            if reading.message is not None:
+                reading = replace(reading, message=self._masked(reading.message))
             snapshot = self._tracker.update(reading, now_s=now_s, explicit=True)
             self.progress = snapshot or self.progress
+        # Only now: until the reading is kept, `may_have_grown` must ask for another look.
+        self._progress_offset = size
 
-    def _masked(self, data: bytes) -> bytes:
-        for secret in self._secrets:
-            data = data.replace(secret, b"[masked]")
-        return data
+    def _masked(self, text: str) -> str:
+        masker = Masker(self._secrets or ())
+        masked = bytes(masker.feed(os.fsencode(text))) + masker.flush()
+        return masked.decode("utf-8", "replace")
 
 
 class Follower:
@@ -195,7 +208,10 @@ class Follower:
                     self._work = anyio.Event()
                     await self._work.wait()
                 before_s = self._clock.monotonic_s()
-                await self.tick()
+                try:
+                    await self.tick()
+                except Exception:  # without threads (a fork bomb), the jobs must still be cared for
+                    logger.exception("looking at the jobs failed")
                 spent_s = self._clock.monotonic_s() - before_s
                 await anyio.sleep(max(TICK_S, spent_s * _SHARE))
         finally:
@@ -204,7 +220,11 @@ class Follower:
     def _on_event(self, event: Event) -> None:
         # Nothing grows after the end, however long somebody stays subscribed.
         if isinstance(event, JobChanged) and event.ended:
-            self._watches = {watch for watch in self._watches if watch.job_id != event.job_id}
+            for watch in [w for w in self._watches if w.job_id == event.job_id]:
+                self._watches.discard(watch)
+                # Whoever waits for its runner would not be told by another look.
+                watch.alive = False
+                watch.changed.set()
 
     async def tick(self) -> None:
         """Look at every watched job once."""

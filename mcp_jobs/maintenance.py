@@ -52,7 +52,7 @@ class Maintenance:
         while True:
             try:
                 await self.run_once()
-            except (StoreError, OSError) as error:
+            except (StoreError, OSError, RuntimeError) as error:
                 logger.warning("cleaning up failed: %s", error)
             await anyio.sleep(EVERY_S)
 

@@ -70,7 +70,13 @@ class Pool:
 
     async def run(self) -> None:
         """Work until cancelled. Jobs that run then go on without this process."""
-        self._presence.begin()
+        try:
+            self._presence.begin()
+        except OSError as error:
+            raise StoreError(
+                f"The home {self._settings.home} cannot be used: {error}. Make it a directory that "
+                "this user can write to."
+            ) from error
         unsubscribe = self._bus.subscribe(self._on_event)
         try:
             async with anyio.create_task_group() as tasks:
@@ -175,8 +181,8 @@ class Pool:
                 if await self._store.mend_future(now_ms=self._clock.now_ms()):
                     self.wake()
                 await self.adopt_orphans(tasks)
-            except (StoreError, OSError) as error:
-                # Out of descriptors or disk space: the next round may do better.
+            except (StoreError, OSError, RuntimeError) as error:
+                # Out of descriptors, disk space or threads: the next round may do better.
                 logger.warning("cannot look for jobs without an owner: %s", error)
             await anyio.sleep(_ADOPT_EVERY_S)
 
@@ -202,8 +208,12 @@ class Pool:
     def _deliver_cancel(self, job: Job) -> None:
         """Stop a job of ours whose canceller was killed before it could give the order."""
         job_dir = self._settings.jobs_dir / job.id
-        if job.cancel_requested_at_ms is not None and not process.stop_requested(job_dir):
+        if job.cancel_requested_at_ms is None or process.stop_requested(job_dir):
+            return
+        try:
             process.request_stop(job_dir, reason=Reason.CANCELLED_BY_USER, grace_s=STOP_GRACE_S)
+        except OSError as error:
+            logger.warning("job %s cannot be told to end yet: %s", job.id, error)
 
     def _stranded_since_s(self, job: Job) -> float:
         """Return since when a job of another pid namespace has had neither owner nor runner.

@@ -279,9 +279,11 @@ def make_job_dir(job_dir: Path, launch: LaunchFile) -> None:
         os.close(fd)
 
 
-def read_launch_secrets(job_dir: Path) -> tuple[bytes, ...]:
-    """Return the values that must not be shown for this job."""
-    launch = layout.read_json(str(job_dir / layout.ENV)) or {}
+def read_launch_secrets(job_dir: Path) -> tuple[bytes, ...] | None:
+    """Return the values that must not be shown for this job; None when they are forgotten."""
+    launch = layout.read_json(str(job_dir / layout.ENV))
+    if launch is None:
+        return None
     return tuple(os.fsencode(secret) for secret in launch.get("secrets", ()))
 
 
@@ -300,8 +302,9 @@ def clean_after_end(job_dir: Path) -> None:
     forget_secrets(job_dir)
     for name in _FILES_AFTER_END:
         (job_dir / name).unlink(missing_ok=True)
-    for path in job_dir.glob("exit.*"):
-        path.unlink(missing_ok=True)
+    for pattern in ("exit.*", ".exit.*"):
+        for path in job_dir.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def forget_progress(job_dir: Path) -> None:

@@ -93,7 +93,7 @@ class JobService:
         job_dir = self._settings.jobs_dir / new.id
         existing = True
         try:
-            # Two small files without an fsync take less time than a worker thread.
+            # A directory and a small file without an fsync take less time than a worker thread.
             process.make_job_dir(job_dir, launch)
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
@@ -133,7 +133,13 @@ class JobService:
         A job that does not end in that time is shown as running with `cancel_requested`.
         """
         before = await self.find(owner, request.job_id)
-        job = await self._store.request_cancel(owner, request.job_id, now_ms=self._clock.now_ms())
+        # Shielded: a cancel that is stored must also be carried out.
+        with anyio.CancelScope(shield=True):
+            job = await self._store.request_cancel(
+                owner, request.job_id, now_ms=self._clock.now_ms()
+            )
+            if job is not None and not job.ended:
+                await anyio.to_thread.run_sync(self._stop, job, request.grace_seconds)
         if job is None:
             raise await self._unknown(owner, request.job_id)
         self._feed.nudge()
@@ -141,7 +147,6 @@ class JobService:
             # Nothing of it runs, so nobody else will clean up.
             await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
         if not job.ended:
-            await anyio.to_thread.run_sync(self._stop, job, request.grace_seconds)
             wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
             job = await self._wait_for(job, wait_s, None)
         next_step = _next_step(job)

@@ -216,8 +216,9 @@ def runtime_directory() -> Path:
     Socket paths are limited to 104 bytes on macOS, so the home itself may be too long. A directory
     in a shared place must be ours alone, or anyone could answer in the launcher's name.
     """
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    if base and os.path.isdir(base) and os.access(base, os.W_OK):
+    # Hosts pass few variables on; every process of the user must come to the same directory.
+    base = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    if os.path.isdir(base) and os.access(base, os.W_OK):
         directory = Path(base) / "mcp-jobs"
     else:
         directory = Path("/tmp") / f"mcp-jobs-{os.getuid()}"  # noqa: S108 - checked just below

@@ -131,7 +131,7 @@ class Supervisor:
                     await link.wait_closed()
                     tasks.cancel_scope.cancel()
             if watch.may_have_grown():
-                await anyio.to_thread.run_sync(watch.look, self._clock.monotonic_s())
+                await anyio.to_thread.run_sync(watch.last_look, self._clock.monotonic_s())
             await self._store_newest(job, watch)
 
     async def _store_progress(
@@ -168,8 +168,12 @@ class Supervisor:
         if traces.token is not None and traces.token > job.claim_token:
             return
         if outcome is None:
+            if not await self._still_ours(job):
+                return
             await self._launcher.sweep_orphans()
-            if not await anyio.to_thread.run_sync(process.sweep, job.id, job_dir, job.claim_token):
+            if not await anyio.to_thread.run_sync(
+                process.sweep, job.id, job_dir, job.claim_token, abandon_on_cancel=True
+            ):
                 await self._give_back(job)
                 return
             outcome = outcomes.interrupted(
@@ -202,8 +206,9 @@ class Supervisor:
         if outcome.status is Status.RETRYING:
             settled = await self._persist(self._store.settle, job, outcome)
         if settled is None:
-            if final.reason is not Reason.SPAWN_ERROR:
-                # Before the end is stored: afterwards nobody looks at the job any more.
+            if outcome is final and final.reason is not Reason.SPAWN_ERROR:
+                # Before the end is stored: afterwards nobody looks at the job any more. Where
+                # another owner might still have it tried again, its environment must stay.
                 await anyio.to_thread.run_sync(process.forget_secrets, self._dir(job))
             settled = await self._persist(self._store.settle, job, final)
         if settled is None:

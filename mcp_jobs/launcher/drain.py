@@ -31,6 +31,8 @@ class DrainKeeper:
         self.pid: int | None = None
         """The worker, while it runs."""
         self._pause_s = _FIRST_PAUSE_S
+        self._owed = False
+        """An owner left without a release since the last worker was started."""
 
     def attached(self, owner: socket.socket, command: Mapping[str, Any] | None) -> None:
         """A server or worker lives at the other end of this connection."""
@@ -51,9 +53,10 @@ class DrainKeeper:
         self._owners.discard(connection)
         if connection in self._released:
             self._released.discard(connection)
-        elif not self._owners and self.pid is None:
-            # A worker that died is started again by `ended`, which knows how it died.
-            self._due_s = time.monotonic() + _FIRST_PAUSE_S
+        elif not self._owners:
+            self._owed = True
+            if self.pid is None:
+                self._due_s = time.monotonic() + _FIRST_PAUSE_S
 
     def ended(self, pid: int, status: int) -> None:
         """A child of the launcher ended; if it was the worker, see whether it did its duty."""
@@ -62,7 +65,7 @@ class DrainKeeper:
         self.pid = None
         if status == 0:
             self._pause_s = _FIRST_PAUSE_S
-        elif not self._owners:
+        if (status or self._owed) and not self._owners:
             self._schedule()
 
     def busy(self) -> bool:
@@ -80,6 +83,7 @@ class DrainKeeper:
         self._due_s = None
         if self._owners or self.pid is not None or self._command is None:
             return
+        self._owed = False
         try:
             self.pid = os.fork()
         except OSError:

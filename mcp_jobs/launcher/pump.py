@@ -60,8 +60,7 @@ class OutputPump:
             if not self._open:
                 # Closed by the job, which may well go on without any output.
                 selector.unregister(self._read_fd)
-        if self.flush_due_s is not None and time.monotonic() >= self.flush_due_s:
-            self._flush()
+        self._flush_if_due()
 
     def read_for(self, seconds: float) -> None:
         """Read what comes within `seconds`; at the end of the stream, just wait."""
@@ -70,6 +69,7 @@ class OutputPump:
             poller.register(self._read_fd, select.POLLIN)
         if poller.poll(max(1, seconds * 1000)) and self._open:
             self._read_some()
+        self._flush_if_due()
 
     def drain(self) -> None:
         """Read what is left after the main process ended, for at most one second.
@@ -107,6 +107,10 @@ class OutputPump:
     def _keep(self, data: memoryview) -> None:
         self.spool.write(self._masker.feed(data))
         self.flush_due_s = self.last_output_s + _HOLD_S if self._masker.held else None
+
+    def _flush_if_due(self) -> None:
+        if self.flush_due_s is not None and time.monotonic() >= self.flush_due_s:
+            self._flush()
 
     def _flush(self) -> None:
         self.flush_due_s = None

@@ -70,6 +70,9 @@ def write(job_dir: str, record: ExitRecord) -> None:
     while True:
         try:
             _write(job_dir, record["token"], text)
+        except FileNotFoundError:
+            # The job's directory was removed: nobody is left to tell.
+            return
         except OSError:
             time.sleep(_FULL_PAUSE_S)
         else:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _LEFTOVER_GRACE_S = 0.5
 _SHUTDOWN_GRACE_S = 5.0
 _GRACE_POLL_S = 0.02
+_KILL_TURN_S = 0.5
 
 
 class Refused(Exception):
@@ -239,7 +240,11 @@ class Runner:
         Without this, one that ends while the tree is being searched would be called cancelled. It
         is our child and not reaped, so the pid cannot be anybody else's.
         """
-        os.kill(self._pid, signal.SIGSTOP)
+        try:
+            os.kill(self._pid, signal.SIGSTOP)
+        except PermissionError:
+            # It has become another user's (sudo): nothing can be proved, and perhaps not ended.
+            return not self._main_ended()
         _, status = os.waitpid(self._pid, os.WUNTRACED)
         if os.WIFSTOPPED(status):
             return True
@@ -264,8 +269,10 @@ class Runner:
                 deadline_s = min(deadline_s, time.monotonic() + grace_s)
             # Keep reading: a program that flushes at its end must not block on a full pipe.
             pump.read_for(min(_GRACE_POLL_S, deadline_s - time.monotonic()))
-        if not self._gone():
-            tree.kill_all(self._tree, reap=self._reap)
+        while not self._gone():
+            # In turns: output of what cannot be killed at once must go on being read.
+            tree.kill_all(self._tree, reap=self._reap, patience_s=_KILL_TURN_S)
+            pump.read_for(_GRACE_POLL_S)
 
     def _gone(self) -> bool:
         """Whether nothing of the tree lives. For a subreaper, no child means no descendant."""
@@ -295,6 +302,9 @@ class Runner:
         )
 
     def _write_record(self, pump: OutputPump) -> None:
+        if self._going_down and self._reason is None and self._status:
+            # The system's SIGTERM reached the job and its runner together.
+            self._reason = "interrupted"
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         code = None if self._status is None else os.waitstatus_to_exitcode(self._status)
         pump.finish()

@@ -40,6 +40,7 @@ PROTOCOL_VERSION = 1
 _REQUEST_LIMIT_BYTES = 4 << 20
 _BACKLOG = 512
 _ACCEPT_PAUSE_S = 0.05
+_SWEEP_PATIENCE_S = 1.0
 
 
 class Launcher:
@@ -155,7 +156,8 @@ class Launcher:
     def _kill_orphans(self) -> None:
         """Kill what runners that died have left: it became this process's children."""
         self._reap()
-        tree.kill_all(self._orphans, reap=self._reap)
+        # Bounded: what cannot be killed must not keep every start of this home waiting.
+        tree.kill_all(self._orphans, reap=self._reap, patience_s=_SWEEP_PATIENCE_S)
 
     def _orphans(self) -> list[Stat]:
         below = tree.descendants(os.getpid())

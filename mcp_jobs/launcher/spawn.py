@@ -23,7 +23,8 @@ class SpawnError(Exception):
 class Gate:
     """A forked job process that has not run its first instruction yet.
 
-    `open` lets it exec and reports how that went; `abandon` ends it without a trace.
+    `open` lets it exec and reports how that went. Should the runner die first, the child sees the
+    gate close and leaves without having run anything.
     """
 
     def __init__(self, pid: int, gate_fd: int, report_fd: int) -> None:
@@ -40,11 +41,6 @@ class Gate:
             failure = report.read()
         if failure:
             raise SpawnError(json.loads(failure))
-
-    def abandon(self) -> None:
-        """Close the gate for good: the child leaves without running the program."""
-        os.close(self._gate_fd)
-        os.close(self._report_fd)
 
 
 def fork_gated(launch: Mapping[str, Any], output_fd: int) -> Gate:
@@ -82,11 +78,12 @@ def _exec(launch: Mapping[str, Any], output_fd: int) -> str:
     argv, cwd = launch["argv"], launch["cwd"]
     try:
         _set_up(launch, output_fd)
+    except (OSError, ValueError) as error:
+        return f"The job's process could not be set up: {error}."
+    try:
         os.chdir(cwd)
     except OSError as error:
         return f"The working directory {cwd} cannot be entered: {_plain(error)}."
-    except ValueError as error:
-        return f"The job's process could not be set up: {error}."
     try:
         os.execvpe(argv[0], argv, launch["environ"])
     except OSError as error:

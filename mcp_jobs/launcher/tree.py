@@ -90,17 +90,25 @@ def send(process: Stat, number: int) -> bool:
     return True
 
 
-def kill_all(find: Callable[[], Collection[Stat]], *, reap: Callable[[], object]) -> None:
-    """Kill what `find` finds until two scans in a row find nothing.
+def kill_all(
+    find: Callable[[], Collection[Stat]],
+    *,
+    reap: Callable[[], object],
+    patience_s: float | None = None,
+) -> bool:
+    """Kill what `find` finds until two scans in a row find nothing; True says that it came to that.
 
     Everything is stopped first and searched again until no new process shows up, so that a
     program that forks as fast as it is killed cannot win. `reap` collects exit statuses between
-    scans; a process that the kernel cannot end (uninterruptible sleep) keeps this waiting, since
-    saying "gone" would be a lie.
+    scans. A process that cannot be ended (uninterruptible sleep, another user's) keeps this
+    waiting, for ever or for `patience_s`, since saying "gone" would be a lie.
     """
     empty_scans = 0
     pause_s = _FIRST_PAUSE_S
+    began_s = time.monotonic()
     while empty_scans < _EMPTY_SCANS:
+        if patience_s is not None and time.monotonic() - began_s > patience_s:
+            return False
         found = _stop_all(find)
         for process in found.values():
             send(process, signal.SIGKILL)
@@ -110,6 +118,7 @@ def kill_all(find: Callable[[], Collection[Stat]], *, reap: Callable[[], object]
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             reap()
+    return True
 
 
 def _stop_all(find: Callable[[], Collection[Stat]]) -> dict[tuple[int, str], Stat]:

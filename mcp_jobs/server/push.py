@@ -86,7 +86,7 @@ class Push:
         if fault is not None:
             not_found(context, fault)
         self._forget(uri)
-        self._subscribed[uri] = (context.session, self._watching([uri]))
+        self._subscribed[uri] = (context.session, await self._watching([uri]))
         return EmptyResult()
 
     async def unsubscribe(
@@ -112,7 +112,7 @@ class Push:
         if asked and not uris and not _wants_lists(wanted):
             not_found(context, str(faults[asked[0]]))
         honoured = wanted.model_copy(update={"resource_subscriptions": uris or None})
-        with self._watching(uris):
+        with await self._watching(uris):
             return await self._listen(
                 context, params.model_copy(update={"notifications": honoured})
             )
@@ -128,11 +128,14 @@ class Push:
             return str(error)
         return None
 
-    def _watching(self, uris: list[str]) -> ExitStack:
+    async def _watching(self, uris: list[str]) -> ExitStack:
         """Follow the output of the jobs behind `uris`, also of those another process runs."""
+        job_ids = {job_id for uri in uris if (job_id := job_id_of(uri)) is not None}
+        jobs = [await self._service.find(self._owner, job_id) for job_id in sorted(job_ids)]
         stack = ExitStack()
-        for job_id in {job_id_of(uri) for uri in uris} - {None}:
-            stack.enter_context(self._follower.watch(str(job_id)))
+        for job in jobs:
+            if not job.ended:
+                stack.enter_context(self._follower.watch(job.id))
         return stack
 
     def _forget(self, uri: str) -> None:

@@ -45,7 +45,12 @@ class SqliteStore:
         except BaseException:
             await writer.close()
             raise
-        return cls(path, writer, reader, sqlite.Watcher(path))
+        try:
+            return cls(path, writer, reader, sqlite.Watcher(path))
+        except BaseException:
+            await reader.close()
+            await writer.close()
+            raise
 
     async def close(self) -> None:
         self._watcher.close()

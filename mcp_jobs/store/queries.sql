@@ -100,6 +100,11 @@ RETURNING *;
 UPDATE jobs SET
     status = 'cancelled',
     reason = 'cancelled_by_user',
+    exit_code = NULL,
+    error = CASE status
+        WHEN 'pending' THEN 'Cancelled on request before it began.'
+        ELSE 'Cancelled on request before another attempt began.'
+    END,
     cancel_requested_at_ms = :now_ms,
     finished_at_ms = :now_ms
 WHERE id = :id AND owner = :owner AND status IN ('pending', 'retrying')
