@@ -40,6 +40,8 @@ async def open_writer(path: Path) -> aiosqlite.Connection:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         # Says plainly that a file system is read-only, which SQLite does not.
         os.utime(path)
+        # A connection that fails in aiosqlite leaves its thread behind to complain about it.
+        sqlite3.connect(path).close()
         connection = await _connect(path)
     except (OSError, sqlite3.Error) as error:
         raise _translated(path, error) from error
