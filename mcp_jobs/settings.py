@@ -9,6 +9,7 @@ import fnmatch
 import os
 import resource
 import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -169,8 +170,12 @@ def prepare_home(settings: Settings) -> None:
         ) from error
 
 
+@lru_cache(maxsize=4096)
 def looks_secret(name: str) -> bool:
-    """Say whether the value of an environment variable of this name is taken for a secret."""
+    """Say whether the value of an environment variable of this name is taken for a secret.
+
+    Remembered, since every start of a job asks it for every variable.
+    """
     return any(fnmatch.fnmatchcase(name.upper(), pattern) for pattern in SECRET_PATTERNS)
 
 
