@@ -206,7 +206,8 @@ class Supervisor:
         if outcome.status is Status.RETRYING:
             settled = await self._persist(self._store.settle, job, outcome)
         if settled is None:
-            if outcome is final and final.reason is not Reason.SPAWN_ERROR:
+            early = final.status is not Status.COMPLETED and final.reason is not Reason.SPAWN_ERROR
+            if outcome is final and early:
                 # Before the end is stored: afterwards nobody looks at the job any more. Where
                 # another owner might still have it tried again, its environment must stay.
                 await anyio.to_thread.run_sync(process.forget_secrets, self._dir(job))
@@ -257,7 +258,11 @@ def _read_end(job: Job, job_dir: Path) -> tuple[Outcome | None, process.Traces]:
     traces = process.read_traces(job_dir)
     if traces.record is None or not _of_this_attempt(traces, job):
         return None, traces
-    return _outcome(job, job_dir, traces.record), traces
+    outcome = _outcome(job, job_dir, traces.record)
+    if outcome.status is Status.COMPLETED:
+        # Whoever settles it: it will not start again. Saves every job that goes well a trip.
+        process.forget_secrets(job_dir)
+    return outcome, traces
 
 
 def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:
