@@ -237,6 +237,8 @@ async def test_a_runner_is_apart_from_the_sessions_of_server_and_job(place: Plac
         path = await gate(place)
         job_id = await jobs.start("read x < gate")
         identity = await identity_of(jobs.directory(job_id))
+        # It is written down while it is held, perhaps before its first step of its own.
+        await until(lambda: os.getsid(identity["job_pid"]) == identity["job_pid"])
         sessions = [os.getsid(pid) for pid in (identity["pid"], identity["job_pid"], 0)]
         await release(path)
         await jobs.ended(job_id)
