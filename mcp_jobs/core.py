@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
-    from mcp_jobs.registry import Registry
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
 
@@ -49,7 +48,6 @@ class Core:
     pool: Pool
     maintenance: Maintenance
     presence: Presence
-    registry: Registry
 
 
 @asynccontextmanager
@@ -76,7 +74,6 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
 async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[int, int]) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
-    registry = built_in()
     locality = process.locality()
     launcher = process.LauncherClient(
         home=settings.home,
@@ -108,7 +105,7 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         store=store,
         bus=bus,
         feed=feed,
-        registry=registry,
+        registry=built_in(),
         settings=settings,
         clock=clock,
         origin=process.Origin(
@@ -128,7 +125,6 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         pool=pool,
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
         presence=presence,
-        registry=registry,
     )
 
 

@@ -22,15 +22,14 @@ from mcp_jobs.events import JobChanged, OutputGrew
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.mask import Masker
 from mcp_jobs.launcher.spool import SpoolView, newest_segment
-from mcp_jobs.process import read_launch_secrets, read_traces, runner_alive
+from mcp_jobs.process import read_launch_secrets, read_output_start, runner_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mcp_jobs import progress
     from mcp_jobs.clock import Clock
-from mcp_jobs.events import Bus, Event
+    from mcp_jobs.events import Bus, Event
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +60,7 @@ class Watch:
         self._tracker = progress.ProgressTracker()
         self._progress_offset = 0
         # Progress is read from where the attempt began, also by whoever adopts it later.
-        self._output_offset = (
-            read_traces(job_dir).output_start if track else _bytes_total(self._output, 0)
-        )
+        self._output_offset = read_output_start(job_dir) if track else _bytes_total(self._output, 0)
         self._looking = threading.Lock()
         self._progress_path = str(job_dir / layout.PROGRESS)
         self._newest = ""

@@ -200,8 +200,7 @@ class LauncherClient:
         It finds what nobody else can: a daemon that has cleared its environment.
         """
         with contextlib.suppress(OSError, anyio.BrokenResourceError):
-            async with await anyio.connect_unix(self._socket_path) as stream:
-                await stream.send(b'{"op": "sweep"}\n')
+            async with await self._send(b'{"op": "sweep"}\n') as stream:
                 await _read_line(stream)
 
     async def _ask(self, message: Mapping[str, Any]) -> SocketStream:
@@ -347,6 +346,12 @@ def stop_requested(job_dir: Path) -> bool:
 def runner_alive(job_dir: Path) -> bool:
     """Say whether a runner of this job lives, in whatever pid namespace."""
     return layout.is_locked(str(job_dir / layout.ALIVE))
+
+
+def read_output_start(job_dir: Path) -> int:
+    """Return where the newest runner's output begins, in bytes; 0 before the first."""
+    identity = layout.read_json(str(job_dir / layout.RUNNER))
+    return 0 if identity is None else int(identity["output_start"])
 
 
 def read_traces(job_dir: Path) -> Traces:

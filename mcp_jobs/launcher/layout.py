@@ -48,27 +48,20 @@ def exit_name(token: int) -> str:
     return f"exit.{token}"
 
 
-def write_json(path: str, value: Mapping[str, Any], *, durable: bool = False) -> None:
-    """Replace `path` by `value` in one step, readable by this user only.
-
-    `durable` waits until both the content and the name are on the disk.
-    """
+def write_json(path: str, value: Mapping[str, Any]) -> None:
+    """Replace `path` by `value` in one step, readable by this user only."""
     directory, name = os.path.split(path)
     # Random: a pid is the same for all threads, and means nothing across pid namespaces.
     temporary = os.path.join(directory, f".{name}.{os.urandom(6).hex()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         write_all(fd, json.dumps(value).encode("utf-8", "surrogateescape"))
-        if durable:
-            os.fsync(fd)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
     finally:
         os.close(fd)
-    if durable:
-        sync_directory(directory)
 
 
 def read_json(path: str) -> dict[str, Any] | None:

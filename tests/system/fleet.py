@@ -16,7 +16,7 @@ from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
 from mcp_jobs.requests import StartJob
 from mcp_jobs.store import SqliteStore
 from tests.support import BOUND_S, Place
-from tests.system.station import _SERVER, ROOT, Server, Shown
+from tests.system.station import _SERVER, ROOT, Server, Shown, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -48,21 +48,9 @@ def server_in(
     place: Place, *requests: Shown, change: str = "", prefix: tuple[str, ...] = ()
 ) -> Iterator[Server]:
     """Like `station.server`, with `change` made to its code and run by the command `prefix`."""
-    process = subprocess.Popen(
-        [*prefix, sys.executable, "-c", change + _SERVER, json.dumps(requests)],
-        env=_environment(place),
-        cwd=place.project,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            lines = [process.stdout.readline().strip() for _ in range(len(requests) + 1)]
-            assert lines[-1] == "ready"
-            yield Server(process, lines[:-1])
-        finally:
-            process.kill()
+    command = [*prefix, sys.executable, "-c", change + _SERVER, json.dumps(requests)]
+    with serving(place, command, _environment(place), len(requests)) as started:
+        yield started
 
 
 @contextmanager

@@ -134,9 +134,20 @@ class Server:
 def server(place: Place, *requests: Shown, **environ: str) -> Iterator[Server]:
     """Run a server that accepts `requests`; it is killed at the end of the context."""
     path = os.environ.get("PATH", os.defpath)
+    command = [sys.executable, "-c", _SERVER, json.dumps(requests)]
+    full = place.environment(PYTHONPATH=str(ROOT), **{"PATH": path, **environ})
+    with serving(place, command, full, len(requests)) as started:
+        yield started
+
+
+@contextmanager
+def serving(
+    place: Place, command: list[str], environ: dict[str, str], requests: int
+) -> Iterator[Server]:
+    """Run a server's program until it has answered its requests; it is killed at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVER, json.dumps(requests)],
-        env=place.environment(PYTHONPATH=str(ROOT), **{"PATH": path, **environ}),
+        command,
+        env=environ,
         cwd=place.project,
         stdout=subprocess.PIPE,
         text=True,
@@ -144,7 +155,7 @@ def server(place: Place, *requests: Shown, **environ: str) -> Iterator[Server]:
     with process:
         try:
             assert process.stdout is not None
-            lines = [process.stdout.readline().strip() for _ in range(len(requests) + 1)]
+            lines = [process.stdout.readline().strip() for _ in range(requests + 1)]
             assert lines[-1] == "ready"
             yield Server(process, lines[:-1])
         finally:

@@ -9,17 +9,19 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.launcher import layout
+from mcp_jobs.launcher import layout, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from mcp_jobs.launcher.record import ExitRecord
 
 _JSON = st.dictionaries(
     st.text(max_size=5),
@@ -29,7 +31,7 @@ _JSON = st.dictionaries(
 
 _HOLD = """
 import sys
-from mcp_jobs.launcher import layout
+from mcp_jobs.launcher import layout, record
 fd = layout.lock_file(sys.argv[1], wait=True)
 print("held", flush=True)
 sys.stdin.read()
@@ -70,11 +72,10 @@ def test_bytes_that_are_no_text_survive(tmp_path: Path) -> None:
     assert layout.read_json(str(tmp_path / "file")) == value
 
 
-@pytest.mark.parametrize("durable", [False, True])
-def test_a_written_file_is_private_and_alone(tmp_path: Path, durable: bool) -> None:
+def test_a_written_file_is_private_and_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        layout.write_json(str(tmp_path / "file"), {"a": 1}, durable=durable)
+        layout.write_json(str(tmp_path / "file"), {"a": 1})
     finally:
         os.umask(before)
 
@@ -82,7 +83,7 @@ def test_a_written_file_is_private_and_alone(tmp_path: Path, durable: bool) -> N
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
 
 
-def test_durable_content_is_synced_before_its_name_and_the_name_after(
+def test_an_exit_record_is_synced_before_its_name_and_the_name_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -98,7 +99,7 @@ def test_durable_content_is_synced_before_its_name_and_the_name_after(
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", rename)
-    layout.write_json(str(tmp_path / "file"), {"a": 1}, durable=True)
+    record.write(str(tmp_path), cast("ExitRecord", {"token": 1}))
 
     assert steps == ["content", "name", "directory"]
 
