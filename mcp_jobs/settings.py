@@ -11,7 +11,7 @@ import resource
 import stat
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from platformdirs import user_state_path
 from pydantic import Field, ValidationError, field_validator
@@ -131,11 +131,14 @@ class Settings(BaseSettings):
         return self.home / "owners"
 
 
-def load() -> Settings:
-    """Read the settings. Raises `InvalidInputError` that names the variable and what is allowed."""
+def load(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` (from the command line) win over the environment.
+
+    Raises `InvalidInputError` that names the variable and what is allowed.
+    """
     _refuse_unknown()
     try:
-        return Settings()
+        return Settings(**overrides)
     except ValidationError as error:
         problems = [
             f"{_OWN_PREFIX}{'.'.join(map(str, e['loc'])).upper()}={e['input']!r}: {e['msg']}"

@@ -11,12 +11,14 @@ from mcp_types import NotificationParams
 
 from mcp_jobs import __version__
 from mcp_jobs.core import LOCAL_OWNER, Core, open_core
+from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.tools import Tools
 from mcp_jobs.worker import leave_on_signal
 
 if TYPE_CHECKING:
+    from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.settings import Settings
 
 INSTRUCTIONS: Final = """\
@@ -28,10 +30,10 @@ appending JSON lines such as {"current": 3, "total": 10, "message": "..."} to th
 $MCP_JOBS_PROGRESS. Jobs can be read and subscribed to as jobs://job/<job_id>."""
 
 
-def build_server(core: Core, push: Push, owner: str) -> Server[Any]:
-    """Return the MCP server over a running core."""
-    tools = Tools(core.service, owner)
-    resources = Resources(core.service, owner)
+def build_server(core: Core, push: Push, owner_of: OwnerOf) -> Server[Any]:
+    """Return the MCP server over a running core, for the owners that `owner_of` names."""
+    tools = Tools(core.service, owner_of)
+    resources = Resources(core.service, owner_of)
     server: Server[Any] = Server(
         "mcp-jobs",
         version=__version__,
@@ -61,7 +63,7 @@ async def serve_stdio(settings: Settings) -> None:
     """
     async with open_core(settings) as core:
         push = Push(service=core.service, owner=LOCAL_OWNER, bus=core.bus, follower=core.follower)
-        server = build_server(core, push, LOCAL_OWNER)
+        server = build_server(core, push, local_user)
         options = server.create_initialization_options(NotificationOptions(resources_changed=True))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave_on_signal, core)

@@ -28,6 +28,7 @@ from mcp_jobs.views import job_uri
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
+    from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.service import JobService
 
 ALL_JOBS: Final = "jobs://all"
@@ -59,18 +60,18 @@ def not_found(context: ServerRequestContext[Any, Any], message: str) -> NoReturn
 
 
 class Resources:
-    """Serves resources/list, resources/templates/list and resources/read for one owner."""
+    """Serves resources/list, resources/templates/list and resources/read to each owner."""
 
-    def __init__(self, service: JobService, owner: str) -> None:
+    def __init__(self, service: JobService, owner_of: OwnerOf) -> None:
         self._service = service
-        self._owner = owner
+        self._owner_of = owner_of
 
     async def list(
         self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
     ) -> ListResourcesResult:
         """Answer resources/list: the list of all jobs, then the newest ones."""
-        del context, params
-        recent = await self._service.list(self._owner, ListJobs(limit=_LISTED))
+        del params
+        recent = await self._service.list(self._owner_of(context), ListJobs(limit=_LISTED))
         everything = Resource(
             uri=ALL_JOBS,
             name="all",
@@ -120,7 +121,7 @@ class Resources:
         """Answer resources/read."""
         uri = str(params.uri)
         try:
-            kind, text = await self._read(uri)
+            kind, text = await self._read(self._owner_of(context), uri)
         except UnknownJobError as error:
             not_found(context, str(error))
         except JobsError as error:
@@ -134,12 +135,12 @@ class Resources:
         contents = TextResourceContents(uri=uri, mime_type=kind, text=text)
         return ReadResourceResult(contents=[contents])
 
-    async def _read(self, uri: str) -> tuple[str, str | None]:
+    async def _read(self, owner: str, uri: str) -> tuple[str, str | None]:
         if uri == ALL_JOBS:
-            return _JSON, json.dumps(await self._service.list(self._owner, ListJobs(limit=100)))
+            return _JSON, json.dumps(await self._service.list(owner, ListJobs(limit=100)))
         job_id = job_id_of(uri)
         if job_id is None:
             return _JSON, None
         if uri.endswith(_OUTPUT_SUFFIX):
-            return "text/plain", await self._service.output_text(self._owner, job_id)
-        return _JSON, json.dumps(await self._service.show(self._owner, job_id))
+            return "text/plain", await self._service.output_text(owner, job_id)
+        return _JSON, json.dumps(await self._service.show(owner, job_id))

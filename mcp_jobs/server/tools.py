@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
     from mcp.server.context import ServerRequestContext
 
+    from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.service import JobService
     from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
 
-    Call = Callable[[Any, OnLook], Awaitable[JobObject]]
+    Call = Callable[[str, Any, OnLook], Awaitable[JobObject]]
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +101,11 @@ class _Entry:
 
 
 class Tools:
-    """Serves tools/list and tools/call for one owner."""
+    """Serves tools/list and tools/call for the owner of each request."""
 
-    def __init__(self, service: JobService, owner: str) -> None:
-        self._entries = {entry.tool.name: entry for entry in _entries(service, owner)}
+    def __init__(self, service: JobService, owner_of: OwnerOf) -> None:
+        self._owner_of = owner_of
+        self._entries = {entry.tool.name: entry for entry in _entries(service)}
         self._list = ListToolsResult(tools=[entry.tool for entry in self._entries.values()])
 
     async def list(
@@ -127,7 +129,7 @@ class Tools:
             )
         try:
             request = entry.model.model_validate(params.arguments or {})
-            shown = await entry.call(request, ProgressReporter(context))
+            shown = await entry.call(self._owner_of(context), request, ProgressReporter(context))
         except ValidationError as error:
             return wire.failure(wire.problem_text(entry.model, error))
         except JobsError as error:
@@ -139,13 +141,13 @@ class Tools:
         return wire.result(shown, entry.text(shown))
 
 
-def _entries(service: JobService, owner: str) -> list[_Entry]:
-    async def cancel(request: CancelJob, on_look: OnLook) -> JobObject:
+def _entries(service: JobService) -> list[_Entry]:
+    async def cancel(owner: str, request: CancelJob, on_look: OnLook) -> JobObject:
         del on_look
         return await service.cancel(owner, request)
 
     def looking(operation: Callable[..., Awaitable[JobObject]]) -> Call:
-        async def call(request: BaseModel, on_look: OnLook) -> JobObject:
+        async def call(owner: str, request: BaseModel, on_look: OnLook) -> JobObject:
             return await operation(owner, request, on_look=on_look)
 
         return call

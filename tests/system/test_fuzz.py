@@ -16,6 +16,7 @@ from mcp import Client
 from mcp_jobs.core import LOCAL_OWNER, open_core
 from mcp_jobs.server import schemas
 from mcp_jobs.server.app import build_server
+from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.push import Push
 from tests.contract import accepted, call, refusal
 from tests.support import ERAS, open_client
@@ -179,7 +180,7 @@ async def test_no_arguments_make_a_tool_fail(place: Place, monkeypatch: pytest.M
     monkeypatch.chdir(place.project)
     async with open_core(place.settings()) as core:
         push = Push(service=core.service, owner=LOCAL_OWNER, bus=core.bus, follower=core.follower)
-        async with Client(build_server(core, push, LOCAL_OWNER)) as client:
+        async with Client(build_server(core, push, local_user)) as client:
             await fuzz(client, 400)
 
 
