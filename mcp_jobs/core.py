@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_jobs import process
+from mcp_jobs import launching, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.events import InProcessBus
@@ -75,7 +75,7 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
     clock = SystemClock()
     bus = InProcessBus()
     locality = process.locality()
-    launcher = process.LauncherClient(
+    launcher = launching.LauncherClient(
         home=settings.home,
         runtime_dir=configuration.runtime_directory(),
         idle_s=settings.launcher_idle_seconds,
@@ -129,12 +129,12 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
 
 
 def _presence(
-    settings: Settings, store: Store, launcher: process.LauncherClient, clock: Clock
+    settings: Settings, store: Store, launcher: launching.LauncherClient, clock: Clock
 ) -> Presence:
     return Presence(
         owners=Owners(settings.owners_dir, new_id(clock.now_ms()), clock),
         store=store,
         launcher=launcher,
-        drain=process.drain_command(configuration.own_environment(settings)),
+        drain=launching.drain_command(configuration.own_environment(settings)),
         locality=process.locality(),
     )

@@ -54,7 +54,7 @@ class Watch:
         self._output = str(job_dir / layout.OUTPUT)
         self._track = track
         self._probe = probe
-        self._secrets = read_launch_secrets(job_dir) if track else None
+        self._secrets: tuple[bytes, ...] | None = None
         self._parser = progress.ProgressFileParser()
         self._recogniser = progress.OutputRecogniser()
         self._tracker = progress.ProgressTracker()
@@ -86,8 +86,7 @@ class Watch:
         self.grew = total > self._output_offset
         if self._track:
             self._recognise(total, now_s)
-            if self._secrets is not None:
-                self._read_progress_file(now_s)
+            self._read_progress_file(now_s)
         self._output_offset = total
 
     def _looks_different(self) -> bool:
@@ -103,6 +102,10 @@ class Watch:
         self._newest = newest_segment(self._output)
         self._marks = (marks[0], _mark(self._newest), marks[2])
         return True
+
+    def wake(self) -> None:
+        """Make whoever waits for `changed` look again."""
+        self.changed.set()
 
     def may_have_grown(self) -> bool:
         """Say, without reading anything, whether another look can show more."""
@@ -154,6 +157,12 @@ class Watch:
                 data = file.read(size - start)
         except OSError:
             return
+        if self._secrets is None:
+            # Read when needed, since few programs report this way. Once the environment is
+            # forgotten, nobody can say what must not be shown.
+            self._secrets = read_launch_secrets(self._dir)
+            if self._secrets is None:
+                return
         if start > self._progress_offset:
             # Only the newest lines count; the first of them may be half a line.
             data = b"\n" + data.partition(b"\n")[2]

@@ -122,7 +122,7 @@ class JobService:
         if request.wait_seconds and not job.ended:
             job = await self._wait_for(job, request.wait_seconds, on_look)
         shown = await self._shown(job)
-        shown["output"] = views.output_object(await self._read_output(request))
+        shown["output"] = await self._read_output(request)
         if job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
             shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
         return {**shown, "next_step": _next_step(job)}
@@ -215,7 +215,8 @@ class JobService:
             idle_timeout_s=request.idle_timeout_seconds,
             retry_on_interrupt=request.retry_on_interrupt,
             idempotency_key=request.idempotency_key,
-            fingerprint=_fingerprint(request, cwd),
+            # Only ever compared between jobs of one key.
+            fingerprint=_fingerprint(request, cwd) if request.idempotency_key else "",
         )
         return new, self._launch_file(job_id, cwd, prepared, request)
 
@@ -250,11 +251,19 @@ class JobService:
         return views.job_object(job, now_ms=now_ms, queue_position=position)
 
     async def _with_output(self, job: Job, shown: JobObject) -> JobObject:
+        if not self._output(job.id).exists():
+            return {**shown, "output": _NO_OUTPUT}
         tail = await output.tail(self._output(job.id), lines=_TAIL_LINES, limit_bytes=self._limit)
         return {**shown, "output": views.output_object(tail)}
 
-    async def _read_output(self, request: CheckJob) -> output.OutputSlice:
+    async def _read_output(self, request: CheckJob) -> dict[str, Any]:
         directory = self._output(request.job_id)
+        if request.grep is None and request.after is None and not directory.exists():
+            # Nothing was printed: no need to ask another thread for it.
+            return _NO_OUTPUT
+        return views.output_object(await self._read_slice(directory, request))
+
+    async def _read_slice(self, directory: Path, request: CheckJob) -> output.OutputSlice:
         try:
             if request.grep is not None:
                 return await output.grep(

@@ -9,7 +9,7 @@ import fnmatch
 import os
 import resource
 import stat
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
         """The SQLite file."""
         return self.home / "jobs.db"
 
-    @property
+    @cached_property
     def jobs_dir(self) -> Path:
         """Where each job has its directory."""
         return self.home / "jobs"

@@ -42,7 +42,9 @@ class Waiter:
         changed = anyio.Event()
 
         def listen(event: Event) -> None:
-            if isinstance(event, JobChanged) and event.job_id in ids:
+            # Whoever reports nothing on the way need not look before the end.
+            told = isinstance(event, JobChanged) and (event.ended or on_look is not None)
+            if told and event.job_id in ids:
                 changed.set()
 
         unsubscribe = self._bus.subscribe(listen)

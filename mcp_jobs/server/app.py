@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from mcp.server.lowlevel import NotificationOptions, Server
-from mcp.server.stdio import stdio_server
 from mcp_types import NotificationParams
 
 from mcp_jobs import __version__
 from mcp_jobs.core import LOCAL_OWNER, Core, open_core
 from mcp_jobs.server.callers import local_user
+from mcp_jobs.server.pipes import open_stdio
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.tools import Tools
@@ -68,6 +68,6 @@ async def serve_stdio(settings: Settings) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave_on_signal, core)
             tasks.start_soon(push.run)
-            async with stdio_server() as (reader, writer):
+            async with open_stdio() as (reader, writer):
                 await server.run(reader, writer, options)
             tasks.cancel_scope.cancel()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
 
-    Call = Callable[[str, Any, OnLook], Awaitable[JobObject]]
+    Call = Callable[[str, Any, OnLook | None], Awaitable[JobObject]]
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,9 @@ class Tools:
             )
         try:
             request = entry.model.model_validate(params.arguments or {})
-            shown = await entry.call(self._owner_of(context), request, ProgressReporter(context))
+            reporter = ProgressReporter(context)
+            on_look = reporter if reporter.wanted else None
+            shown = await entry.call(self._owner_of(context), request, on_look)
         except ValidationError as error:
             return wire.failure(wire.problem_text(entry.model, error))
         except JobsError as error:
@@ -142,12 +144,12 @@ class Tools:
 
 
 def _entries(service: JobService) -> list[_Entry]:
-    async def cancel(owner: str, request: CancelJob, on_look: OnLook) -> JobObject:
+    async def cancel(owner: str, request: CancelJob, on_look: OnLook | None) -> JobObject:
         del on_look
         return await service.cancel(owner, request)
 
     def looking(operation: Callable[..., Awaitable[JobObject]]) -> Call:
-        async def call(owner: str, request: BaseModel, on_look: OnLook) -> JobObject:
+        async def call(owner: str, request: BaseModel, on_look: OnLook | None) -> JobObject:
             return await operation(owner, request, on_look=on_look)
 
         return call
