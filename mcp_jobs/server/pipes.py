@@ -94,9 +94,16 @@ class _PipeWriter:
     async def write(self, text: str) -> None:
         data = memoryview(text.encode())
         while data:
-            if not self._poller.poll(0):
+            if not self._ready():
                 await anyio.wait_writable(self.fd)
             data = data[os.write(self.fd, data[: select.PIPE_BUF]) :]
+
+    def _ready(self) -> bool:
+        try:
+            return bool(self._poller.poll(0))
+        except OSError:
+            # poll counts against the limit of open files; the event loop's epoll does not.
+            return False
 
     async def flush(self) -> None:
         """Nothing is held back."""
