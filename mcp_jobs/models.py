@@ -132,6 +132,10 @@ class Outcome:
     memory_peak_bytes: int | None
     run_at_ms: int | None = None
     """When the next attempt is due, for retrying."""
+    may_retry: bool = True
+    """False: another attempt would come to the same."""
+    pause_s: float | None = None
+    """The pause that the job asked for before another attempt; None for the usual one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

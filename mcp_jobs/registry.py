@@ -26,6 +26,12 @@ class Prepared:
     title: str
     confirm: str | None = None
     """What a person must agree to before the job begins."""
+    call: Mapping[str, Any] | None = None
+    """The Python function that the job calls; its directory becomes the last argument."""
+    timeout_s: float | None = None
+    idle_timeout_s: float | None = None
+    max_retries: int = 0
+    retry_on_interrupt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +42,10 @@ class JobType:
     description: str
     params: type[BaseModel]
     prepare: Callable[[Any], Prepared]
-    confirm: bool | str = False
-    """Whether a person must agree first; a text is what he is asked."""
+    confirm: str | None = None
+    """What a person is asked before a job begins; None asks nobody."""
+    expose: bool = False
+    """It is also a tool of its own."""
 
 
 class Registry:
@@ -66,10 +74,9 @@ class Registry:
         except ValidationError as error:
             raise InvalidInputError(_params_problem(job_type, error)) from None
         prepared = job_type.prepare(checked)
-        if not job_type.confirm:
+        if job_type.confirm is None:
             return prepared
-        asked = job_type.confirm if isinstance(job_type.confirm, str) else "May this job start?"
-        return replace(prepared, confirm=f"{asked}\n{name} {_shortened(params)}")
+        return replace(prepared, confirm=f"{job_type.confirm}\n{name} {_shortened(params)}")
 
 
 class ShellParams(BaseModel):
@@ -85,9 +92,9 @@ class ShellParams(BaseModel):
         return passable(value, what="The command")
 
 
-def built_in() -> Registry:
-    """Return the registry with the built-in types."""
-    return Registry((SHELL,))
+def built_in(more: tuple[JobType, ...] = ()) -> Registry:
+    """Return the registry with the built-in types and some more."""
+    return Registry((SHELL, *more))
 
 
 def _prepare_shell(params: ShellParams) -> Prepared:

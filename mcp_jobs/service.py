@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import inputs, output, process, views
+from mcp_jobs import exchange, inputs, output, process, views
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.ids import is_id, new_id
 from mcp_jobs.launcher import layout
@@ -89,13 +91,13 @@ class JobService:
         self, owner: str, request: StartJob, *, on_look: OnLook | None = None
     ) -> JobObject:
         """Accept a job and return it; its row is durable then. Waits if the request says so."""
-        new, launch = self._accept(owner, request)
+        new, launch, call = self._accept(owner, request)
         await self._care()
         job_dir = self._settings.jobs_dir / new.id
         existing = True
         try:
             # A directory and a small file without an fsync take less time than a worker thread.
-            process.make_job_dir(job_dir, launch)
+            process.make_job_dir(job_dir, launch, call)
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
             with anyio.CancelScope(shield=True):
@@ -195,7 +197,13 @@ class JobService:
         # Shielded: an answer that is stored must also reach the job.
         with anyio.CancelScope(shield=True):
             job = await self._store.answer(owner, job_id, key, checked, now_ms=self._clock.now_ms())
-            if job is not None and job.ended:
+            if job is not None and job.claimed_by is not None:
+                # What cannot be passed on now, its owner passes on within a second.
+                with contextlib.suppress(OSError):
+                    await anyio.to_thread.run_sync(
+                        exchange.deliver_answer, self._dir(job), key, asdict(checked)
+                    )
+            elif job is not None and job.ended:
                 # Declined: nothing of it ever ran, so nobody else will clean up.
                 await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
         self._feed.nudge()
@@ -226,7 +234,9 @@ class JobService:
 
     # -- accepting -------------------------------------------------------------------------------
 
-    def _accept(self, owner: str, request: StartJob) -> tuple[NewJob, process.LaunchFile]:
+    def _accept(
+        self, owner: str, request: StartJob
+    ) -> tuple[NewJob, process.LaunchFile, Mapping[str, Any] | None]:
         prepared = self._registry.prepare(request.type, request.params)
         now_ms = self._clock.now_ms()
         job_id = new_id(now_ms)
@@ -241,18 +251,18 @@ class JobService:
             cwd=cwd,
             created_at_ms=now_ms,
             run_at_ms=now_ms + round(request.delay_seconds * 1000),
-            max_attempts=1 + request.max_retries,
-            timeout_s=request.timeout_seconds,
-            idle_timeout_s=request.idle_timeout_seconds,
-            retry_on_interrupt=request.retry_on_interrupt,
+            **_limits(request, prepared),
             idempotency_key=request.idempotency_key,
             fingerprint=_fingerprint(request, cwd),
             confirm=prepared.confirm,
         )
-        return new, self._launch_file(job_id, cwd, prepared, request)
+        argv = prepared.argv
+        if prepared.call is not None:
+            argv = (*argv, str(self._settings.jobs_dir / job_id))
+        return new, self._launch_file(job_id, cwd, argv, request), prepared.call
 
     def _launch_file(
-        self, job_id: str, cwd: str, prepared: Prepared, request: StartJob
+        self, job_id: str, cwd: str, argv: tuple[str, ...], request: StartJob
     ) -> process.LaunchFile:
         job_dir = self._settings.jobs_dir / job_id
         environ = {
@@ -263,7 +273,7 @@ class JobService:
             PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
         }
         return process.LaunchFile(
-            argv=prepared.argv,
+            argv=argv,
             cwd=cwd,
             umask=self._origin.umask,
             environ=environ,
@@ -373,6 +383,19 @@ def _fingerprint(request: StartJob, cwd: str) -> str:
     """Hash what the caller asked for; how long the call waits is not part of the job."""
     asked: dict[str, Any] = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _limits(request: StartJob, prepared: Prepared) -> dict[str, Any]:
+    """Return the limits of a job: what the caller says, else what its type says."""
+    said = request.model_fields_set
+    retries = request.max_retries if "max_retries" in said else prepared.max_retries
+    own = request.retry_on_interrupt if "retry_on_interrupt" in said else None
+    return {
+        "max_attempts": 1 + retries,
+        "timeout_s": request.timeout_seconds or prepared.timeout_s,
+        "idle_timeout_s": request.idle_timeout_seconds or prepared.idle_timeout_s,
+        "retry_on_interrupt": prepared.retry_on_interrupt if own is None else own,
+    }
 
 
 def _filter(request: ListJobs) -> JobFilter:

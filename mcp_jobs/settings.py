@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         description="How long the launcher stays without work.",
     )
 
+    app: str | None = Field(
+        default=None,
+        description="Python job types to serve: module:name or file.py:name of a Jobs object.",
+    )
+
     @field_validator("pass_env", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -15,9 +15,12 @@ from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.tools import Tools
+from mcp_jobs.settings import project_directory
 from mcp_jobs.worker import leave_on_signal
 
 if TYPE_CHECKING:
+    from mcp_jobs.definitions import JobSet
+    from mcp_jobs.registry import JobType
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.settings import Settings
 
@@ -55,13 +58,14 @@ def build_server(core: Core, push: Push, owner_of: OwnerOf) -> Server[Any]:
     return server
 
 
-async def serve_stdio(settings: Settings) -> None:
+async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
     """Serve one client over stdin and stdout until it closes them or a signal comes.
 
-    Running jobs are not touched by the end of the server. Raises `InvalidInputError` or
-    `StoreError` when the home cannot be used.
+    The job types are the built-in ones, those of `jobs` and those of the setting `app`. Running
+    jobs are not touched by the end of the server. Raises `InvalidInputError` or `StoreError` when
+    the home or the app cannot be used.
     """
-    async with open_core(settings) as core:
+    async with open_core(settings, _python_types(settings, jobs)) as core:
         push = Push(service=core.service, owner=LOCAL_OWNER, bus=core.bus, follower=core.follower)
         server = build_server(core, push, local_user)
         options = server.create_initialization_options(NotificationOptions(resources_changed=True))
@@ -71,3 +75,15 @@ async def serve_stdio(settings: Settings) -> None:
             async with stdio_server() as (reader, writer):
                 await server.run(reader, writer, options)
             tasks.cancel_scope.cancel()
+
+
+def _python_types(settings: Settings, jobs: JobSet | None) -> tuple[JobType, ...]:
+    if jobs is None and settings.app is None:
+        return ()
+    # Nobody without Python jobs pays for it.
+    from mcp_jobs import apps  # noqa: PLC0415
+
+    sets = [] if jobs is None else [jobs]
+    if settings.app is not None:
+        sets.append(apps.load(settings.app, project_directory()))
+    return tuple(job_type for job_set in sets for job_type in apps.types_of(job_set))
