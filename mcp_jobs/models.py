@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mcp_jobs.policy import DEFAULT, Policy
 from mcp_jobs.states import TERMINAL, Reason, Status
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class NewJob:
     idempotency_key: str | None
     fingerprint: str
     """Hash of everything asked for: the same key with another fingerprint is a conflict."""
+    policy: Policy = DEFAULT
+    """The rules of the job's type, as they were when it was accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,7 @@ class Job:
     claimed_by: str | None
     """The id of the server or worker that supervises it."""
     fingerprint: str = field(repr=False)
+    policy: Policy = DEFAULT
 
     @property
     def ended(self) -> bool:
@@ -128,6 +132,8 @@ class Outcome:
     memory_peak_bytes: int | None
     run_at_ms: int | None = None
     """When the next attempt is due, for retrying."""
+    retryable: bool = True
+    """Whether the job's policy lets another attempt follow such an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

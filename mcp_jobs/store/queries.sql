@@ -5,11 +5,12 @@
 -- Accept a job. No row: the owner used this idempotency key before.
 INSERT INTO jobs (
     id, owner, locality, type, params, title, cwd, created_at_ms, run_at_ms, max_attempts,
-    timeout_s, idle_timeout_s, retry_on_interrupt, idempotency_key, fingerprint
+    timeout_s, idle_timeout_s, retry_on_interrupt, idempotency_key, fingerprint, policy
 )
 VALUES (
     :id, :owner, :locality, :type, :params, :title, :cwd, :created_at_ms, :run_at_ms,
-    :max_attempts, :timeout_s, :idle_timeout_s, :retry_on_interrupt, :idempotency_key, :fingerprint
+    :max_attempts, :timeout_s, :idle_timeout_s, :retry_on_interrupt, :idempotency_key, :fingerprint,
+    :policy
 )
 ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING *, (
