@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -19,6 +20,7 @@ _TITLE_CHARS: Final = 80
 _NAMES_SHOWN: Final = 60
 
 SHELL_NAME: Final = "shell"
+_PARAMS_CHARS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class Prepared:
     title: str
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the parameters add to the environment; it wins over everything else."""
+    confirm: str | None = None
+    """What a person must agree to before the job begins."""
 
 
 class Params(Protocol):
@@ -64,8 +68,8 @@ class JobType:
     idle_timeout_s: float | None = None
     max_retries: int = 0
     retry_on_interrupt: bool = False
-    confirm: str | None = None
-    """What the user is asked before a job begins; None asks nothing."""
+    confirm: bool | str = False
+    """Whether a person must agree first; a text is what he is asked."""
     expose: bool = False
     """It is also a tool of its own."""
     annotations: Mapping[str, bool] = field(default_factory=dict)
@@ -179,7 +183,11 @@ def prepare(job_type: JobType, params: Mapping[str, Any]) -> Prepared:
         raise InvalidInputError(
             f"params do not fit the job type {job_type.name!r}: {error}"
         ) from None
-    return job_type.prepare(checked)
+    prepared = job_type.prepare(checked)
+    if not job_type.confirm:
+        return prepared
+    asked = job_type.confirm if isinstance(job_type.confirm, str) else "May this job start?"
+    return replace(prepared, confirm=f"{asked}\n{job_type.name} {_shortened(params)}")
 
 
 class ShellParams(BaseModel):
@@ -216,3 +224,9 @@ SHELL: Final = JobType(
 def built_in() -> Registry:
     """Return the registry with the built-in types."""
     return Registry((SHELL,))
+
+
+def _shortened(params: Mapping[str, Any]) -> str:
+    """Return the parameters for a person's eyes."""
+    text = json.dumps(dict(params), ensure_ascii=False)
+    return text if len(text) <= _PARAMS_CHARS else f"{text[:_PARAMS_CHARS]}…"
