@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+from typing import Any
 
 from mcp_jobs import __version__
 from mcp_jobs.errors import JobsError, UnsupportedPlatformError
@@ -49,6 +50,18 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Started without arguments by an MCP host; see the README for each host.",
     )
     parser.add_argument("--version", action="version", version=f"mcp-jobs {__version__}")
+    parser.add_argument(
+        "--config",
+        action="append",
+        metavar="FILE",
+        help="a file of job types; can be given several times, nothing else is searched then",
+    )
+    parser.add_argument(
+        "--only-declared",
+        action="store_true",
+        default=None,
+        help="refuse shell: only declared job types can be started",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     worker = commands.add_parser("worker", help="run jobs of this home, without MCP")
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
@@ -69,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from mcp_jobs import settings
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
-    loaded = settings.load()
+    loaded = settings.load(**_overrides(arguments))
     if arguments.command == "worker":
         from mcp_jobs.worker import work
 
@@ -78,6 +91,12 @@ def _run(arguments: argparse.Namespace) -> None:
         from mcp_jobs.server.app import serve_stdio
 
         anyio.run(serve_stdio, loaded)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the command line names; they win over the environment."""
+    named = {"config": arguments.config, "only_declared": arguments.only_declared}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import inputs, output, process, views
+from mcp_jobs import inputs, output, process, registry, views
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.ids import is_id, new_id
 from mcp_jobs.launcher import layout
@@ -19,6 +19,7 @@ from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
 from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter, NewJob
 from mcp_jobs.settings import looks_secret, project_directory
 from mcp_jobs.states import Reason, Status
+from mcp_jobs.terms import terms_of
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.models import Question
-    from mcp_jobs.registry import Prepared, Registry
+    from mcp_jobs.registry import Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
@@ -244,10 +245,11 @@ class JobService:
     # -- accepting -------------------------------------------------------------------------------
 
     def _accept(self, owner: str, request: StartJob) -> tuple[NewJob, process.LaunchFile]:
-        prepared = self._registry.prepare(request.type, request.params)
+        job_type = self._registry.get(request.type)
+        prepared = registry.prepare(job_type, request.params)
+        terms = terms_of(job_type, request, default_cwd=_default_directory)
         now_ms = self._clock.now_ms()
         job_id = new_id(now_ms)
-        cwd = request.cwd or _default_directory()
         new = NewJob(
             id=job_id,
             owner=owner,
@@ -255,32 +257,34 @@ class JobService:
             type=request.type,
             params=request.params,
             title=request.title or prepared.title,
-            cwd=cwd,
+            cwd=terms.cwd,
             created_at_ms=now_ms,
             run_at_ms=now_ms + round(request.delay_seconds * 1000),
-            max_attempts=1 + request.max_retries,
-            timeout_s=request.timeout_seconds,
-            idle_timeout_s=request.idle_timeout_seconds,
-            retry_on_interrupt=request.retry_on_interrupt,
+            max_attempts=1 + terms.max_retries,
+            timeout_s=terms.timeout_s,
+            idle_timeout_s=terms.idle_timeout_s,
+            retry_on_interrupt=terms.retry_on_interrupt,
             idempotency_key=request.idempotency_key,
-            fingerprint=_fingerprint(request, cwd),
+            fingerprint=_fingerprint(request, terms.cwd),
+            policy=job_type.policy,
             confirm=prepared.confirm,
         )
-        return new, self._launch_file(job_id, cwd, prepared, request)
+        added = {**request.env, **job_type.env, **prepared.env}
+        return new, self._launch_file(job_id, terms.cwd, prepared.argv, added)
 
     def _launch_file(
-        self, job_id: str, cwd: str, prepared: Prepared, request: StartJob
+        self, job_id: str, cwd: str, argv: tuple[str, ...], added: Mapping[str, str]
     ) -> process.LaunchFile:
         job_dir = self._settings.jobs_dir / job_id
         environ = {
             **self._origin.environ,
             "PWD": cwd,
-            **request.env,
+            **added,
             JOB_ID_VARIABLE: job_id,
             PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
         }
         return process.LaunchFile(
-            argv=prepared.argv,
+            argv=argv,
             cwd=cwd,
             umask=self._origin.umask,
             environ=environ,

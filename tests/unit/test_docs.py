@@ -198,6 +198,8 @@ def _default_of_setting(name: str, field: FieldInfo) -> str:
     default: Any = field.default
     if name in COMPUTED_DEFAULTS:
         return COMPUTED_DEFAULTS[name]
+    if isinstance(default, bool):
+        return str(default).lower()
     return "none" if default == () else str(int(default) if default == int(default) else default)
 
 
