@@ -77,6 +77,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--app", metavar="MODULE:NAME", help="serve the Python jobs of this Jobs object too"
     )
+    parser.add_argument(
+        "--config",
+        action="append",
+        metavar="FILE",
+        help="a file of job types; can be given several times, nothing else is searched then",
+    )
+    parser.add_argument(
+        "--only-declared",
+        action="store_true",
+        default=None,
+        help="refuse shell: only declared job types can be started",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     worker = commands.add_parser("worker", help="run jobs of this home, without MCP")
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
@@ -94,7 +106,7 @@ def _require_supported_platform() -> None:
 def _run(arguments: argparse.Namespace) -> None:
     import anyio
 
-    loaded = _settings(**({} if arguments.app is None else {"app": arguments.app}))
+    loaded = _settings(**_overrides(arguments))
     if arguments.command == "worker":
         from mcp_jobs.worker import work
 
@@ -110,6 +122,12 @@ def _settings(**flags: Any) -> Settings:
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
     return settings.load(**flags)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the command line names; they win over the environment."""
+    named = {name: getattr(arguments, name) for name in ("app", "config", "only_declared")}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.definitions import JobSet
 from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.registry import JobType, Prepared
+from mcp_jobs.registry import JobType, ModelParams, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,9 +79,13 @@ def _type(definition: Definition) -> JobType:
     return JobType(
         name=definition.name,
         description=definition.description,
-        params=definition.params,
+        params=ModelParams(definition.params),
         prepare=_preparing(definition),
-        confirm=definition.confirm,
+        timeout_s=definition.timeout_s,
+        idle_timeout_s=definition.idle_timeout_s,
+        max_retries=definition.retries,
+        retry_on_interrupt=definition.retry_on_interrupt,
+        confirm=definition.confirm or False,
         expose=definition.expose,
     )
 
@@ -96,10 +100,6 @@ def _preparing(definition: Definition) -> Callable[[Any], Prepared]:
                 "params": params.model_dump(mode="json", exclude_unset=True),
                 "sys_path": [os.path.abspath(folder) for folder in sys.path],
             },
-            timeout_s=definition.timeout_s,
-            idle_timeout_s=definition.idle_timeout_s,
-            max_retries=definition.retries,
-            retry_on_interrupt=definition.retry_on_interrupt,
         )
 
     return prepare

@@ -67,7 +67,7 @@ def with_report(outcome: Outcome, report: Report | None) -> Outcome:
             outcome = replace(
                 outcome, status=Status.FAILED, reason=Reason.EXCEPTION, error=text, result=None
             )
-        return replace(outcome, result=None, may_retry=False)
+        return replace(outcome, result=None, retryable=False)
     outcome = replace(outcome, result=report.result, error=report.error)
     if report.came_to == "returned":
         return replace(outcome, status=Status.COMPLETED, reason=None)
@@ -77,7 +77,7 @@ def with_report(outcome: Outcome, report: Report | None) -> Outcome:
         outcome,
         status=Status.FAILED,
         reason=Reason.EXCEPTION,
-        may_retry=report.came_to == "retry",
+        retryable=report.came_to == "retry",
         pause_s=report.after_s,
     )
 
@@ -118,7 +118,7 @@ def with_retry(job: Job, outcome: Outcome, *, now_ms: int, base_s: float) -> Out
         again = job.retry_on_interrupt and job.interrupts < INTERRUPTS_RETRIED
     else:
         again = (
-            outcome.may_retry
+            outcome.retryable
             and outcome.reason in RETRIED
             and job.attempt < job.max_attempts + job.interrupts
         )

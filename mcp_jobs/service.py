@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import exchange, inputs, output, process, views
+from mcp_jobs import exchange, inputs, output, process, registry, views
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.ids import is_id, new_id
 from mcp_jobs.launcher import layout
@@ -21,6 +21,7 @@ from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
 from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter, NewJob
 from mcp_jobs.settings import looks_secret, project_directory
 from mcp_jobs.states import Reason, Status
+from mcp_jobs.terms import terms_of
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.models import Question
-    from mcp_jobs.registry import Prepared, Registry
+    from mcp_jobs.registry import Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
@@ -44,6 +45,7 @@ _CANCEL_MARGIN_S: Final = 2.0
 _NEAREST_OF: Final = 500
 _NEAREST_COUNT: Final = 3
 _TAIL_LINES: Final = 40
+_REPORT_BYTES: Final = 8 << 10
 _NO_OUTPUT: Final = views.output_object(
     output.OutputSlice(
         text="",
@@ -135,20 +137,7 @@ class JobService:
 
         A job that does not end in that time is shown as running with `cancel_requested`.
         """
-        before = await self.find(owner, request.job_id)
-        # Shielded: a cancel that is stored must also be carried out.
-        with anyio.CancelScope(shield=True):
-            job = await self._store.request_cancel(
-                owner, request.job_id, now_ms=self._clock.now_ms()
-            )
-            if job is not None and not job.ended:
-                await anyio.to_thread.run_sync(self._stop, job, request.grace_seconds)
-        if job is None:
-            raise await self._unknown(owner, request.job_id)
-        self._feed.nudge()
-        if job.ended and not before.ended:
-            # Nothing of it runs, so nobody else will clean up.
-            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+        before, job = await self.begin_cancel(owner, request.job_id, grace_s=request.grace_seconds)
         if not job.ended:
             wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
             job = await self._wait_for(job, wait_s, None)
@@ -158,6 +147,22 @@ class JobService:
                 f"Nothing was cancelled: the job had already ended as {before.status}."
             )
         return shown
+
+    async def begin_cancel(self, owner: str, job_id: str, *, grace_s: float) -> tuple[Job, Job]:
+        """Order the end of a job, without waiting for it; return the job before and after."""
+        before = await self.find(owner, job_id)
+        # Shielded: a cancel that is stored must also be carried out.
+        with anyio.CancelScope(shield=True):
+            job = await self._store.request_cancel(owner, job_id, now_ms=self._clock.now_ms())
+            if job is not None and not job.ended:
+                await anyio.to_thread.run_sync(self._stop, job, grace_s)
+        if job is None:
+            raise await self._unknown(owner, job_id)
+        self._feed.nudge()
+        if job.ended and not before.ended:
+            # Nothing of it runs, so nobody else will clean up.
+            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+        return before, job
 
     async def list(
         self, owner: str, request: ListJobs, *, on_look: OnLook | None = None
@@ -226,6 +231,19 @@ class JobService:
         job = await self.find(owner, job_id)
         return await self._with_output(job, await self._shown(job))
 
+    async def report(self, job: Job) -> tuple[JobObject, str]:
+        """Return an ended job as check_job shows it, sized for a model, and the failing part.
+
+        The output is whole when it is short, else its failing part, its head and its tail.
+        """
+        excerpt = await output.excerpt(
+            self._output(job.id),
+            failed=job.status is Status.FAILED,
+            limit_bytes=min(self._limit, _REPORT_BYTES),
+        )
+        shown = {**await self._shown(job), "output": views.output_object(excerpt.output)}
+        return await self._told(job, shown), excerpt.failing
+
     async def output_text(self, owner: str, job_id: str) -> str:
         """Return the end of a job's output as text."""
         job = await self.find(owner, job_id)
@@ -237,10 +255,11 @@ class JobService:
     def _accept(
         self, owner: str, request: StartJob
     ) -> tuple[NewJob, process.LaunchFile, Mapping[str, Any] | None]:
-        prepared = self._registry.prepare(request.type, request.params)
+        job_type = self._registry.get(request.type)
+        prepared = registry.prepare(job_type, request.params)
+        terms = terms_of(job_type, request, default_cwd=_default_directory)
         now_ms = self._clock.now_ms()
         job_id = new_id(now_ms)
-        cwd = request.cwd or _default_directory()
         new = NewJob(
             id=job_id,
             owner=owner,
@@ -248,27 +267,32 @@ class JobService:
             type=request.type,
             params=request.params,
             title=request.title or prepared.title,
-            cwd=cwd,
+            cwd=terms.cwd,
             created_at_ms=now_ms,
             run_at_ms=now_ms + round(request.delay_seconds * 1000),
-            **_limits(request, prepared),
+            max_attempts=1 + terms.max_retries,
+            timeout_s=terms.timeout_s,
+            idle_timeout_s=terms.idle_timeout_s,
+            retry_on_interrupt=terms.retry_on_interrupt,
             idempotency_key=request.idempotency_key,
-            fingerprint=_fingerprint(request, cwd),
+            fingerprint=_fingerprint(request, terms.cwd),
+            policy=job_type.policy,
             confirm=prepared.confirm,
         )
+        added = {**request.env, **job_type.env, **prepared.env}
         argv = prepared.argv
         if prepared.call is not None:
             argv = (*argv, str(self._settings.jobs_dir / job_id))
-        return new, self._launch_file(job_id, cwd, argv, request), prepared.call
+        return new, self._launch_file(job_id, terms.cwd, argv, added), prepared.call
 
     def _launch_file(
-        self, job_id: str, cwd: str, argv: tuple[str, ...], request: StartJob
+        self, job_id: str, cwd: str, argv: tuple[str, ...], added: Mapping[str, str]
     ) -> process.LaunchFile:
         job_dir = self._settings.jobs_dir / job_id
         environ = {
             **self._origin.environ,
             "PWD": cwd,
-            **request.env,
+            **added,
             JOB_ID_VARIABLE: job_id,
             PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
         }
@@ -383,19 +407,6 @@ def _fingerprint(request: StartJob, cwd: str) -> str:
     """Hash what the caller asked for; how long the call waits is not part of the job."""
     asked: dict[str, Any] = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def _limits(request: StartJob, prepared: Prepared) -> dict[str, Any]:
-    """Return the limits of a job: what the caller says, else what its type says."""
-    said = request.model_fields_set
-    retries = request.max_retries if "max_retries" in said else prepared.max_retries
-    own = request.retry_on_interrupt if "retry_on_interrupt" in said else None
-    return {
-        "max_attempts": 1 + retries,
-        "timeout_s": request.timeout_seconds or prepared.timeout_s,
-        "idle_timeout_s": request.idle_timeout_seconds or prepared.idle_timeout_s,
-        "retry_on_interrupt": prepared.retry_on_interrupt if own is None else own,
-    }
 
 
 def _filter(request: ListJobs) -> JobFilter:

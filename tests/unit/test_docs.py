@@ -199,11 +199,11 @@ def _default_of_setting(name: str, field: FieldInfo) -> str:
     default: Any = field.default
     if name in COMPUTED_DEFAULTS:
         return COMPUTED_DEFAULTS[name]
-    return (
-        "none"
-        if default in ((), None)
-        else str(int(default) if default == int(default) else default)
-    )
+    if default in ((), None):
+        return "none"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return str(int(default) if default == int(default) else default)
 
 
 def _above(limit: object) -> bool:
