@@ -20,7 +20,7 @@ from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
 from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter, NewJob
 from mcp_jobs.settings import looks_secret, project_directory
-from mcp_jobs.states import Reason, Status
+from mcp_jobs.states import TERMINAL, Reason, Status
 from mcp_jobs.terms import terms_of
 from mcp_jobs.waiting import Waiter
 
@@ -57,6 +57,8 @@ _NO_OUTPUT: Final = views.output_object(
         truncated=False,
     )
 )
+_WAIT_FOR_NOTHING: Final = TERMINAL | {Status.INPUT_REQUIRED}
+"""States in which a call that starts a job returns: it has ended, or its caller must act."""
 _WAITING: Final = (Status.PENDING, Status.RETRYING)
 
 
@@ -110,7 +112,7 @@ class JobService:
                 process.remove_job_dir(job_dir)
         self._feed.nudge()
         job, position = accepted.job, accepted.queue_position
-        if request.wait_seconds and not job.ended:
+        if request.wait_seconds and job.status not in _WAIT_FOR_NOTHING:
             job, position = await self._wait_for(job, request.wait_seconds, on_look), None
         shown = await self._shown(job, position)
         if existing:
