@@ -95,6 +95,12 @@ _LIST_TOOL: Final = Tool(
 )
 
 
+TOOL_NAMES: Final = frozenset(
+    tool.name for tool in (_START_TOOL, _CHECK_TOOL, _CANCEL_TOOL, _LIST_TOOL)
+)
+"""The tools that are there whatever the job types are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
     tool: Tool
