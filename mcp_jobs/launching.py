@@ -46,6 +46,7 @@ class LaunchRequest:
     job_id: str
     job_dir: str
     token: int
+    attempt: int
     timeout_s: float | None
     idle_timeout_s: float | None
     grace_s: float

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
     from mcp_jobs.launcher.record import ExitRecord
 
-_FILES_AFTER_END: Final = frozenset({layout.ALIVE, layout.FENCE, layout.STOP, layout.BELL})
-_PREFIXES_AFTER_END: Final = ("exit.", ".exit.", ".stop.")
+_FILES_AFTER_END: Final = frozenset(
+    {layout.CALL, layout.ALIVE, layout.FENCE, layout.STOP, layout.BELL}
+)
+_PREFIXES_AFTER_END: Final = ("exit.", ".exit.", ".stop.", "report.", ".report.")
+_DIRECTORIES_AFTER_END: Final = frozenset({layout.QUESTIONS, layout.ANSWERS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +72,21 @@ class Traces:
     """How that runner's attempt ended, if it wrote it down."""
 
 
-def make_job_dir(job_dir: Path, launch: LaunchFile) -> None:
-    """Create a job's directory with its launch file, readable by this user only."""
+def make_job_dir(job_dir: Path, launch: LaunchFile, call: Mapping[str, Any] | None = None) -> None:
+    """Create a job's directory with its launch file, readable by this user only.
+
+    `call` says which Python function the job is to call.
+    """
     job_dir.mkdir(mode=layout.PRIVATE_DIR)
-    fields = {name: getattr(launch, name) for name in LaunchFile.__slots__}
+    _write_new(job_dir / layout.ENV, {name: getattr(launch, name) for name in LaunchFile.__slots__})
+    if call is not None:
+        _write_new(job_dir / layout.CALL, call)
+
+
+def _write_new(path: Path, fields: Mapping[str, Any]) -> None:
     # Nobody looks for the file before the job is stored, so it need not appear in one step.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    fd = os.open(job_dir / layout.ENV, flags, layout.PRIVATE_FILE)
+    fd = os.open(path, flags, layout.PRIVATE_FILE)
     try:
         layout.write_all(fd, json.dumps(fields).encode())
     finally:
@@ -107,6 +118,8 @@ def clean_after_end(job_dir: Path) -> None:
         for name in os.listdir(job_dir):
             if name in _FILES_AFTER_END or name.startswith(_PREFIXES_AFTER_END):
                 (job_dir / name).unlink(missing_ok=True)
+            elif name in _DIRECTORIES_AFTER_END:
+                shutil.rmtree(job_dir / name, ignore_errors=True)
 
 
 def forget_progress(job_dir: Path) -> None:

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import output, process, views
+from mcp_jobs import exchange, inputs, output, process, registry, views
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.ids import is_id, new_id
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
-from mcp_jobs.models import Job, JobFilter, NewJob
+from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter, NewJob
 from mcp_jobs.settings import looks_secret, project_directory
-from mcp_jobs.states import Reason, Status
+from mcp_jobs.states import TERMINAL, Reason, Status
+from mcp_jobs.terms import terms_of
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
-    from mcp_jobs.registry import Prepared, Registry
+    from mcp_jobs.models import Question
+    from mcp_jobs.registry import Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
@@ -41,6 +45,7 @@ _CANCEL_MARGIN_S: Final = 2.0
 _NEAREST_OF: Final = 500
 _NEAREST_COUNT: Final = 3
 _TAIL_LINES: Final = 40
+_REPORT_BYTES: Final = 8 << 10
 _NO_OUTPUT: Final = views.output_object(
     output.OutputSlice(
         text="",
@@ -52,6 +57,8 @@ _NO_OUTPUT: Final = views.output_object(
         truncated=False,
     )
 )
+_WAIT_FOR_NOTHING: Final = TERMINAL | {Status.INPUT_REQUIRED}
+"""States in which a call that starts a job returns: it has ended, or its caller must act."""
 _WAITING: Final = (Status.PENDING, Status.RETRYING)
 
 
@@ -88,13 +95,13 @@ class JobService:
         self, owner: str, request: StartJob, *, on_look: OnLook | None = None
     ) -> JobObject:
         """Accept a job and return it; its row is durable then. Waits if the request says so."""
-        new, launch = self._accept(owner, request)
+        new, launch, call = self._accept(owner, request)
         await self._care()
         job_dir = self._settings.jobs_dir / new.id
         existing = True
         try:
             # A directory and a small file without an fsync take less time than a worker thread.
-            process.make_job_dir(job_dir, launch)
+            process.make_job_dir(job_dir, launch, call)
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
             with anyio.CancelScope(shield=True):
@@ -105,14 +112,14 @@ class JobService:
                 process.remove_job_dir(job_dir)
         self._feed.nudge()
         job, position = accepted.job, accepted.queue_position
-        if request.wait_seconds and not job.ended:
+        if request.wait_seconds and job.status not in _WAIT_FOR_NOTHING:
             job, position = await self._wait_for(job, request.wait_seconds, on_look), None
         shown = await self._shown(job, position)
         if existing:
             shown["existing"] = True
         if existing or request.wait_seconds:
-            return {**await self._with_output(job, shown), "next_step": _next_step(job)}
-        return {**shown, "output": _NO_OUTPUT, "next_step": _next_step(job)}
+            return await self._told(job, await self._with_output(job, shown))
+        return await self._told(job, {**shown, "output": _NO_OUTPUT})
 
     async def check(
         self, owner: str, request: CheckJob, *, on_look: OnLook | None = None
@@ -125,35 +132,39 @@ class JobService:
         shown["output"] = await self._read_output(request)
         if job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
             shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
-        return {**shown, "next_step": _next_step(job)}
+        return await self._told(job, shown)
 
     async def cancel(self, owner: str, request: CancelJob) -> JobObject:
         """End a job and wait until its processes are gone, or for the grace and a little more.
 
         A job that does not end in that time is shown as running with `cancel_requested`.
         """
-        before = await self.find(owner, request.job_id)
+        before, job = await self.begin_cancel(owner, request.job_id, grace_s=request.grace_seconds)
+        if not job.ended:
+            wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
+            job = await self._wait_for(job, wait_s, None)
+        shown = await self._told(job, await self._with_output(job, await self._shown(job)))
+        if before.ended:
+            shown["next_step"] = (
+                f"Nothing was cancelled: the job had already ended as {before.status}."
+            )
+        return shown
+
+    async def begin_cancel(self, owner: str, job_id: str, *, grace_s: float) -> tuple[Job, Job]:
+        """Order the end of a job, without waiting for it; return the job before and after."""
+        before = await self.find(owner, job_id)
         # Shielded: a cancel that is stored must also be carried out.
         with anyio.CancelScope(shield=True):
-            job = await self._store.request_cancel(
-                owner, request.job_id, now_ms=self._clock.now_ms()
-            )
+            job = await self._store.request_cancel(owner, job_id, now_ms=self._clock.now_ms())
             if job is not None and not job.ended:
-                await anyio.to_thread.run_sync(self._stop, job, request.grace_seconds)
+                await anyio.to_thread.run_sync(self._stop, job, grace_s)
         if job is None:
-            raise await self._unknown(owner, request.job_id)
+            raise await self._unknown(owner, job_id)
         self._feed.nudge()
         if job.ended and not before.ended:
             # Nothing of it runs, so nobody else will clean up.
             await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
-        if not job.ended:
-            wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
-            job = await self._wait_for(job, wait_s, None)
-        next_step = _next_step(job)
-        if before.ended:
-            next_step = f"Nothing was cancelled: the job had already ended as {before.status}."
-        shown = await self._with_output(job, await self._shown(job))
-        return {**shown, "next_step": next_step}
+        return before, job
 
     async def list(
         self, owner: str, request: ListJobs, *, on_look: OnLook | None = None
@@ -175,6 +186,41 @@ class JobService:
             "counts": {status.value: counts.get(status, 0) for status in Status},
         }
 
+    async def questions(self, owner: str, job_id: str) -> Sequence[Question]:
+        """Return what a job waits to be told, first to last; nothing unless it waits for input."""
+        return await self._outstanding(await self.find(owner, job_id))
+
+    async def answer(self, owner: str, job_id: str, key: str, answer: Mapping[str, Any]) -> None:
+        """Answer one question: `{"action": "accept" | "decline" | "cancel", "content": {...}}`.
+
+        A key that is unknown or answered already is ignored. Raises `InvalidInputError` for an
+        answer that is not one, and then the question still waits.
+        """
+        asked = {question.key: question for question in await self.questions(owner, job_id)}
+        if key not in asked:
+            return
+        checked = inputs.answer_to(asked[key], answer)
+        await self._care()
+        # Shielded: an answer that is stored must also reach the job.
+        with anyio.CancelScope(shield=True):
+            job = await self._store.answer(owner, job_id, key, checked, now_ms=self._clock.now_ms())
+            if job is not None and job.claimed_by is not None:
+                # What cannot be passed on now, its owner passes on within a second.
+                with contextlib.suppress(OSError):
+                    await anyio.to_thread.run_sync(
+                        exchange.deliver_answer, self._dir(job), key, asdict(checked)
+                    )
+            elif job is not None and job.ended:
+                # Declined: nothing of it ever ran, so nobody else will clean up.
+                await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+        self._feed.nudge()
+
+    async def _outstanding(self, job: Job) -> Sequence[Question]:
+        if job.status is not Status.INPUT_REQUIRED:
+            return ()
+        asked = await self._store.questions(job.id)
+        return tuple(question for question in asked if question.answer is None)
+
     async def find(self, owner: str, job_id: str) -> Job:
         """Return one job. Raises `UnknownJobError`, naming the nearest ids."""
         job = await self._store.get(owner, job_id)
@@ -187,6 +233,19 @@ class JobService:
         job = await self.find(owner, job_id)
         return await self._with_output(job, await self._shown(job))
 
+    async def report(self, job: Job) -> tuple[JobObject, str]:
+        """Return an ended job as check_job shows it, sized for a model, and the failing part.
+
+        The output is whole when it is short, else its failing part, its head and its tail.
+        """
+        excerpt = await output.excerpt(
+            self._output(job.id),
+            failed=job.status is Status.FAILED,
+            limit_bytes=min(self._limit, _REPORT_BYTES),
+        )
+        shown = {**await self._shown(job), "output": views.output_object(excerpt.output)}
+        return await self._told(job, shown), excerpt.failing
+
     async def output_text(self, owner: str, job_id: str) -> str:
         """Return the end of a job's output as text."""
         job = await self.find(owner, job_id)
@@ -195,11 +254,14 @@ class JobService:
 
     # -- accepting -------------------------------------------------------------------------------
 
-    def _accept(self, owner: str, request: StartJob) -> tuple[NewJob, process.LaunchFile]:
-        prepared = self._registry.prepare(request.type, request.params)
+    def _accept(
+        self, owner: str, request: StartJob
+    ) -> tuple[NewJob, process.LaunchFile, Mapping[str, Any] | None]:
+        job_type = self._registry.get(request.type)
+        prepared = registry.prepare(job_type, request.params)
+        terms = terms_of(job_type, request, default_cwd=_default_directory)
         now_ms = self._clock.now_ms()
         job_id = new_id(now_ms)
-        cwd = request.cwd or _default_directory()
         new = NewJob(
             id=job_id,
             owner=owner,
@@ -207,32 +269,38 @@ class JobService:
             type=request.type,
             params=request.params,
             title=request.title or prepared.title,
-            cwd=cwd,
+            cwd=terms.cwd,
             created_at_ms=now_ms,
             run_at_ms=now_ms + round(request.delay_seconds * 1000),
-            max_attempts=1 + request.max_retries,
-            timeout_s=request.timeout_seconds,
-            idle_timeout_s=request.idle_timeout_seconds,
-            retry_on_interrupt=request.retry_on_interrupt,
+            max_attempts=1 + terms.max_retries,
+            timeout_s=terms.timeout_s,
+            idle_timeout_s=terms.idle_timeout_s,
+            retry_on_interrupt=terms.retry_on_interrupt,
             idempotency_key=request.idempotency_key,
             # Only ever compared between jobs of one key.
-            fingerprint=_fingerprint(request, cwd) if request.idempotency_key else "",
+            fingerprint=_fingerprint(request, terms.cwd) if request.idempotency_key else "",
+            policy=job_type.policy,
+            confirm=prepared.confirm,
         )
-        return new, self._launch_file(job_id, cwd, prepared, request)
+        added = {**request.env, **job_type.env, **prepared.env}
+        argv = prepared.argv
+        if prepared.call is not None:
+            argv = (*argv, str(self._settings.jobs_dir / job_id))
+        return new, self._launch_file(job_id, terms.cwd, argv, added), prepared.call
 
     def _launch_file(
-        self, job_id: str, cwd: str, prepared: Prepared, request: StartJob
+        self, job_id: str, cwd: str, argv: tuple[str, ...], added: Mapping[str, str]
     ) -> process.LaunchFile:
         job_dir = self._settings.jobs_dir / job_id
         environ = {
             **self._origin.environ,
             "PWD": cwd,
-            **request.env,
+            **added,
             JOB_ID_VARIABLE: job_id,
             PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
         }
         return process.LaunchFile(
-            argv=prepared.argv,
+            argv=argv,
             cwd=cwd,
             umask=self._origin.umask,
             environ=environ,
@@ -241,6 +309,13 @@ class JobService:
         )
 
     # -- reading ---------------------------------------------------------------------------------
+
+    async def _told(self, job: Job, shown: JobObject) -> JobObject:
+        """Return `shown` with what the job asks, if it asks, and what to do now."""
+        asked = await self._outstanding(job)
+        if asked:
+            shown = {**shown, "questions": views.question_objects(asked)}
+        return {**shown, "next_step": _next_step(job, asked)}
 
     async def _shown(self, job: Job, position: int | None = None) -> JobObject:
         now_ms = self._clock.now_ms()
@@ -357,7 +432,7 @@ def _filter(request: ListJobs) -> JobFilter:
     )
 
 
-def _next_step(job: Job) -> str:
+def _next_step(job: Job, asked: Sequence[Question]) -> str:
     look = f'check_job {{"job_id": "{job.id}", "wait_seconds": 50}}'
     if job.status is Status.COMPLETED:
         return "The job completed; nothing more to do."
@@ -367,6 +442,20 @@ def _next_step(job: Job) -> str:
         return "The job failed; see error and output, fix the cause and start it again."
     if job.cancel_requested_at_ms is not None:
         return f"The job is being stopped; see whether it is gone with {look}."
+    if job.status is Status.INPUT_REQUIRED:
+        return f"{_whom_to_ask(job, asked)} Then see how it goes on with {look}."
     if job.status in _WAITING:
         return f"The job waits for its turn. Go on with other work; later wait for it with {look}."
     return f"The job runs. Go on with other work; later wait for its end with {look}."
+
+
+def _whom_to_ask(job: Job, asked: Sequence[Question]) -> str:
+    if [question.key for question in asked] == [CONFIRM_KEY]:
+        return (
+            "The job waits for a person's approval and has not begun. Tell the user to run "
+            f"`mcp-jobs approve {job.id}` in a terminal; cancel_job declines."
+        )
+    return (
+        "The job waits for a person's answer; see questions. Tell the user to run "
+        f"`mcp-jobs approve {job.id}` in a terminal."
+    )

@@ -11,6 +11,7 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
     Tool,
@@ -20,7 +21,8 @@ from pydantic import BaseModel, ValidationError
 
 from mcp_jobs.errors import JobsError
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
-from mcp_jobs.server import schemas, wire
+from mcp_jobs.server import schemas, tasks, wire
+from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
 from mcp_jobs.server.progress import ProgressReporter
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.tasks import Tasks
     from mcp_jobs.service import JobService
     from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
@@ -92,19 +95,32 @@ _LIST_TOOL: Final = Tool(
 )
 
 
+TOOL_NAMES: Final = frozenset(
+    tool.name for tool in (_START_TOOL, _CHECK_TOOL, _CANCEL_TOOL, _LIST_TOOL)
+)
+"""The tools that are there whatever the job types are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
     tool: Tool
     model: type[BaseModel]
     call: Call
     text: Callable[[JobObject], str]
+    starts: bool = False
+    """Whether a call starts a job, which may then be a task."""
+    asks: bool = False
+    """Whether the user may be asked in a call what the job asks."""
 
 
 class Tools:
     """Serves tools/list and tools/call for the owner of each request."""
 
-    def __init__(self, service: JobService, owner_of: OwnerOf) -> None:
+    def __init__(self, service: JobService, tasks: Tasks, owner_of: OwnerOf) -> None:
         self._owner_of = owner_of
+        self._service = service
+        self._tasks = tasks
+        self._asking = Asking(service)
         self._entries = {entry.tool.name: entry for entry in _entries(service)}
         self._list = ListToolsResult(tools=[entry.tool for entry in self._entries.values()])
 
@@ -117,8 +133,11 @@ class Tools:
 
     async def call(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
-    ) -> CallToolResult:
-        """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice."""
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice.
+
+        A started job that has not ended is a task to whoever declares tasks.
+        """
         entry = self._entries.get(params.name)
         if entry is None:
             raise MCPError(
@@ -128,10 +147,9 @@ class Tools:
                 ),
             )
         try:
-            request = entry.model.model_validate(params.arguments or {})
-            reporter = ProgressReporter(context)
-            on_look = reporter if reporter.wanted else None
-            shown = await entry.call(self._owner_of(context), request, on_look)
+            return await self._call(entry, context, params)
+        except RefusedError as error:
+            return wire.failure(str(error))
         except ValidationError as error:
             return wire.failure(wire.problem_text(entry.model, error))
         except JobsError as error:
@@ -140,7 +158,44 @@ class Tools:
             # The home is full, read-only or gone: the caller can do something about it.
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
+
+    async def _call(
+        self,
+        entry: _Entry,
+        context: ServerRequestContext[Any, Any],
+        params: CallToolRequestParams,
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        request = entry.model.model_validate(params.arguments or {})
+        owner = self._owner_of(context)
+        reporter = ProgressReporter(context)
+        look = reporter if reporter.wanted else None
+        begun = await self._asking.resumed(owner, params) if entry.asks else None
+        if begun is not None and entry.starts:
+            shown = await self._shown_again(owner, begun, request, look)
+        else:
+            shown = await entry.call(owner, request, look)
+        if entry.starts and shown["finished_at"] is None and tasks.declared(context):
+            return await self._tasks.created(owner, shown["job_id"])
+        if entry.asks:
+            asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)
+            if isinstance(asked, InputRequiredResult):
+                return asked
+            if asked:
+                shown = await self._shown_again(owner, shown["job_id"], request, look)
+        if entry.starts:
+            refuse_unasked(shown)
         return wire.result(shown, entry.text(shown))
+
+    async def _shown_again(
+        self, owner: str, job_id: str, request: BaseModel, look: OnLook | None
+    ) -> JobObject:
+        """Return a job after its questions were answered; a start waits as it was asked to."""
+        wait_s = request.wait_seconds if isinstance(request, StartJob) else 0
+        again = CheckJob(job_id=job_id, wait_seconds=wait_s)
+        shown = await self._service.check(owner, again, on_look=look)
+        if isinstance(request, StartJob):
+            shown.pop("attempts", None)
+        return shown
 
 
 def _entries(service: JobService) -> list[_Entry]:
@@ -155,8 +210,21 @@ def _entries(service: JobService) -> list[_Entry]:
         return call
 
     return [
-        _Entry(tool=_START_TOOL, model=StartJob, call=looking(service.start), text=wire.job_text),
-        _Entry(tool=_CHECK_TOOL, model=CheckJob, call=looking(service.check), text=wire.job_text),
+        _Entry(
+            tool=_START_TOOL,
+            model=StartJob,
+            call=looking(service.start),
+            text=wire.job_text,
+            starts=True,
+            asks=True,
+        ),
+        _Entry(
+            tool=_CHECK_TOOL,
+            model=CheckJob,
+            call=looking(service.check),
+            text=wire.job_text,
+            asks=True,
+        ),
         _Entry(tool=_CANCEL_TOOL, model=CancelJob, call=cancel, text=wire.job_text),
         _Entry(tool=_LIST_TOOL, model=ListJobs, call=looking(service.list), text=wire.list_text),
     ]

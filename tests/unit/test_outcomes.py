@@ -20,6 +20,7 @@ from mcp_jobs.outcomes import (
     outcome_of,
     with_retry,
 )
+from mcp_jobs.policy import DEFAULT
 from mcp_jobs.states import LONGEST_PAUSE_MS, TERMINAL, Reason, Status
 from tests.stores import HERE, NOW, OWNER, ending
 
@@ -50,6 +51,7 @@ def running(**given: Any) -> Job:
         "launch_token": 1,
         "claimed_by": "server-1",
         "fingerprint": "f",
+        "policy": DEFAULT,
     }
     return Job(**{**fields, **given})
 
