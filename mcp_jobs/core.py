@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_jobs import process
+from mcp_jobs import catalogue, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.events import InProcessBus
@@ -19,7 +19,7 @@ from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence
-from mcp_jobs.registry import built_in
+from mcp_jobs.registry import SHELL, Registry
 from mcp_jobs.service import JobService
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.supervise import Supervisor
@@ -48,6 +48,8 @@ class Core:
     pool: Pool
     maintenance: Maintenance
     presence: Presence
+    registry: Registry
+    catalogue: catalogue.Catalogue
 
 
 @asynccontextmanager
@@ -62,8 +64,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     try:
         core = await _assemble(settings, store, files_before)
         async with anyio.create_task_group() as tasks:
-            for run in (core.feed.run, core.follower.run, core.pool.run, core.maintenance.run):
-                tasks.start_soon(run)
+            for part in (core.feed, core.follower, core.pool, core.maintenance, core.catalogue):
+                tasks.start_soon(part.run)
             yield core
             tasks.cancel_scope.cancel()
     finally:
@@ -101,11 +103,13 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         settings=settings,
         clock=clock,
     )
+    types = _catalogue(settings, bus)
+    registry = Registry(() if settings.only_declared else (SHELL,), source=types)
     service = JobService(
         store=store,
         bus=bus,
         feed=feed,
-        registry=built_in(),
+        registry=registry,
         settings=settings,
         clock=clock,
         origin=process.Origin(
@@ -125,6 +129,21 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         pool=pool,
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
         presence=presence,
+        registry=registry,
+        catalogue=types,
+    )
+
+
+def _catalogue(settings: Settings, bus: Bus) -> catalogue.Catalogue:
+    return catalogue.Catalogue(
+        catalogue.sources(
+            settings.config,
+            project=configuration.project_directory(),
+            user_directory=configuration.config_directory(),
+        ),
+        bus=bus,
+        # Also where it is refused, so that nothing else goes by its name.
+        reserved=frozenset({SHELL.name}),
     )
 
 
