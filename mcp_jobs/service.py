@@ -43,6 +43,7 @@ _CANCEL_MARGIN_S: Final = 2.0
 _NEAREST_OF: Final = 500
 _NEAREST_COUNT: Final = 3
 _TAIL_LINES: Final = 40
+_REPORT_BYTES: Final = 8 << 10
 _NO_OUTPUT: Final = views.output_object(
     output.OutputSlice(
         text="",
@@ -134,20 +135,7 @@ class JobService:
 
         A job that does not end in that time is shown as running with `cancel_requested`.
         """
-        before = await self.find(owner, request.job_id)
-        # Shielded: a cancel that is stored must also be carried out.
-        with anyio.CancelScope(shield=True):
-            job = await self._store.request_cancel(
-                owner, request.job_id, now_ms=self._clock.now_ms()
-            )
-            if job is not None and not job.ended:
-                await anyio.to_thread.run_sync(self._stop, job, request.grace_seconds)
-        if job is None:
-            raise await self._unknown(owner, request.job_id)
-        self._feed.nudge()
-        if job.ended and not before.ended:
-            # Nothing of it runs, so nobody else will clean up.
-            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+        before, job = await self.begin_cancel(owner, request.job_id, grace_s=request.grace_seconds)
         if not job.ended:
             wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
             job = await self._wait_for(job, wait_s, None)
@@ -157,6 +145,22 @@ class JobService:
                 f"Nothing was cancelled: the job had already ended as {before.status}."
             )
         return shown
+
+    async def begin_cancel(self, owner: str, job_id: str, *, grace_s: float) -> tuple[Job, Job]:
+        """Order the end of a job, without waiting for it; return the job before and after."""
+        before = await self.find(owner, job_id)
+        # Shielded: a cancel that is stored must also be carried out.
+        with anyio.CancelScope(shield=True):
+            job = await self._store.request_cancel(owner, job_id, now_ms=self._clock.now_ms())
+            if job is not None and not job.ended:
+                await anyio.to_thread.run_sync(self._stop, job, grace_s)
+        if job is None:
+            raise await self._unknown(owner, job_id)
+        self._feed.nudge()
+        if job.ended and not before.ended:
+            # Nothing of it runs, so nobody else will clean up.
+            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+        return before, job
 
     async def list(
         self, owner: str, request: ListJobs, *, on_look: OnLook | None = None
@@ -218,6 +222,19 @@ class JobService:
         """Return one job with the tail of its output, as resources show it."""
         job = await self.find(owner, job_id)
         return await self._with_output(job, await self._shown(job))
+
+    async def report(self, job: Job) -> tuple[JobObject, str]:
+        """Return an ended job as check_job shows it, sized for a model, and the failing part.
+
+        The output is whole when it is short, else its failing part, its head and its tail.
+        """
+        excerpt = await output.excerpt(
+            self._output(job.id),
+            failed=job.status is Status.FAILED,
+            limit_bytes=min(self._limit, _REPORT_BYTES),
+        )
+        shown = {**await self._shown(job), "output": views.output_object(excerpt.output)}
+        return await self._told(job, shown), excerpt.failing
 
     async def output_text(self, owner: str, job_id: str) -> str:
         """Return the end of a job's output as text."""

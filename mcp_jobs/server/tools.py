@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from mcp_jobs.errors import JobsError
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
-from mcp_jobs.server import schemas, wire
+from mcp_jobs.server import schemas, tasks, wire
 from mcp_jobs.server.progress import ProgressReporter
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.tasks import Tasks
     from mcp_jobs.service import JobService
     from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
@@ -98,13 +99,16 @@ class _Entry:
     model: type[BaseModel]
     call: Call
     text: Callable[[JobObject], str]
+    starts: bool = False
+    """Whether a call starts a job, which may then be a task."""
 
 
 class Tools:
     """Serves tools/list and tools/call for the owner of each request."""
 
-    def __init__(self, service: JobService, owner_of: OwnerOf) -> None:
+    def __init__(self, service: JobService, tasks: Tasks, owner_of: OwnerOf) -> None:
         self._owner_of = owner_of
+        self._tasks = tasks
         self._entries = {entry.tool.name: entry for entry in _entries(service)}
         self._list = ListToolsResult(tools=[entry.tool for entry in self._entries.values()])
 
@@ -117,8 +121,11 @@ class Tools:
 
     async def call(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
-    ) -> CallToolResult:
-        """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice."""
+    ) -> CallToolResult | dict[str, Any]:
+        """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice.
+
+        A started job that has not ended is a task to whoever declares tasks.
+        """
         entry = self._entries.get(params.name)
         if entry is None:
             raise MCPError(
@@ -129,7 +136,10 @@ class Tools:
             )
         try:
             request = entry.model.model_validate(params.arguments or {})
-            shown = await entry.call(self._owner_of(context), request, ProgressReporter(context))
+            owner = self._owner_of(context)
+            shown = await entry.call(owner, request, ProgressReporter(context))
+            if entry.starts and shown["finished_at"] is None and tasks.declared(context):
+                return await self._tasks.created(owner, shown["job_id"])
         except ValidationError as error:
             return wire.failure(wire.problem_text(entry.model, error))
         except JobsError as error:
@@ -153,7 +163,13 @@ def _entries(service: JobService) -> list[_Entry]:
         return call
 
     return [
-        _Entry(tool=_START_TOOL, model=StartJob, call=looking(service.start), text=wire.job_text),
+        _Entry(
+            tool=_START_TOOL,
+            model=StartJob,
+            call=looking(service.start),
+            text=wire.job_text,
+            starts=True,
+        ),
         _Entry(tool=_CHECK_TOOL, model=CheckJob, call=looking(service.check), text=wire.job_text),
         _Entry(tool=_CANCEL_TOOL, model=CancelJob, call=cancel, text=wire.job_text),
         _Entry(tool=_LIST_TOOL, model=ListJobs, call=looking(service.list), text=wire.list_text),
