@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_jobs import launching, process
+from mcp_jobs import catalogue, launching, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.events import InProcessBus
@@ -19,7 +19,7 @@ from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence
-from mcp_jobs.registry import built_in
+from mcp_jobs.registry import SHELL, Registry
 from mcp_jobs.service import JobService
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.supervise import Supervisor
@@ -49,6 +49,8 @@ class Core:
     pool: Pool
     maintenance: Maintenance
     presence: Presence
+    registry: Registry
+    catalogue: catalogue.Catalogue
 
 
 @asynccontextmanager
@@ -64,8 +66,8 @@ async def open_core(settings: Settings, types: tuple[JobType, ...] = ()) -> Asyn
     try:
         core = await _assemble(settings, store, files_before, types)
         async with anyio.create_task_group() as tasks:
-            for run in (core.feed.run, core.follower.run, core.pool.run, core.maintenance.run):
-                tasks.start_soon(run)
+            for part in (core.feed, core.follower, core.pool, core.maintenance, core.catalogue):
+                tasks.start_soon(part.run)
             yield core
             tasks.cancel_scope.cancel()
     finally:
@@ -81,7 +83,6 @@ async def _assemble(
 ) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
-    locality = process.locality()
     launcher = launching.LauncherClient(
         home=settings.home,
         runtime_dir=configuration.runtime_directory(),
@@ -93,7 +94,7 @@ async def _assemble(
     presence = _presence(settings, store, launcher, clock)
     pool = Pool(
         presence=presence,
-        locality=locality,
+        locality=process.locality(),
         store=store,
         feed=feed,
         bus=bus,
@@ -108,19 +109,17 @@ async def _assemble(
         settings=settings,
         clock=clock,
     )
+    fixed = types if settings.only_declared else (SHELL, *types)
+    declared = _catalogue(settings, bus, types)
+    registry = Registry(fixed, source=declared)
     service = JobService(
         store=store,
         bus=bus,
         feed=feed,
-        registry=built_in(types),
+        registry=registry,
         settings=settings,
         clock=clock,
-        origin=process.Origin(
-            locality=locality,
-            environ=configuration.job_environment(settings),
-            umask=configuration.current_umask(),
-            rlimit_nofile=files_before,
-        ),
+        origin=_origin(settings, files_before),
         care=presence.care,
     )
     return Core(
@@ -132,6 +131,30 @@ async def _assemble(
         pool=pool,
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
         presence=presence,
+        registry=registry,
+        catalogue=declared,
+    )
+
+
+def _origin(settings: Settings, files_before: tuple[int, int]) -> process.Origin:
+    return process.Origin(
+        locality=process.locality(),
+        environ=configuration.job_environment(settings),
+        umask=configuration.current_umask(),
+        rlimit_nofile=files_before,
+    )
+
+
+def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> catalogue.Catalogue:
+    return catalogue.Catalogue(
+        catalogue.sources(
+            settings.config,
+            project=configuration.project_directory(),
+            user_directory=configuration.config_directory(),
+        ),
+        bus=bus,
+        # Also where it is refused, so that nothing else goes by its name.
+        reserved=frozenset({SHELL.name, *(job_type.name for job_type in types)}),
     )
 
 

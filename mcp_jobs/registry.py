@@ -63,10 +63,11 @@ class JobType:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What it adds to the environment."""
     closed: bool = False
-    """The caller may give neither `env` nor a `cwd` other than the type's."""
+    """The caller may give neither `env`, nor a `cwd` other than the type's, nor a longer
+    `idle_timeout_s`."""
     timeout_s: float | None = None
     timeout_is_limit: bool = False
-    """The caller may shorten `timeout_s` but not lengthen it; the same for `idle_timeout_s`."""
+    """The caller may shorten `timeout_s` but not lengthen it."""
     idle_timeout_s: float | None = None
     max_retries: int = 0
     retry_on_interrupt: bool = False
@@ -180,12 +181,11 @@ class Registry:
 def prepare(job_type: JobType, params: Mapping[str, Any]) -> Prepared:
     """Check `params` for a type and return what to run. Raises `InvalidInputError`."""
     try:
-        checked = job_type.params.check(params)
+        prepared = job_type.prepare(job_type.params.check(params))
     except ValueError as error:
         raise InvalidInputError(
             f"params do not fit the job type {job_type.name!r}: {error}"
         ) from None
-    prepared = job_type.prepare(checked)
     if not job_type.confirm:
         return prepared
     asked = job_type.confirm if isinstance(job_type.confirm, str) else "May this job start?"

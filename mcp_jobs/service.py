@@ -117,6 +117,8 @@ class JobService:
         shown = await self._shown(job, position)
         if existing:
             shown["existing"] = True
+        if warning := self._registry.take_news():
+            shown["warning"] = warning
         if existing or request.wait_seconds:
             return await self._told(job, await self._with_output(job, shown))
         return await self._told(job, {**shown, "output": _NO_OUTPUT})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
 
 import anyio
@@ -14,6 +15,8 @@ from mcp_jobs.errors import LauncherError, StoreError
 from mcp_jobs.launcher import layout
 from mcp_jobs.models import Progress, Question
 from mcp_jobs.output import read_recent
+from mcp_jobs.patterns import matches
+from mcp_jobs.progress.lines import strip_escapes
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
@@ -117,6 +120,8 @@ class Supervisor:
             idle_timeout_s=job.idle_timeout_s,
             grace_s=STOP_GRACE_S,
             output_cap_bytes=self._settings.output_cap_bytes,
+            output_limit_bytes=job.policy.output_limit_bytes,
+            detach=job.policy.detach,
         )
         for pause_s in _LAUNCH_PAUSES_S:
             try:
@@ -128,7 +133,8 @@ class Supervisor:
 
     async def _follow(self, job: Job, link: launching.RunnerLink | None) -> None:
         """Store progress until the runner is gone: its link closes, or its lock is free."""
-        with self._follower.watch(job.id, track=True, probe=link is None) as watch:
+        pattern = job.policy.progress
+        with self._follower.watch(job.id, track=True, probe=link is None, pattern=pattern) as watch:
             try:
                 await self._store_progress(job, watch, link)
             finally:
@@ -333,11 +339,17 @@ def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:
         record,
         result=None if summary is None else {"tests": summary},
         last_line=_last_line(recent),
+        printed=partial(_printed, recent),
     )
     if not exchange.is_python_job(job_dir):
         return outcome
     secrets = process.read_launch_secrets(job_dir) or ()
     return outcomes.with_report(outcome, exchange.read_report(job_dir, record["token"], secrets))
+
+
+def _printed(recent: bytes, patterns: tuple[str, ...]) -> bool:
+    text = strip_escapes(recent).decode("utf-8", "replace")
+    return any(matches(pattern, text) for pattern in patterns)
 
 
 def _last_line(recent: bytes) -> str:

@@ -49,8 +49,10 @@ class JobServer(Server[Any]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        """Say that the list of resources changes, which no handler tells (also over HTTP)."""
-        options = notification_options or NotificationOptions(resources_changed=True)
+        """Say that resources and tools come and go, which no handler tells (also over HTTP)."""
+        options = notification_options or NotificationOptions(
+            resources_changed=True, tools_changed=True
+        )
         # Extensions came with 2026-07-28.
         return super().create_initialization_options(
             options, experimental_capabilities, extensions or {}
@@ -63,7 +65,7 @@ def build_server(core: Core, push: Push, owner_of: OwnerOf) -> JobServer:
     targets = Targets(core.service, core.follower)
     subscriptions = Subscriptions(targets=targets, push=push, owner_of=owner_of)
     listening = Listening(targets=targets, tasks=tasks, push=push, owner_of=owner_of)
-    tools = Tools(core.service, tasks, owner_of)
+    tools = Tools(core.service, tasks, owner_of, core.registry)
     resources = Resources(core.service, owner_of)
     server = JobServer(
         "mcp-jobs",

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_REQUEST,
@@ -93,7 +93,7 @@ class _Session:
     def _wants(self, news: News) -> bool:
         if isinstance(news, ResourceUpdated):
             return news.uri in self.watches
-        return isinstance(news, ResourcesListChanged)
+        return isinstance(news, ResourcesListChanged | ToolsListChanged)
 
     def forget(self, uri: str) -> None:
         """Stop telling of one resource."""
@@ -109,7 +109,9 @@ class _Session:
     async def send(self, news: News) -> None:
         """Send one update; a client that is gone is not told."""
         try:
-            if not isinstance(news, ResourceUpdated):
+            if isinstance(news, ToolsListChanged):
+                await self._session.send_tool_list_changed()
+            elif not isinstance(news, ResourceUpdated):
                 await self._session.send_resource_list_changed()
             elif news.uri in self.watches:
                 await self._session.send_resource_updated(news.uri)
