@@ -138,9 +138,7 @@ def test_every_shell_reads_the_scripts_alike(
     types: dict[str, JobType], tmp_path: Path, name: str, shell: str
 ) -> None:
     for value in NASTY:
-        seen = run(
-            prepare(types[name], {"p": value, "q": "$(touch PWNED)"}), tmp_path, interpreter=shell
-        )
+        seen = run(prepare(types[name], {"p": value, "q": "$(touch PWNED)"}), tmp_path, sh=shell)
         assert seen == EXPECTED[name](value, "$(touch PWNED)")
     assert list(tmp_path.iterdir()) == []
 
