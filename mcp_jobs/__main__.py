@@ -1,4 +1,8 @@
-"""The command `mcp-jobs`: serve MCP over stdio."""
+"""The command `mcp-jobs`: serve MCP over stdio, or hand over to the command line for people.
+
+What serves or works is parsed here, by argparse alone; `mcp_jobs.cli` and what it needs are
+imported only for the commands that people type.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,28 @@ import argparse
 import logging
 import os
 import sys
+from typing import Final
 
 from mcp_jobs import __version__
 from mcp_jobs.errors import JobsError, UnsupportedPlatformError
 
+PLAIN_COMMANDS: Final = {"worker": "run jobs of this home, without MCP"}
+"""Commands that argparse knows; every other one is the command line's for people."""
+
+_FOR_PEOPLE: Final = ("-h", "--help", "--install-completion", "--show-completion")
+
 
 def main() -> None:
     """Run the command line; every known problem is one sentence on stderr and exit code 1."""
-    parser = _parser()
-    arguments = parser.parse_args()
-    if arguments.command is None and sys.stdin.isatty():
-        # A person, not a host.
-        parser.print_help()
-        return
     try:
         _require_supported_platform()
-        _run(arguments)
+        if _is_for_people(sys.argv[1:]):
+            from mcp_jobs import cli
+
+            code = cli.main(sys.argv[1:], PLAIN_COMMANDS)
+        else:
+            code = 0
+            _run(_parser().parse_args())
     except JobsError as error:
         sys.exit(f"mcp-jobs: {error}")
     except BaseExceptionGroup as group:
@@ -32,7 +42,17 @@ def main() -> None:
         sys.exit(f"mcp-jobs: {_first(known)}")
     sys.stdout.flush()
     # Past this point only threads that wait for nothing would be joined.
-    os._exit(0)
+    os._exit(code)
+
+
+def _is_for_people(arguments: list[str]) -> bool:
+    """Say whether a person typed this; a host gives no command and has a pipe for stdin."""
+    if not arguments:
+        from mcp_jobs import settings
+
+        return settings.completing() or (sys.stdin is not None and sys.stdin.isatty())
+    first = arguments[0]
+    return first in _FOR_PEOPLE or not (first.startswith("-") or first in PLAIN_COMMANDS)
 
 
 def _first(group: BaseExceptionGroup[JobsError]) -> BaseException:
@@ -50,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mcp-jobs {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    worker = commands.add_parser("worker", help="run jobs of this home, without MCP")
+    worker = commands.add_parser("worker", help=PLAIN_COMMANDS["worker"])
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
     return parser
 

@@ -71,7 +71,34 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             await store.close()
 
 
-async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[int, int]) -> Core:
+@asynccontextmanager
+async def visit(settings: Settings) -> AsyncIterator[Core]:
+    """Open the home for a command that comes and goes: it works on no job itself.
+
+    A job that is accepted here is worked on by others; when there are none, a worker is started as
+    soon as the context ends or `presence.hand_over` is called. Raises like `open_core`.
+    """
+    configuration.prepare_home(settings)
+    store = await SqliteStore.open(settings.database)
+    try:
+        core = await _assemble(settings, store, configuration.file_limit(), visiting=True)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(core.feed.run)
+            yield core
+            tasks.cancel_scope.cancel()
+        await core.presence.hand_over()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+
+
+async def _assemble(
+    settings: Settings,
+    store: SqliteStore,
+    files_before: tuple[int, int],
+    *,
+    visiting: bool = False,
+) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
     locality = process.locality()
@@ -108,13 +135,8 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         registry=built_in(),
         settings=settings,
         clock=clock,
-        origin=process.Origin(
-            locality=locality,
-            environ=configuration.job_environment(settings),
-            umask=configuration.current_umask(),
-            rlimit_nofile=files_before,
-        ),
-        care=presence.care,
+        origin=_origin(settings, files_before),
+        care=presence.knock if visiting else presence.care,
     )
     return Core(
         service=service,
@@ -125,6 +147,15 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         pool=pool,
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
         presence=presence,
+    )
+
+
+def _origin(settings: Settings, files_before: tuple[int, int]) -> process.Origin:
+    return process.Origin(
+        locality=process.locality(),
+        environ=configuration.job_environment(settings),
+        umask=configuration.current_umask(),
+        rlimit_nofile=files_before,
     )
 
 

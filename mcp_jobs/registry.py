@@ -44,6 +44,10 @@ class Registry:
         """Return the names, sorted."""
         return sorted(self._types)
 
+    def types(self) -> list[JobType]:
+        """Return the types, sorted by name."""
+        return [self._types[name] for name in self.names()]
+
     def prepare(self, name: str, params: Mapping[str, Any]) -> Prepared:
         """Check `params` for the type `name` and return what to run.
 

@@ -206,6 +206,11 @@ def own_environment(settings: Settings) -> dict[str, str]:
     return {**kept, f"{_OWN_PREFIX}HOME": str(settings.home)}
 
 
+def completing() -> bool:
+    """Say whether a shell asks for completions of the command line."""
+    return "_MCP_JOBS_COMPLETE" in os.environ
+
+
 def project_directory() -> str | None:
     """Return the directory that the host works in; None when there is only `/`."""
     named = os.environ.get("CLAUDE_PROJECT_DIR")
@@ -253,13 +258,18 @@ def current_umask() -> int:
     return umask
 
 
+def file_limit() -> tuple[int, int]:
+    """Return how many files this process may open: the soft and the hard limit."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
 def raise_file_limit() -> tuple[int, int]:
     """Allow this process as many files as the system lets it; returns the limits from before.
 
     Each running job takes a connection. Jobs get the old limits back: programs that use select(2)
     break with descriptors above 1024.
     """
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = file_limit()
     soft, hard = before
     wanted = hard if hard != resource.RLIM_INFINITY else 65_536
     if soft < wanted:
