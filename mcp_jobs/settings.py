@@ -206,6 +206,11 @@ def own_environment(settings: Settings) -> dict[str, str]:
     return {**kept, f"{_OWN_PREFIX}HOME": str(settings.home)}
 
 
+def foreign_variable(name: str) -> str | None:
+    """Return an environment variable that belongs to another program; empty counts as unset."""
+    return os.environ.get(name) or None
+
+
 def completing() -> bool:
     """Say whether a shell asks for completions of the command line."""
     return "_MCP_JOBS_COMPLETE" in os.environ

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from mcp_jobs import __version__
-from mcp_jobs.cli import acting, logs, looking, screen, starting, waiting
+from mcp_jobs.cli import acting, install, logs, looking, screen, starting, waiting
 from mcp_jobs.cli.exits import FAILED, INTERRUPTED, OK, code_of
 from mcp_jobs.errors import JobsError
 
@@ -85,6 +85,7 @@ def application(plain_commands: Mapping[str, str]) -> typer.Typer:
     app.command("retry")(starting.retry)
     app.command("types")(looking.types)
     app.command("prune")(acting.prune)
+    app.command("install")(install.install)
     return app
 
 

@@ -54,7 +54,7 @@ def shown(place: Place, *arguments: str) -> dict[str, Any]:
     return job
 
 
-def on_terminal(place: Place, *arguments: str, **more: str) -> tuple[int, str]:
+def on_terminal(place: Place, *arguments: str, answer: str = "", **more: str) -> tuple[int, str]:
     """Run a command with a terminal for stdin, stdout and stderr."""
     ours, its = pty.openpty()
     with subprocess.Popen(
@@ -66,6 +66,7 @@ def on_terminal(place: Place, *arguments: str, **more: str) -> tuple[int, str]:
         env=environment(place, TERM="xterm-256color", COLUMNS="160", **more),
     ) as program:
         os.close(its)
+        os.write(ours, answer.encode())
         parts = list[bytes]()
         with suppress(OSError):
             while part := os.read(ours, 65_536):
