@@ -9,6 +9,7 @@ import fnmatch
 import os
 import resource
 import stat
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -149,13 +150,21 @@ def load(**overrides: Any) -> Settings:
 
 def _refuse_unknown() -> None:
     """A misspelt limit must not count as no limit."""
-    known = {f"{_OWN_PREFIX}{name.upper()}" for name in Settings.model_fields}
-    own = {name for name in os.environ if name.startswith(_OWN_PREFIX)} - _SET_FOR_JOBS
-    if unknown := sorted(own - known):
+    if unknown := sorted(unknown_settings(os.environ)):
         raise InvalidInputError(
             f"There is no setting {', '.join(unknown)}. The settings are "
-            f"{', '.join(sorted(known))}."
+            f"{', '.join(sorted(_known()))}."
         )
+
+
+def unknown_settings(names: Iterable[str]) -> set[str]:
+    """Return those of `names` that look like settings and are none."""
+    own = {name for name in names if name.startswith(_OWN_PREFIX)} - _SET_FOR_JOBS
+    return own - _known()
+
+
+def _known() -> set[str]:
+    return {f"{_OWN_PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
 def prepare_home(settings: Settings) -> None:

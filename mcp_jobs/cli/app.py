@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from mcp_jobs import __version__
-from mcp_jobs.cli import acting, install, logs, looking, screen, starting, waiting
+from mcp_jobs.cli import (
+    acting,
+    approving,
+    doctor,
+    install,
+    logs,
+    looking,
+    scaffold,
+    screen,
+    starting,
+    waiting,
+)
 from mcp_jobs.cli.exits import FAILED, INTERRUPTED, OK, code_of
 from mcp_jobs.errors import JobsError
 
@@ -85,6 +96,9 @@ def application(plain_commands: Mapping[str, str]) -> typer.Typer:
     app.command("retry")(starting.retry)
     app.command("types")(looking.types)
     app.command("prune")(acting.prune)
+    app.command("approve")(approving.approve)
+    app.command("doctor")(doctor.doctor)
+    app.command("init")(scaffold.init)
     app.command("install")(install.install)
     return app
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mcp_jobs.cli.hosts.files import Change
 
 SCRIPT: Final = "mcp-jobs"
-_FLEETING: Final = ("archive-v0", "environments-v2", "builds-v0")
+FLEETING: Final = ("archive-v0", "environments-v2", "builds-v0")
 """Directories of uv's cache: what uvx runs lives there until the cache is cleaned."""
 
 
@@ -85,7 +85,7 @@ def own_command(*, shared: bool = False) -> list[str]:
     """
     if shared:
         return [SCRIPT]
-    if any(part in _FLEETING for part in Path(sys.prefix).parts):
+    if any(part in FLEETING for part in Path(sys.prefix).parts):
         return [shutil.which("uvx") or "uvx", SCRIPT]
     started = Path(sys.argv[0])
     if started.name == SCRIPT:

@@ -183,6 +183,9 @@ async def _show(part: str, as_json: bool) -> None:
     _fact("params", screen.clean(json.dumps(params, ensure_ascii=False)))
     if shown["result"] is not None:
         _fact("result", screen.clean(json.dumps(shown["result"], ensure_ascii=False)))
+    for question in shown.get("questions") or ():
+        _fact("asks", screen.clean(question["message"]), words.STYLES["input_required"])
+        _fact("answer by", f"mcp-jobs approve {shown['job_id']}")
     _output(shown["output"])
 
 
