@@ -1,4 +1,8 @@
-"""The command `mcp-jobs`: serve MCP over stdio."""
+"""The command `mcp-jobs`: serve MCP over stdio, or hand over to the command line for people.
+
+What serves or works is parsed here, by argparse alone; `mcp_jobs.cli` and what it needs are
+imported only for the commands that people type.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import argparse
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import __version__
 from mcp_jobs.errors import JobsError, UnsupportedPlatformError
@@ -16,37 +20,45 @@ if TYPE_CHECKING:
 
     from mcp_jobs.definitions import JobSet
     from mcp_jobs.settings import Settings
+PLAIN_COMMANDS: Final = {"worker": "run jobs of this home, without MCP"}
+"""Commands that argparse knows; every other one is the command line's for people."""
+
+_FOR_PEOPLE: Final = ("-h", "--help", "--install-completion", "--show-completion")
 
 
 def main() -> None:
     """Run the command line; every known problem is one sentence on stderr and exit code 1."""
-    parser = _parser()
-    arguments = parser.parse_args()
-    if arguments.command is None and sys.stdin.isatty():
-        # A person, not a host.
-        parser.print_help()
-        return
-    _guarded(lambda: _run(arguments))
+    _guarded(_chosen)
 
 
 def serve(jobs: JobSet) -> None:
     """Serve Python jobs over stdio, as `mcp-jobs` does the built-in ones."""
 
-    def run() -> None:
+    def run() -> int:
         import anyio
 
         from mcp_jobs.server.app import serve_stdio
 
         anyio.run(serve_stdio, _settings(), jobs)
+        return 0
 
     _guarded(run)
 
 
-def _guarded(run: Callable[[], None]) -> None:
-    """Run something; every known problem is one sentence on stderr and exit code 1."""
+def _chosen() -> int:
+    if _is_for_people(sys.argv[1:]):
+        from mcp_jobs import cli
+
+        return cli.main(sys.argv[1:], PLAIN_COMMANDS)
+    _run(_parser().parse_args())
+    return 0
+
+
+def _guarded(run: Callable[[], int]) -> None:
+    """Run something and leave with its exit code; a known problem is a sentence on stderr."""
     try:
         _require_supported_platform()
-        run()
+        code = run()
     except JobsError as error:
         sys.exit(f"mcp-jobs: {error}")
     except BaseExceptionGroup as group:
@@ -57,7 +69,17 @@ def _guarded(run: Callable[[], None]) -> None:
         sys.exit(f"mcp-jobs: {_first(known)}")
     sys.stdout.flush()
     # Past this point only threads that wait for nothing would be joined.
-    os._exit(0)
+    os._exit(code)
+
+
+def _is_for_people(arguments: list[str]) -> bool:
+    """Say whether a person typed this; a host gives no command and has a pipe for stdin."""
+    if not arguments:
+        from mcp_jobs import settings
+
+        return settings.completing() or (sys.stdin is not None and sys.stdin.isatty())
+    first = arguments[0]
+    return first in _FOR_PEOPLE or not (first.startswith("-") or first in PLAIN_COMMANDS)
 
 
 def _first(group: BaseExceptionGroup[JobsError]) -> BaseException:
@@ -90,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         help="refuse shell: only declared job types can be started",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    worker = commands.add_parser("worker", help="run jobs of this home, without MCP")
+    worker = commands.add_parser("worker", help=PLAIN_COMMANDS["worker"])
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
     return parser
 

@@ -75,11 +75,34 @@ async def open_core(settings: Settings, types: tuple[JobType, ...] = ()) -> Asyn
             await store.close()
 
 
+@asynccontextmanager
+async def visit(settings: Settings) -> AsyncIterator[Core]:
+    """Open the home for a command that comes and goes: it works on no job itself.
+
+    A job that is accepted here is worked on by others; when there are none, a worker is started as
+    soon as the context ends or `presence.hand_over` is called. Raises like `open_core`.
+    """
+    configuration.prepare_home(settings)
+    store = await SqliteStore.open(settings.database)
+    try:
+        core = await _assemble(settings, store, configuration.file_limit(), visiting=True)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(core.feed.run)
+            yield core
+            tasks.cancel_scope.cancel()
+        await core.presence.hand_over()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+
+
 async def _assemble(
     settings: Settings,
     store: SqliteStore,
     files_before: tuple[int, int],
     types: tuple[JobType, ...] = (),
+    *,
+    visiting: bool = False,
 ) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
@@ -109,9 +132,8 @@ async def _assemble(
         settings=settings,
         clock=clock,
     )
-    fixed = types if settings.only_declared else (SHELL, *types)
     declared = _catalogue(settings, bus, types)
-    registry = Registry(fixed, source=declared)
+    registry = Registry(types if settings.only_declared else (SHELL, *types), source=declared)
     service = JobService(
         store=store,
         bus=bus,
@@ -120,7 +142,7 @@ async def _assemble(
         settings=settings,
         clock=clock,
         origin=_origin(settings, files_before),
-        care=presence.care,
+        care=presence.knock if visiting else presence.care,
     )
     return Core(
         service=service,
@@ -136,15 +158,6 @@ async def _assemble(
     )
 
 
-def _origin(settings: Settings, files_before: tuple[int, int]) -> process.Origin:
-    return process.Origin(
-        locality=process.locality(),
-        environ=configuration.job_environment(settings),
-        umask=configuration.current_umask(),
-        rlimit_nofile=files_before,
-    )
-
-
 def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> catalogue.Catalogue:
     return catalogue.Catalogue(
         catalogue.sources(
@@ -155,6 +168,15 @@ def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> cata
         bus=bus,
         # Also where it is refused, so that nothing else goes by its name.
         reserved=frozenset({SHELL.name, *(job_type.name for job_type in types)}),
+    )
+
+
+def _origin(settings: Settings, files_before: tuple[int, int]) -> process.Origin:
+    return process.Origin(
+        locality=process.locality(),
+        environ=configuration.job_environment(settings),
+        umask=configuration.current_umask(),
+        rlimit_nofile=files_before,
     )
 
 

@@ -67,6 +67,20 @@ class Presence:
         self.expect_work()
         await self._tried.wait()
 
+    async def knock(self) -> None:
+        """Have a worker started, unless others work, as soon as this process leaves or hands over.
+
+        For commands that come and go and work on no job. Raises `LauncherError`.
+        """
+        if self._link is None:
+            self._link = await self._launcher.attach(self._drain)
+
+    async def hand_over(self) -> None:
+        """After a `knock`: leave the jobs to others from now on."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.aclose()
+
     async def stay_attached(self) -> None:
         """Keep the launcher informed for ever."""
         with contextlib.suppress(StoreError):
