@@ -23,6 +23,7 @@ from mcp_jobs.registry import built_in
 from mcp_jobs.service import JobService
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.supervise import Supervisor
+from mcp_jobs.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,23 +48,26 @@ class Core:
     feed: ChangeFeed
     pool: Pool
     maintenance: Maintenance
+    webhooks: Webhooks
     presence: Presence
 
 
 @asynccontextmanager
-async def open_core(settings: Settings) -> AsyncIterator[Core]:
+async def open_core(settings: Settings, *, shared: bool = False) -> AsyncIterator[Core]:
     """Open the home and work on its jobs until the context ends. Running jobs then go on.
 
+    With `shared`, any worker of the store may run the jobs that are accepted here.
     Raises `InvalidInputError` or `StoreError` when the home or its database cannot be used.
     """
     configuration.prepare_home(settings)
     files_before = configuration.raise_file_limit()
     store = await SqliteStore.open(settings.database)
     try:
-        core = await _assemble(settings, store, files_before)
+        core = await _assemble(settings, store, files_before, shared)
         async with anyio.create_task_group() as tasks:
-            for run in (core.feed.run, core.follower.run, core.pool.run, core.maintenance.run):
-                tasks.start_soon(run)
+            parts = (core.feed, core.follower, core.pool, core.maintenance, core.webhooks)
+            for part in parts:
+                tasks.start_soon(part.run)
             yield core
             tasks.cancel_scope.cancel()
     finally:
@@ -71,7 +75,9 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             await store.close()
 
 
-async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[int, int]) -> Core:
+async def _assemble(
+    settings: Settings, store: SqliteStore, files_before: tuple[int, int], shared: bool
+) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
     locality = process.locality()
@@ -110,6 +116,7 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         clock=clock,
         origin=process.Origin(
             locality=locality,
+            shared=shared,
             environ=configuration.job_environment(settings),
             umask=configuration.current_umask(),
             rlimit_nofile=files_before,
@@ -124,6 +131,13 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         store=store,
         pool=pool,
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
+        webhooks=Webhooks(
+            store=store,
+            bus=bus,
+            presence=presence,
+            settings=settings,
+            clock=clock,
+        ),
         presence=presence,
     )
 

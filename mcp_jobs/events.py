@@ -27,6 +27,8 @@ class JobChanged:
     status: Status
     created: bool
     ended: bool
+    seq: int = 0
+    """Its place in the store's log of changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,17 @@ class Registry:
         """Return the names, sorted."""
         return sorted(self._types)
 
+    def describe(self) -> list[dict[str, Any]]:
+        """Return each type's name, description and the JSON Schema of its parameters."""
+        return [
+            {
+                "name": name,
+                "description": self._types[name].description,
+                "params": self._types[name].params.model_json_schema(),
+            }
+            for name in self.names()
+        ]
+
     def prepare(self, name: str, params: Mapping[str, Any]) -> Prepared:
         """Check `params` for the type `name` and return what to run.
 

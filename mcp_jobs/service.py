@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
+    from mcp_jobs.models import OutboxMessage
     from mcp_jobs.registry import Prepared, Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
@@ -85,10 +86,18 @@ class JobService:
         self._waiter = Waiter(store=store, bus=bus)
 
     async def start(
-        self, owner: str, request: StartJob, *, on_look: OnLook | None = None
+        self,
+        owner: str,
+        request: StartJob,
+        *,
+        on_look: OnLook | None = None,
+        webhooks: tuple[str, ...] = (),
     ) -> JobObject:
-        """Accept a job and return it; its row is durable then. Waits if the request says so."""
-        new, launch = self._accept(owner, request)
+        """Accept a job and return it; its row is durable then. Waits if the request says so.
+
+        `webhooks` are told of its end; whoever passes them has checked that they may be.
+        """
+        new, launch = self._accept(owner, request, webhooks)
         await self._care()
         job_dir = self._settings.jobs_dir / new.id
         existing = True
@@ -187,6 +196,24 @@ class JobService:
         job = await self.find(owner, job_id)
         return await self._with_output(job, await self._shown(job))
 
+    async def glance(self, owner: str, job_id: str) -> JobObject | None:
+        """Return one job without its output; None when there is no such job of this owner."""
+        job = await self._store.get(owner, job_id)
+        return None if job is None else await self._shown(job)
+
+    async def raw_output(self, owner: str, job_id: str) -> Path:
+        """Return the directory that holds the output of a job."""
+        return self._output((await self.find(owner, job_id)).id)
+
+    async def messages(self, owner: str, job_id: str) -> Sequence[OutboxMessage]:
+        """Return the webhook messages about a job, with every attempt to deliver them."""
+        job = await self.find(owner, job_id)
+        return await self._store.outbox.of_job(job.id)
+
+    def job_types(self) -> Sequence[JobObject]:
+        """Return the job types that can be started: name, description, schema of the params."""
+        return self._registry.describe()
+
     async def output_text(self, owner: str, job_id: str) -> str:
         """Return the end of a job's output as text."""
         job = await self.find(owner, job_id)
@@ -195,7 +222,9 @@ class JobService:
 
     # -- accepting -------------------------------------------------------------------------------
 
-    def _accept(self, owner: str, request: StartJob) -> tuple[NewJob, process.LaunchFile]:
+    def _accept(
+        self, owner: str, request: StartJob, webhooks: tuple[str, ...]
+    ) -> tuple[NewJob, process.LaunchFile]:
         prepared = self._registry.prepare(request.type, request.params)
         now_ms = self._clock.now_ms()
         job_id = new_id(now_ms)
@@ -215,7 +244,9 @@ class JobService:
             idle_timeout_s=request.idle_timeout_seconds,
             retry_on_interrupt=request.retry_on_interrupt,
             idempotency_key=request.idempotency_key,
-            fingerprint=_fingerprint(request, cwd),
+            fingerprint=_fingerprint(request, cwd, webhooks),
+            shared=self._origin.shared,
+            webhooks=webhooks,
         )
         return new, self._launch_file(job_id, cwd, prepared, request)
 
@@ -330,9 +361,11 @@ def _default_directory() -> str:
     return directory
 
 
-def _fingerprint(request: StartJob, cwd: str) -> str:
+def _fingerprint(request: StartJob, cwd: str, webhooks: tuple[str, ...]) -> str:
     """Hash what the caller asked for; how long the call waits is not part of the job."""
     asked: dict[str, Any] = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
+    if webhooks:
+        asked["webhooks"] = webhooks
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
