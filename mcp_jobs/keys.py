@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-WEBHOOK_SECRET: Final = "webhook.secret"
+WEBHOOK_SECRET: Final = "webhook.secret"  # noqa: S105 - a file name
 _BYTES: Final = 32
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mcp_jobs.states import TERMINAL, Reason, Status
 
@@ -37,6 +37,8 @@ class NewJob:
     """Whether any worker of the store may run it, wherever it is."""
     webhooks: tuple[str, ...] = ()
     """Addresses that are told of its end."""
+    confirm: str | None = None
+    """What a person must agree to before it begins; None when nobody need be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +108,12 @@ class Job:
     launch_token: int
     """The claim token of the current attempt's first claim; a runner's is never lower."""
     claimed_by: str | None
-    """The id of the server or worker that supervises it."""
+    """The id of the server or worker that supervises it; None while nothing of it runs."""
     fingerprint: str = field(repr=False)
     shared: bool = False
     """Whether any worker of the store may run it; `locality` is then that of the last one."""
+    confirm: str | None = None
+    """What a person had to agree to before it began."""
 
     @property
     def ended(self) -> bool:
@@ -134,6 +138,35 @@ class Outcome:
     memory_peak_bytes: int | None
     run_at_ms: int | None = None
     """When the next attempt is due, for retrying."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a person answered."""
+
+    action: Literal["accept", "decline", "cancel"]
+    """cancel: the question was dismissed without a choice."""
+    content: Mapping[str, Any]
+    """What was filled in; empty unless accepted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a job asks a person."""
+
+    job_id: str
+    key: str
+    """Names the question within its job, for good: the same key is never asked twice."""
+    message: str
+    schema: Mapping[str, Any]
+    """A flat JSON Schema, as elicitation has it: what an accepting answer must contain."""
+    asked_at_ms: int
+    answer: Answer | None = None
+    answered_at_ms: int | None = None
+
+
+CONFIRM_KEY: Final = "confirm"
+"""The key of the question whether a job may begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

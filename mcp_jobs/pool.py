@@ -103,14 +103,14 @@ class Pool:
     def _on_event(self, event: Event) -> None:
         if not isinstance(event, JobChanged):
             return
-        if event.created or event.status is Status.RETRYING:
+        if event.created or event.status in (Status.PENDING, Status.RETRYING):
             # It may be due, now or at a time that is not known here.
             self.wake()
-        if event.ended:
+        if event.ended or event.status is Status.INPUT_REQUIRED:
             # A slot is free: of use only if something is known to wait for one.
             self._ended.set()
             self._wake.set()
-        else:
+        if not event.ended:
             self._presence.expect_work()
 
     async def _claim_for_ever(self, tasks: TaskGroup) -> None:

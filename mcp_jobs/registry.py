@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _TITLE_CHARS: Final = 80
+_PARAMS_CHARS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,8 @@ class Prepared:
 
     argv: tuple[str, ...]
     title: str
+    confirm: str | None = None
+    """What a person must agree to before the job begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,8 @@ class JobType:
     description: str
     params: type[BaseModel]
     prepare: Callable[[Any], Prepared]
+    confirm: bool | str = False
+    """Whether a person must agree first; a text is what he is asked."""
 
 
 class Registry:
@@ -70,7 +76,11 @@ class Registry:
             checked = job_type.params.model_validate(dict(params))
         except ValidationError as error:
             raise InvalidInputError(_params_problem(job_type, error)) from None
-        return job_type.prepare(checked)
+        prepared = job_type.prepare(checked)
+        if not job_type.confirm:
+            return prepared
+        asked = job_type.confirm if isinstance(job_type.confirm, str) else "May this job start?"
+        return replace(prepared, confirm=f"{asked}\n{name} {_shortened(params)}")
 
 
 class ShellParams(BaseModel):
@@ -103,6 +113,12 @@ SHELL: Final = JobType(
     params=ShellParams,
     prepare=_prepare_shell,
 )
+
+
+def _shortened(params: Mapping[str, Any]) -> str:
+    """Return the parameters for a person's eyes."""
+    text = json.dumps(dict(params), ensure_ascii=False)
+    return text if len(text) <= _PARAMS_CHARS else f"{text[:_PARAMS_CHARS]}…"
 
 
 def _params_problem(job_type: JobType, error: ValidationError) -> str:

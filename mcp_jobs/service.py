@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import output, process, views
+from mcp_jobs import inputs, output, process, views
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.ids import is_id, new_id
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
-from mcp_jobs.models import Job, JobFilter, NewJob
+from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter, NewJob
 from mcp_jobs.settings import looks_secret, project_directory
 from mcp_jobs.states import Reason, Status
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
-    from mcp_jobs.models import OutboxMessage
+    from mcp_jobs.models import OutboxMessage, Question
     from mcp_jobs.registry import Prepared, Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
@@ -120,8 +120,8 @@ class JobService:
         if existing:
             shown["existing"] = True
         if existing or request.wait_seconds:
-            return {**await self._with_output(job, shown), "next_step": _next_step(job)}
-        return {**shown, "output": _NO_OUTPUT, "next_step": _next_step(job)}
+            return await self._told(job, await self._with_output(job, shown))
+        return await self._told(job, {**shown, "output": _NO_OUTPUT})
 
     async def check(
         self, owner: str, request: CheckJob, *, on_look: OnLook | None = None
@@ -134,7 +134,7 @@ class JobService:
         shown["output"] = views.output_object(await self._read_output(request))
         if job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
             shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
-        return {**shown, "next_step": _next_step(job)}
+        return await self._told(job, shown)
 
     async def cancel(self, owner: str, request: CancelJob) -> JobObject:
         """End a job and wait until its processes are gone, or for the grace and a little more.
@@ -158,11 +158,12 @@ class JobService:
         if not job.ended:
             wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
             job = await self._wait_for(job, wait_s, None)
-        next_step = _next_step(job)
+        shown = await self._told(job, await self._with_output(job, await self._shown(job)))
         if before.ended:
-            next_step = f"Nothing was cancelled: the job had already ended as {before.status}."
-        shown = await self._with_output(job, await self._shown(job))
-        return {**shown, "next_step": next_step}
+            shown["next_step"] = (
+                f"Nothing was cancelled: the job had already ended as {before.status}."
+            )
+        return shown
 
     async def list(
         self, owner: str, request: ListJobs, *, on_look: OnLook | None = None
@@ -183,6 +184,35 @@ class JobService:
             "next_cursor": page.next_cursor,
             "counts": {status.value: counts.get(status, 0) for status in Status},
         }
+
+    async def questions(self, owner: str, job_id: str) -> Sequence[Question]:
+        """Return what a job waits to be told, first to last; nothing unless it waits for input."""
+        return await self._outstanding(await self.find(owner, job_id))
+
+    async def answer(self, owner: str, job_id: str, key: str, answer: Mapping[str, Any]) -> None:
+        """Answer one question: `{"action": "accept" | "decline" | "cancel", "content": {...}}`.
+
+        A key that is unknown or answered already is ignored. Raises `InvalidInputError` for an
+        answer that is not one, and then the question still waits.
+        """
+        asked = {question.key: question for question in await self.questions(owner, job_id)}
+        if key not in asked:
+            return
+        checked = inputs.answer_to(asked[key], answer)
+        await self._care()
+        # Shielded: an answer that is stored must also reach the job.
+        with anyio.CancelScope(shield=True):
+            job = await self._store.answer(owner, job_id, key, checked, now_ms=self._clock.now_ms())
+            if job is not None and job.ended:
+                # Declined: nothing of it ever ran, so nobody else will clean up.
+                await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+        self._feed.nudge()
+
+    async def _outstanding(self, job: Job) -> Sequence[Question]:
+        if job.status is not Status.INPUT_REQUIRED:
+            return ()
+        asked = await self._store.questions(job.id)
+        return tuple(question for question in asked if question.answer is None)
 
     async def find(self, owner: str, job_id: str) -> Job:
         """Return one job. Raises `UnknownJobError`, naming the nearest ids."""
@@ -247,6 +277,7 @@ class JobService:
             fingerprint=_fingerprint(request, cwd, webhooks),
             shared=self._origin.shared,
             webhooks=webhooks,
+            confirm=prepared.confirm,
         )
         return new, self._launch_file(job_id, cwd, prepared, request)
 
@@ -271,6 +302,13 @@ class JobService:
         )
 
     # -- reading ---------------------------------------------------------------------------------
+
+    async def _told(self, job: Job, shown: JobObject) -> JobObject:
+        """Return `shown` with what the job asks, if it asks, and what to do now."""
+        asked = await self._outstanding(job)
+        if asked:
+            shown = {**shown, "questions": views.question_objects(asked)}
+        return {**shown, "next_step": _next_step(job, asked)}
 
     async def _shown(self, job: Job, position: int | None = None) -> JobObject:
         now_ms = self._clock.now_ms()
@@ -381,7 +419,7 @@ def _filter(request: ListJobs) -> JobFilter:
     )
 
 
-def _next_step(job: Job) -> str:
+def _next_step(job: Job, asked: Sequence[Question]) -> str:
     look = f'check_job {{"job_id": "{job.id}", "wait_seconds": 50}}'
     if job.status is Status.COMPLETED:
         return "The job completed; nothing more to do."
@@ -391,6 +429,20 @@ def _next_step(job: Job) -> str:
         return "The job failed; see error and output, fix the cause and start it again."
     if job.cancel_requested_at_ms is not None:
         return f"The job is being stopped; see whether it is gone with {look}."
+    if job.status is Status.INPUT_REQUIRED:
+        return f"{_whom_to_ask(job, asked)} Then see how it goes on with {look}."
     if job.status in _WAITING:
         return f"The job waits for its turn. Go on with other work; later wait for it with {look}."
     return f"The job runs. Go on with other work; later wait for its end with {look}."
+
+
+def _whom_to_ask(job: Job, asked: Sequence[Question]) -> str:
+    if [question.key for question in asked] == [CONFIRM_KEY]:
+        return (
+            "The job waits for a person's approval and has not begun. Tell the user to run "
+            f"`mcp-jobs approve {job.id}` in a terminal; cancel_job declines."
+        )
+    return (
+        "The job waits for a person's answer; see questions. Tell the user to run "
+        f"`mcp-jobs approve {job.id}` in a terminal."
+    )

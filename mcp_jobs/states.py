@@ -39,6 +39,7 @@ class Signal(StrEnum):
     CANCEL = "cancel"
     ASK = "ask"
     ANSWER = "answer"
+    ACCEPT = "accept"
 
 
 class Reason(StrEnum):
@@ -62,6 +63,11 @@ TERMINAL: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 LONGEST_PAUSE_MS: Final = 300_000
 """The longest pause between two attempts."""
 
+STARTS: Final[Mapping[str, Status]] = MappingProxyType(
+    {"start": Status.PENDING, "start, to be confirmed": Status.INPUT_REQUIRED}
+)
+"""The states that a job begins in."""
+
 TRANSITIONS: Final[Mapping[tuple[Status, Signal], Status]] = MappingProxyType(
     {
         (Status.PENDING, Signal.CLAIM): Status.RUNNING,
@@ -71,8 +77,11 @@ TRANSITIONS: Final[Mapping[tuple[Status, Signal], Status]] = MappingProxyType(
         (Status.RUNNING, Signal.RETRY): Status.RETRYING,
         (Status.RUNNING, Signal.CANCEL): Status.CANCELLED,
         (Status.RUNNING, Signal.ASK): Status.INPUT_REQUIRED,
+        (Status.INPUT_REQUIRED, Signal.ACCEPT): Status.PENDING,
         (Status.INPUT_REQUIRED, Signal.ANSWER): Status.RUNNING,
+        (Status.INPUT_REQUIRED, Signal.COMPLETE): Status.COMPLETED,
         (Status.INPUT_REQUIRED, Signal.FAIL): Status.FAILED,
+        (Status.INPUT_REQUIRED, Signal.RETRY): Status.RETRYING,
         (Status.INPUT_REQUIRED, Signal.CANCEL): Status.CANCELLED,
         (Status.RETRYING, Signal.CLAIM): Status.RUNNING,
         (Status.RETRYING, Signal.CANCEL): Status.CANCELLED,
@@ -96,7 +105,8 @@ def advance(status: Status, signal: Signal) -> Status:
 
 def mermaid() -> str:
     """Return the table as a Mermaid state diagram, for docs/architecture.md."""
-    lines = ["stateDiagram-v2", "    [*] --> pending: start"]
+    lines = ["stateDiagram-v2"]
+    lines += [f"    [*] --> {status}: {start}" for start, status in STARTS.items()]
     lines += [f"    {old} --> {new}: {signal}" for (old, signal), new in TRANSITIONS.items()]
     lines += [f"    {status} --> [*]" for status in Status if status in TERMINAL]
     return "\n".join(lines)

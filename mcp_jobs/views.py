@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mcp_jobs.models import Attempt, Job
+    from mcp_jobs.models import Attempt, Job, Question
     from mcp_jobs.output import OutputSlice
 
 JobObject = dict[str, Any]
@@ -83,6 +83,19 @@ def attempt_objects(attempts: Sequence[Attempt]) -> list[JobObject]:
             "memory_peak_bytes": attempt.memory_peak_bytes,
         }
         for attempt in attempts
+    ]
+
+
+def question_objects(questions: Sequence[Question]) -> list[JobObject]:
+    """Return what a job asks."""
+    return [
+        {
+            "key": question.key,
+            "message": question.message,
+            "schema": dict(question.schema),
+            "asked_at": rfc3339(question.asked_at_ms),
+        }
+        for question in questions
     ]
 
 

@@ -9,6 +9,7 @@ import anyio
 
 from mcp_jobs.events import JobChanged
 from mcp_jobs.models import Job
+from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
     from mcp_jobs.events import Bus, Event
@@ -36,7 +37,11 @@ class Waiter:
         wait_s: float,
         on_look: OnLook | None,
     ) -> Sequence[Job]:
-        """Return the jobs as they are when any or all have ended, or after `wait_s` seconds."""
+        """Return the jobs as they are when any or all have ended, or after `wait_s` seconds.
+
+        A job that begins to wait for input counts too: its caller may have to do something.
+        """
+        asking = {job.id for job in jobs if job.status is Status.INPUT_REQUIRED}
         ids = {job.id for job in jobs}
         done = any if mode == "any" else all
         changed = anyio.Event()
@@ -51,7 +56,8 @@ class Waiter:
                 while True:
                     # Looked at after subscribing, so that no end falls in between.
                     jobs = await self._look(jobs)
-                    if done(job.ended for job in jobs):
+                    asking &= {job.id for job in jobs if job.status is Status.INPUT_REQUIRED}
+                    if done(_is_news(job, asking) for job in jobs):
                         break
                     if on_look is not None:
                         await on_look(jobs)
@@ -64,3 +70,7 @@ class Waiter:
 
     async def _look(self, jobs: Sequence[Job]) -> Sequence[Job]:
         return [await self._store.find(job.id) or job for job in jobs]
+
+
+def _is_news(job: Job, asking: set[str]) -> bool:
+    return job.ended or (job.status is Status.INPUT_REQUIRED and job.id not in asking)

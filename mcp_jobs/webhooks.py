@@ -155,7 +155,7 @@ class Webhooks:
             message = await self._store.outbox.claim(
                 claimer=self._presence.own_id, now_ms=self._clock.now_ms()
             )
-        return message
+        return message  # noqa: RET504 - mypy takes the scope for one that swallows errors
 
     # -- one attempt -----------------------------------------------------------------------------
 

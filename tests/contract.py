@@ -37,9 +37,9 @@ _ALWAYS: Final = {
     "cancel_job": JOB_FIELDS | {"next_step"},
 }
 _SOMETIMES: Final = {
-    "start_job": {"existing", "output"},
-    "check_job": {"attempts"},
-    "cancel_job": {"output"},
+    "start_job": {"existing", "output", "questions"},
+    "check_job": {"attempts", "questions"},
+    "cancel_job": {"output", "questions"},
 }
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _TIMES: Final = ("created_at", "run_at", "started_at", "finished_at", "next_attempt_at")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.ids import new_id
-from mcp_jobs.models import NewJob, Outcome, Progress
+from mcp_jobs.models import NewJob, Outcome, Progress, Question
 from mcp_jobs.states import TERMINAL, Reason, Status
 from mcp_jobs.store import SqliteStore
 
@@ -102,6 +102,16 @@ def progress(percent: float, **given: Any) -> Progress:
     return Progress(**{**fields, **given})
 
 
+def question(job_id: str, key: str = "region", **given: Any) -> Question:
+    """Return a question that a job asks."""
+    fields: dict[str, Any] = {
+        "message": "Which region?",
+        "schema": {"type": "object", "properties": {"region": {"type": "string"}}},
+        "asked_at_ms": NOW,
+    }
+    return Question(job_id=job_id, key=key, **{**fields, **given})
+
+
 async def created(store: Store, **given: Any) -> Job:
     """Store a new job."""
     accepted = await store.create(new_job(**given))
@@ -136,6 +146,11 @@ async def in_state(store: Store, status: Status, **given: Any) -> Job:
     job = await claimed(store)
     if status is Status.RUNNING:
         return job
+    if status is Status.INPUT_REQUIRED:
+        assert await store.ask(job, question(job.id)) is not None
+        asking = await store.find(job.id)
+        assert asking is not None
+        return asking
     outcome = ending(status)
     if status in TERMINAL or status is Status.RETRYING:
         settled = await store.settle(job, outcome)

@@ -10,14 +10,17 @@ from mcp.server.stdio import stdio_server
 from mcp_types import NotificationParams
 
 from mcp_jobs import __version__
-from mcp_jobs.core import LOCAL_OWNER, Core, open_core
+from mcp_jobs.core import Core, open_core
 from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
+from mcp_jobs.server.subscriptions import Subscriptions
 from mcp_jobs.server.tools import Tools
 from mcp_jobs.worker import leave_on_signal
 
 if TYPE_CHECKING:
+    from mcp.server.models import InitializationOptions
+
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.settings import Settings
 
@@ -30,11 +33,28 @@ appending JSON lines such as {"current": 3, "total": 10, "message": "..."} to th
 $MCP_JOBS_PROGRESS. Jobs can be read and subscribed to as jobs://job/<job_id>."""
 
 
-def build_server(core: Core, push: Push, owner_of: OwnerOf) -> Server[Any]:
+class JobServer(Server[Any]):
+    """The MCP server of this project; what it offers at the handshake is the same everywhere."""
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        """Say that the list of resources changes, which no handler tells (also over HTTP)."""
+        options = notification_options or NotificationOptions(resources_changed=True)
+        return super().create_initialization_options(options, experimental_capabilities, extensions)
+
+
+def build_server(core: Core, push: Push, owner_of: OwnerOf) -> JobServer:
     """Return the MCP server over a running core, for the owners that `owner_of` names."""
+    subscriptions = Subscriptions(
+        service=core.service, follower=core.follower, push=push, owner_of=owner_of
+    )
     tools = Tools(core.service, owner_of)
     resources = Resources(core.service, owner_of)
-    server: Server[Any] = Server(
+    server = JobServer(
         "mcp-jobs",
         version=__version__,
         title="Background jobs",
@@ -45,12 +65,12 @@ def build_server(core: Core, push: Push, owner_of: OwnerOf) -> Server[Any]:
         on_list_resources=resources.list,
         on_list_resource_templates=resources.templates,
         on_read_resource=resources.read,
-        on_subscribe_resource=push.subscribe,
-        on_unsubscribe_resource=push.unsubscribe,
-        on_subscriptions_listen=push.listen,
+        on_subscribe_resource=subscriptions.subscribe,
+        on_unsubscribe_resource=subscriptions.unsubscribe,
+        on_subscriptions_listen=subscriptions.listen,
     )
     server.add_notification_handler(
-        "notifications/initialized", NotificationParams, push.on_initialized
+        "notifications/initialized", NotificationParams, subscriptions.on_initialized
     )
     return server
 
@@ -62,12 +82,11 @@ async def serve_stdio(settings: Settings) -> None:
     `StoreError` when the home cannot be used.
     """
     async with open_core(settings) as core:
-        push = Push(service=core.service, owner=LOCAL_OWNER, bus=core.bus, follower=core.follower)
+        push = Push(core.bus)
         server = build_server(core, push, local_user)
-        options = server.create_initialization_options(NotificationOptions(resources_changed=True))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave_on_signal, core)
             tasks.start_soon(push.run)
             async with stdio_server() as (reader, writer):
-                await server.run(reader, writer, options)
+                await server.run(reader, writer, server.create_initialization_options())
             tasks.cancel_scope.cancel()

@@ -99,6 +99,17 @@ _ATTEMPT: Final[Schema] = {
     "required": ["attempt", "finished_at", "reason", "exit_code", "error"],
 }
 
+_QUESTION: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "key": {"type": "string"},
+        "message": {"type": "string"},
+        "schema": {"type": "object", "description": "What the answer must look like."},
+        "asked_at": {"type": "string"},
+    },
+    "required": ["key", "message", "schema", "asked_at"],
+}
+
 _JOB_FIELDS: Final[Schema] = {
     "job_id": {"type": "string"},
     "type": {"type": "string"},
@@ -138,6 +149,7 @@ JOB_RESULT: Final = _job(
     output=_OUTPUT,
     existing={"type": "boolean"},
     attempts={"type": "array", "items": _ATTEMPT},
+    questions={"type": "array", "items": _QUESTION},
     next_step=_NEXT_STEP,
 )
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mcp_jobs.models import (
+        Answer,
         Attempt,
         Delivery,
         Job,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         Outcome,
         Page,
         Progress,
+        Question,
     )
     from mcp_jobs.states import Status
 
@@ -100,6 +102,7 @@ class Store(Protocol):
     async def create(self, new: NewJob) -> Accepted:
         """Accept a job, or find the one that its idempotency key has started.
 
+        One with `confirm` is input_required, with that question, until it is answered.
         Raises `KeyConflictError` when the key belongs to a job with another fingerprint.
         """
         ...
@@ -134,6 +137,31 @@ class Store(Protocol):
         """End a waiting job at once, or mark a running one; returns the job as it is now."""
         ...
 
+    async def ask(self, job: Job, question: Question) -> Question | None:
+        """Store what the current attempt asks, under the claim that `job` shows.
+
+        The job is input_required as long as one of its questions has no answer. A key that was
+        asked before returns the question as it was stored then, perhaps with its answer.
+        """
+        ...
+
+    async def answer(
+        self, owner: str, job_id: str, key: str, answer: Answer, *, now_ms: int
+    ) -> Job | None:
+        """Answer a question of an input_required job; returns the job as it is now.
+
+        None means that there is no such question without an answer. A job that waits to be
+        confirmed becomes pending when accepted, else cancelled as declined.
+        """
+        ...
+
+    async def questions(self, job_id: str) -> Sequence[Question]:
+        """Return what a job has asked, answered or not, first to last.
+
+        Questions that an attempt left without an answer are forgotten with its end.
+        """
+        ...
+
     async def list(self, owner: str, where: JobFilter, *, limit: int, cursor: str | None) -> Page:
         """Return jobs of `owner`, newest first."""
         ...
@@ -166,11 +194,11 @@ class Store(Protocol):
         ...
 
     async def running(self) -> Sequence[Job]:
-        """Return the running jobs of every locality."""
+        """Return the jobs of every locality that run, or ask something in the middle."""
         ...
 
     async def unfinished(self, locality: str) -> int:
-        """Return how many jobs of this locality have not ended."""
+        """Return how many jobs of this locality run or will run without anybody's leave."""
         ...
 
     async def changed_elsewhere(self) -> bool:

@@ -6,7 +6,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mcp_jobs.errors import KeyConflictError
-from mcp_jobs.models import Attempt, Job, JobFilter, NewJob, Outcome, Page, Progress
+from mcp_jobs.models import (
+    Answer,
+    Attempt,
+    Job,
+    JobFilter,
+    NewJob,
+    Outcome,
+    Page,
+    Progress,
+    Question,
+)
 from mcp_jobs.states import LONGEST_PAUSE_MS, Status
 from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store import rows
@@ -119,6 +129,34 @@ class SqliteStore:
             or await self.get(owner, job_id)
         )
 
+    async def ask(self, job: Job, question: Question) -> Question | None:
+        row = await self._write(
+            "ask_question",
+            id=job.id,
+            token=job.claim_token,
+            **rows.question_parameters(question),
+        )
+        if row is not None:
+            return rows.question_from(row)
+        current = await self.find(job.id)
+        if current is None or current.ended or current.claim_token != job.claim_token:
+            return None
+        asked = await self.questions(job.id)
+        return next((known for known in asked if known.key == question.key), None)
+
+    async def answer(
+        self, owner: str, job_id: str, key: str, answer: Answer, *, now_ms: int
+    ) -> Job | None:
+        row = await self._write(
+            "answer_question",
+            id=job_id,
+            owner=owner,
+            key=key,
+            answer=rows.answer_text(answer),
+            now_ms=now_ms,
+        )
+        return None if row is None else await self.find(job_id)
+
     async def prune_changes(self, *, before_ms: int, limit: int) -> int:
         return len(await self._write_all("prune_changes", before_ms=before_ms, limit=limit))
 
@@ -149,6 +187,9 @@ class SqliteStore:
 
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         return [rows.attempt_from(row) for row in await self._read("attempts_of", id=job_id)]
+
+    async def questions(self, job_id: str) -> Sequence[Question]:
+        return [rows.question_from(row) for row in await self._read("questions_of", id=job_id)]
 
     async def queue_position(self, job_id: str) -> int:
         return int((await self._read("queue_position", id=job_id))[0]["position"])

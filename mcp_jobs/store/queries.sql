@@ -5,12 +5,15 @@
 -- Accept a job. No row: the owner used this idempotency key before.
 INSERT INTO jobs (
     id, owner, locality, type, params, title, cwd, created_at_ms, run_at_ms, max_attempts,
-    timeout_s, idle_timeout_s, retry_on_interrupt, idempotency_key, fingerprint, shared, webhooks
+    timeout_s, idle_timeout_s, retry_on_interrupt, idempotency_key, fingerprint, shared, webhooks,
+    confirm, status, claimed_by
 )
 VALUES (
     :id, :owner, :locality, :type, :params, :title, :cwd, :created_at_ms, :run_at_ms,
     :max_attempts, :timeout_s, :idle_timeout_s, :retry_on_interrupt, :idempotency_key,
-    :fingerprint, :shared, :webhooks
+    :fingerprint, :shared, :webhooks, :confirm,
+    CASE WHEN :confirm IS NULL THEN 'pending' ELSE 'input_required' END,
+    CASE WHEN :confirm IS NULL THEN NULL ELSE '' END
 )
 ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING *, (
@@ -34,7 +37,7 @@ SELECT * FROM jobs WHERE id = :id;
 
 -- name: claim_due_job
 -- Take the oldest due job if a slot is free. Count, choice and claim are one statement, so no two
--- processes can take the same job or the same slot.
+-- processes can take the same job or the same slot. A job that waits for a person holds no slot.
 UPDATE jobs SET
     status = 'running',
     reason = NULL,
@@ -95,7 +98,8 @@ RETURNING *;
 -- name: set_progress
 -- Store how far the current attempt is, for the holder of the claim only.
 UPDATE jobs SET progress = :progress
-WHERE id = :id AND claim_token = :token AND status = 'running'
+WHERE id = :id AND claim_token = :token AND status IN ('running', 'input_required')
+AND claimed_by <> ''
 RETURNING *;
 
 -- name: cancel_waiting_job
@@ -105,29 +109,60 @@ UPDATE jobs SET
     reason = 'cancelled_by_user',
     exit_code = NULL,
     error = CASE status
-        WHEN 'pending' THEN 'Cancelled on request before it began.'
-        ELSE 'Cancelled on request before another attempt began.'
+        WHEN 'retrying' THEN 'Cancelled on request before another attempt began.'
+        ELSE 'Cancelled on request before it began.'
     END,
     cancel_requested_at_ms = :now_ms,
-    finished_at_ms = :now_ms
-WHERE id = :id AND owner = :owner AND status IN ('pending', 'retrying')
+    finished_at_ms = :now_ms,
+    claimed_by = NULL
+WHERE id = :id AND owner = :owner
+AND (status IN ('pending', 'retrying') OR (status = 'input_required' AND claimed_by = ''))
 RETURNING *;
 
 -- name: request_cancel
 -- Ask for the end of a running job; `cancelled` follows when its processes are gone.
 UPDATE jobs SET cancel_requested_at_ms = :now_ms
 WHERE id = :id AND owner = :owner AND status IN ('running', 'input_required')
-AND cancel_requested_at_ms IS NULL
+AND claimed_by <> '' AND cancel_requested_at_ms IS NULL
 RETURNING *;
+
+-- name: ask_question
+-- A running job asks, for the holder of the claim only. No row: it has asked this before, or the
+-- claim is lost, or the job is being stopped.
+INSERT INTO questions (job_id, key, message, schema, asked_at_ms)
+SELECT id, :key, :message, :schema, :asked_at_ms FROM jobs
+WHERE id = :id AND claim_token = :token AND status IN ('running', 'input_required')
+AND claimed_by <> '' AND cancel_requested_at_ms IS NULL
+ON CONFLICT (job_id, key) DO NOTHING
+RETURNING *;
+
+-- name: answer_question
+-- The first answer counts. What it does to the job is done by a trigger.
+UPDATE questions SET answer = :answer, answered_at_ms = :now_ms
+WHERE job_id = :id AND key = :key AND answer IS NULL
+AND EXISTS (
+    SELECT 1 FROM jobs
+    WHERE id = :id AND owner = :owner AND status = 'input_required'
+    AND cancel_requested_at_ms IS NULL
+)
+RETURNING *;
+
+-- name: questions_of
+-- What a job has asked, first to last, with the answers that there are.
+SELECT * FROM questions WHERE job_id = :id ORDER BY asked_at_ms, key;
 
 -- name: mend_future_jobs
 -- After the wall clock was set back, jobs that should be due would wait for it to catch up. An
--- immediate job is due since it was created, and no retry waits for longer than the longest pause.
+-- immediate job is due since it was created, and no retry waits for longer than the longest pause,
+-- unless it asked for that: then the end of its last attempt is still in the past.
 UPDATE jobs SET run_at_ms = :now_ms
 WHERE status IN ('pending', 'retrying') AND run_at_ms > :now_ms
 AND (
     (status = 'pending' AND run_at_ms = created_at_ms)
-    OR (status = 'retrying' AND run_at_ms > :now_ms + :longest_pause_ms)
+    OR (
+        status = 'retrying' AND run_at_ms > :now_ms + :longest_pause_ms
+        AND attempt_finished_at_ms > :now_ms
+    )
 )
 RETURNING id;
 
@@ -137,7 +172,10 @@ SELECT id FROM jobs
 WHERE status IN ('pending', 'retrying') AND run_at_ms > :now_ms
 AND (
     (status = 'pending' AND run_at_ms = created_at_ms)
-    OR (status = 'retrying' AND run_at_ms > :now_ms + :longest_pause_ms)
+    OR (
+        status = 'retrying' AND run_at_ms > :now_ms + :longest_pause_ms
+        AND attempt_finished_at_ms > :now_ms
+    )
 )
 LIMIT 1;
 
@@ -148,16 +186,16 @@ WHERE status IN ('pending', 'retrying') AND (locality = :locality OR shared);
 
 -- name: running_jobs
 -- Running jobs, wherever they run, and who supervises them.
-SELECT * FROM jobs WHERE status IN ('running', 'input_required');
+SELECT * FROM jobs WHERE status IN ('running', 'input_required') AND claimed_by <> '';
 
 -- name: waiting_or_running
--- How many jobs have not ended.
+-- How many jobs have not ended, and wait for nobody's leave to begin.
 SELECT (
     SELECT count(*) FROM jobs
     WHERE status IN ('pending', 'retrying') AND (locality = :locality OR shared)
 ) + (
     SELECT count(*) FROM jobs
-    WHERE status IN ('running', 'input_required') AND locality = :locality
+    WHERE status IN ('running', 'input_required') AND claimed_by <> '' AND locality = :locality
 ) AS total;
 
 -- name: queue_position

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs.models import Attempt, Job, NewJob, Outcome, Progress
+from mcp_jobs.models import Answer, Attempt, Job, NewJob, Outcome, Progress, Question
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ _SAME_NAME = (
     "id", "owner", "locality", "type", "title", "cwd", "exit_code", "error", "attempt",
     "max_attempts", "interrupts", "created_at_ms", "run_at_ms", "started_at_ms",
     "attempt_started_at_ms", "finished_at_ms", "timeout_s", "idle_timeout_s",
-    "cancel_requested_at_ms", "claim_token", "launch_token", "claimed_by", "fingerprint",
+    "cancel_requested_at_ms", "claim_token", "launch_token", "fingerprint", "confirm",
 )  # fmt: skip
 _ATTEMPT_SAME_NAME = (
     "number", "started_at_ms", "finished_at_ms", "exit_code", "error", "output_start", "cpu_s",
@@ -33,6 +33,8 @@ def job_from(row: Row) -> Job:
         result=None if row["result"] is None else json.loads(row["result"]),
         retry_on_interrupt=bool(row["retry_on_interrupt"]),
         shared=bool(row["shared"]),
+        # Empty: it waits to be confirmed.
+        claimed_by=row["claimed_by"] or None,
         progress=None if row["progress"] is None else Progress(**json.loads(row["progress"])),
     )
 
@@ -64,7 +66,37 @@ def new_job_parameters(new: NewJob) -> dict[str, Any]:
         "fingerprint": new.fingerprint,
         "shared": new.shared,
         "webhooks": json.dumps(new.webhooks) if new.webhooks else None,
+        "confirm": new.confirm,
     }
+
+
+def question_from(row: Row) -> Question:
+    """Return the record of a row of `questions`."""
+    answer = None if row["answer"] is None else json.loads(row["answer"])
+    return Question(
+        job_id=row["job_id"],
+        key=row["key"],
+        message=row["message"],
+        schema=json.loads(row["schema"]),
+        asked_at_ms=row["asked_at_ms"],
+        answer=None if answer is None else Answer(**answer),
+        answered_at_ms=row["answered_at_ms"],
+    )
+
+
+def question_parameters(question: Question) -> dict[str, Any]:
+    """Return what `ask_question` binds, but for the claim."""
+    return {
+        "key": question.key,
+        "message": question.message,
+        "schema": json.dumps(dict(question.schema)),
+        "asked_at_ms": question.asked_at_ms,
+    }
+
+
+def answer_text(answer: Answer) -> str:
+    """Return the stored form of an answer."""
+    return json.dumps({"action": answer.action, "content": dict(answer.content)})
 
 
 def outcome_parameters(outcome: Outcome) -> dict[str, Any]:

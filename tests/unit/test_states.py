@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_jobs.errors import IllegalTransitionError
-from mcp_jobs.states import TERMINAL, TRANSITIONS, Reason, Signal, Status, advance, mermaid
+from mcp_jobs.states import (
+    STARTS,
+    TERMINAL,
+    TRANSITIONS,
+    Reason,
+    Signal,
+    Status,
+    advance,
+    mermaid,
+)
 from mcp_jobs.store.migrate import migrations
 
 if TYPE_CHECKING:
@@ -105,8 +114,8 @@ def test_states_are_terminal_exactly_when_nothing_leads_out_of_them() -> None:
     assert set(Status) - {old for old, _ in TRANSITIONS} == TERMINAL
 
 
-def test_every_state_but_the_first_is_reached_and_reaches_an_end() -> None:
-    assert {new for _, new in REACHABLE} == set(Status) - {Status.PENDING}
+def test_every_state_is_reached_and_reaches_an_end() -> None:
+    assert {new for _, new in REACHABLE} | {*STARTS.values()} == set(Status)
     for status in set(Status) - TERMINAL:
         assert (status, Status.CANCELLED) in REACHABLE
 
@@ -117,15 +126,15 @@ def test_every_state_that_runs_nothing_or_something_can_be_cancelled() -> None:
 
 def test_the_diagram_has_one_arrow_for_each_row_and_each_end() -> None:
     head, *lines = mermaid().splitlines()
-    arrows = [re.fullmatch(r"    (\S+) --> (\S+?)(?:: (\S+))?", line) for line in lines]
+    arrows = [re.fullmatch(r"    (\S+) --> (\S+?)(?:: (.+))?", line) for line in lines]
 
     assert head == "stateDiagram-v2"
     assert {arrow.groups() for arrow in arrows if arrow} == {
-        ("[*]", "pending", "start"),
+        *(("[*]", status.value, start) for start, status in STARTS.items()),
         *((old.value, new.value, signal.value) for (old, signal), new in TRANSITIONS.items()),
         *((status.value, "[*]", None) for status in TERMINAL),
     }
-    assert len(lines) == 1 + len(TRANSITIONS) + len(TERMINAL)
+    assert len(lines) == len(STARTS) + len(TRANSITIONS) + len(TERMINAL)
 
 
 # -- the same in SQL -----------------------------------------------------------------------------

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 )
 
 from mcp_jobs.errors import KeyConflictError
-from mcp_jobs.models import Job, JobFilter
+from mcp_jobs.models import Answer, Job, JobFilter
 from mcp_jobs.states import TERMINAL, Reason, Status
-from tests.stores import HERE, NOW, STORES, ending, new_job, progress
+from tests.stores import HERE, NOW, STORES, ending, new_job, progress, question
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -34,6 +34,8 @@ T = TypeVar("T")
 OWNERS = ("ann", "bob")
 CLAIMERS = ("server-1", "server-2")
 WAITING = (Status.PENDING, Status.RETRYING)
+LIVE = (Status.RUNNING, Status.INPUT_REQUIRED)
+KEYS = ("region", "size")
 ENDINGS = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.RETRYING)
 
 
@@ -57,6 +59,13 @@ class Known:
     percent: float | None = None
     finished_at_ms: int | None = None
     reasons: list[Reason | None] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+    """Keys without an answer."""
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    @property
+    def unconfirmed(self) -> bool:
+        return self.status is Status.INPUT_REQUIRED and self.claimed_by is None
 
     @property
     def place(self) -> tuple[int, int]:
@@ -108,14 +117,18 @@ class StoreMachine(RuleBasedStateMachine):
         delay_ms=st.sampled_from([0, 0, 0, 30, 80]),
         key=st.sampled_from([None, None, "k1", "k2"]),
         fingerprint=st.sampled_from(["f1", "f1", "f2"]),
+        confirm=st.sampled_from([None, None, "Really?"]),
     )
-    def create(self, owner: str, delay_ms: int, key: str | None, fingerprint: str) -> Any:
+    def create(
+        self, owner: str, delay_ms: int, key: str | None, fingerprint: str, confirm: str | None
+    ) -> Any:
         asked = new_job(
             owner=owner,
             created_at_ms=self.now_ms,
             run_at_ms=self.now_ms + delay_ms,
             idempotency_key=key,
             fingerprint=fingerprint,
+            confirm=confirm,
         )
         met = [k for k in self.known.values() if key and (k.owner, k.key) == (owner, key)]
         try:
@@ -133,6 +146,8 @@ class StoreMachine(RuleBasedStateMachine):
         earlier = [k for k in before if k.run_at_ms <= asked.run_at_ms]
         assert accepted.queue_position == 1 + len(earlier)
         known = Known(job.id, owner, self.accepted, asked.run_at_ms, key, fingerprint)
+        if confirm is not None:
+            known.status, known.asked = Status.INPUT_REQUIRED, {"confirm"}
         self.known[job.id] = known
         self.changed(known, created=True)
         return job.id
@@ -162,7 +177,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def holds(self, claim: Job) -> Known | None:
         known = self.known.get(claim.id)
-        if known and known.status is Status.RUNNING and known.token == claim.claim_token:
+        if known and known.status in LIVE and known.token == claim.claim_token:
             return known
         return None
 
@@ -205,12 +220,60 @@ class StoreMachine(RuleBasedStateMachine):
             return
         assert settled is not None
         known.status, known.claimed_by = status, None
+        known.asked = set()
         known.reasons.append(end.reason)
         if again:
             known.run_at_ms = self.now_ms + pause_ms
             known.interrupts += lost
         else:
             known.finished_at_ms = self.now_ms
+        self.changed(known)
+
+    @rule(claim=claims, key=st.sampled_from(KEYS))
+    def ask(self, claim: Job, key: str) -> None:
+        known = self.holds(claim)
+        asked = self.run(self.store.ask(claim, question(claim.id, key)))
+        if known is None:
+            assert asked is None
+            return
+        if key in known.asked or key in known.answers:
+            assert asked is not None
+            assert asked.answer == known.answers.get(key)
+            return
+        assert (asked is None) == known.cancel_requested
+        if asked is not None:
+            known.asked.add(key)
+            known.status = Status.INPUT_REQUIRED
+            self.changed(known)
+
+    @rule(
+        job_id=jobs,
+        owner=st.sampled_from(OWNERS),
+        key=st.sampled_from([*KEYS, "confirm", "confirm"]),
+        action=st.sampled_from(["accept", "accept", "decline", "cancel"]),
+    )
+    def answer(self, job_id: str, owner: str, key: str, action: Any) -> None:
+        known = self.known.get(job_id)
+        given = Answer(action=action, content={"n": 1})
+        job = self.run(self.store.answer(owner, job_id, key, given, now_ms=self.now_ms))
+        if (
+            known is None
+            or known.owner != owner
+            or known.status is not Status.INPUT_REQUIRED
+            or known.cancel_requested
+            or key not in known.asked
+        ):
+            assert job is None
+            return
+        assert job is not None
+        known.asked.discard(key)
+        known.answers[key] = given
+        if known.unconfirmed:
+            accepted = action == "accept"
+            known.status = Status.PENDING if accepted else Status.CANCELLED
+            known.finished_at_ms = None if accepted else self.now_ms
+        elif not known.asked:
+            known.status = Status.RUNNING
         self.changed(known)
 
     @rule(job_id=jobs, owner=st.sampled_from(OWNERS))
@@ -221,7 +284,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert job is None
             return
         assert job is not None
-        if known.status in WAITING:
+        if known.status in WAITING or known.unconfirmed:
             known.status, known.finished_at_ms = Status.CANCELLED, self.now_ms
         elif known.status in TERMINAL or known.cancel_requested:
             return
@@ -257,6 +320,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert job.finished_at_ms == known.finished_at_ms
         assert (job.cancel_requested_at_ms is not None) == known.cancel_requested
         assert (job.progress and job.progress.percent) == known.percent
+        asked = self.run(self.store.questions(job.id))
+        assert {q.key: q.answer for q in asked if q.answer} == known.answers
+        if not job.ended:
+            assert {q.key for q in asked if not q.answer} == known.asked
+            assert bool(known.asked) == (job.status is Status.INPUT_REQUIRED)
         attempts = self.run(self.store.attempts(job.id))
         assert [a.reason for a in attempts] == known.reasons
         assert [a.number for a in attempts] == list(range(1, len(attempts) + 1))
@@ -267,8 +335,10 @@ class StoreMachine(RuleBasedStateMachine):
             states = [k.status for k in self.known.values() if k.owner == owner]
             counted = {status: states.count(status) for status in set(states)}
             assert self.run(self.store.counts(owner)) == counted
-        waiting = [k for k in self.known.values() if k.status not in TERMINAL]
+        waiting = [k for k in self.known.values() if k.status not in TERMINAL and not k.unconfirmed]
         assert self.run(self.store.unfinished(HERE)) == len(waiting)
+        live = {k.id for k in self.known.values() if k.status in LIVE and not k.unconfirmed}
+        assert {job.id for job in self.run(self.store.running())} == live
 
     @invariant()
     def places_are_those_in_the_queue(self) -> None:
