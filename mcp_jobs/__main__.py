@@ -6,9 +6,13 @@ import argparse
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from mcp_jobs import __version__
-from mcp_jobs.errors import JobsError, UnsupportedPlatformError
+from mcp_jobs.errors import InvalidInputError, JobsError, UnsupportedPlatformError
+
+if TYPE_CHECKING:
+    from mcp_jobs.settings import Settings
 
 
 def main() -> None:
@@ -52,7 +56,36 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     worker = commands.add_parser("worker", help="run jobs of this home, without MCP")
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
+    _add_serve(commands.add_parser("serve", help="serve MCP, REST and live events over HTTP"))
+    _add_token(commands.add_parser("token", help="print the token of this home"))
     return parser
+
+
+def _add_serve(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--http", action="store_true", required=True, help="the way to serve")
+    serve.add_argument("--host", help="address to bind to; default 127.0.0.1")
+    serve.add_argument("--port", type=int, help="port; default 8765")
+    serve.add_argument(
+        "--only-declared",
+        action="store_true",
+        default=None,
+        help="start only declared job types; needed for tokens of several owners",
+    )
+    serve.add_argument("--oidc-issuer", help="accept access tokens of this issuer too")
+    serve.add_argument("--oidc-audience", help="the URL of this server's /mcp, as tokens name it")
+
+
+def _add_token(token: argparse.ArgumentParser) -> None:
+    changes = token.add_subparsers(dest="change", metavar="CHANGE")
+    add = changes.add_parser("add", help="make a named token and print it once")
+    add.add_argument("name")
+    add.add_argument("--owner", help="whose jobs it sees; default: jobs of its own name")
+    add.add_argument(
+        "--scopes", default="read,start,cancel", help="with commas: read, start, cancel, metrics"
+    )
+    remove = changes.add_parser("remove", help="make a named token worthless")
+    remove.add_argument("name")
+    changes.add_parser("list", help="list the named tokens, without the tokens themselves")
 
 
 def _require_supported_platform() -> None:
@@ -69,8 +102,21 @@ def _run(arguments: argparse.Namespace) -> None:
     from mcp_jobs import settings
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
-    loaded = settings.load()
-    if arguments.command == "worker":
+    flags = ("host", "port", "only_declared", "oidc_issuer", "oidc_audience")
+    given = {name: getattr(arguments, name, None) for name in flags}
+    loaded = settings.load(**{name: value for name, value in given.items() if value is not None})
+    if arguments.command == "token":
+        _token(arguments, loaded)
+    elif arguments.command == "serve":
+        try:
+            from mcp_jobs.http.serve import serve_http
+        except ImportError as error:
+            raise InvalidInputError(
+                f"Serving HTTP needs more packages ({error.name} is missing). Install "
+                "mcp-jobs[http]."
+            ) from None
+        anyio.run(serve_http, loaded)
+    elif arguments.command == "worker":
         from mcp_jobs.worker import work
 
         anyio.run(work, loaded, arguments.drain)
@@ -78,6 +124,24 @@ def _run(arguments: argparse.Namespace) -> None:
         from mcp_jobs.server.app import serve_stdio
 
         anyio.run(serve_stdio, loaded)
+
+
+def _token(arguments: argparse.Namespace, loaded: Settings) -> None:
+    from mcp_jobs import settings
+    from mcp_jobs.http.tokens import TokenFile
+
+    settings.prepare_home(loaded)
+    file = TokenFile(loaded.home)
+    if arguments.change == "add":
+        scopes = [scope.strip() for scope in arguments.scopes.split(",")]
+        print(file.add(arguments.name, owner=arguments.owner, scopes=scopes))
+    elif arguments.change == "remove":
+        file.remove(arguments.name)
+    elif arguments.change == "list":
+        for token in file.load().named:
+            print(f"{token.name}\towner {token.owner}\t{','.join(token.scopes)}")
+    else:
+        print(file.load().default)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from functools import partial
 from anyio import to_thread
 
 from mcp_jobs.output.fold import fold
+from mcp_jobs.output.raw import Kept, kept_bytes, read_bytes
 from mcp_jobs.output.search import (
     MAX_PATTERN_CHARS,
     BadPattern,
@@ -37,6 +38,7 @@ __all__ = [
     "MIN_LIMIT_BYTES",
     "BadPattern",
     "CursorPastEnd",
+    "Kept",
     "OutputSlice",
     "OutputStat",
     "PatternTimeout",
@@ -44,7 +46,9 @@ __all__ = [
     "fold",
     "grep",
     "grep_output",
+    "kept_bytes",
     "read_after",
+    "read_bytes",
     "read_recent",
     "read_tail",
     "stat_output",

@@ -81,6 +81,10 @@ class Outbox(Protocol):
         """Return how many messages have not had one ended attempt."""
         ...
 
+    async def pending(self) -> int:
+        """Return how many messages are still to be delivered."""
+        ...
+
     async def of_job(self, job_id: str) -> Sequence[OutboxMessage]:
         """Return the messages about a job with their ended attempts."""
         ...
@@ -168,6 +172,10 @@ class Store(Protocol):
 
     async def counts(self, owner: str) -> dict[Status, int]:
         """Return how many jobs `owner` has in each state; states without jobs are left out."""
+        ...
+
+    async def totals(self) -> dict[Status, int]:
+        """Return how many jobs all owners together have in each state."""
         ...
 
     async def attempts(self, job_id: str) -> Sequence[Attempt]:

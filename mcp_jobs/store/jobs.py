@@ -185,6 +185,9 @@ class SqliteStore:
         found = await self._read("counts", owner=owner)
         return {Status(row["status"]): row["total"] for row in found if row["total"]}
 
+    async def totals(self) -> dict[Status, int]:
+        return {Status(row["status"]): row["total"] for row in await self._read("totals")}
+
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         return [rows.attempt_from(row) for row in await self._read("attempts_of", id=job_id)]
 

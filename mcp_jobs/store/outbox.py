@@ -54,6 +54,9 @@ class SqliteOutbox:
     async def untried(self) -> int:
         return int((await self._read("untried_deliveries"))[0]["total"])
 
+    async def pending(self) -> int:
+        return int((await self._read("pending_deliveries"))[0]["total"])
+
     async def of_job(self, job_id: str) -> Sequence[OutboxMessage]:
         attempts = await self._read("deliveries_of", job_id=job_id)
         by_message = {

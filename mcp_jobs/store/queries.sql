@@ -213,6 +213,10 @@ SELECT * FROM attempts WHERE job_id = :id ORDER BY number;
 -- How many jobs an owner has, by state.
 SELECT status, total FROM job_counts WHERE owner = :owner;
 
+-- name: totals
+-- How many jobs there are, by state, for whoever runs the server.
+SELECT status, sum(total) AS total FROM job_counts GROUP BY status;
+
 -- name: recent_ids
 -- The newest ids of an owner, for "did you mean".
 SELECT id FROM jobs WHERE owner = :owner ORDER BY id DESC LIMIT :limit;
@@ -306,6 +310,10 @@ WHERE status = 'pending' AND claimed_by IS NULL;
 -- How many messages have not had an ended attempt.
 SELECT count(*) AS total FROM outbox
 WHERE status = 'pending' AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = outbox.id);
+
+-- name: pending_deliveries
+-- How many messages are still to be delivered.
+SELECT count(*) AS total FROM outbox WHERE status = 'pending';
 
 -- name: messages_of
 -- The messages about one job.
