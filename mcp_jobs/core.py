@@ -114,13 +114,7 @@ async def _assemble(
         registry=built_in(),
         settings=settings,
         clock=clock,
-        origin=process.Origin(
-            locality=locality,
-            shared=shared,
-            environ=configuration.job_environment(settings),
-            umask=configuration.current_umask(),
-            rlimit_nofile=files_before,
-        ),
+        origin=_origin(settings, shared=shared, files_before=files_before),
         care=presence.care,
     )
     return Core(
@@ -131,14 +125,18 @@ async def _assemble(
         store=store,
         pool=pool,
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
-        webhooks=Webhooks(
-            store=store,
-            bus=bus,
-            presence=presence,
-            settings=settings,
-            clock=clock,
-        ),
+        webhooks=Webhooks(store=store, bus=bus, presence=presence, settings=settings, clock=clock),
         presence=presence,
+    )
+
+
+def _origin(settings: Settings, *, shared: bool, files_before: tuple[int, int]) -> process.Origin:
+    return process.Origin(
+        locality=process.locality(),
+        shared=shared,
+        environ=configuration.job_environment(settings),
+        umask=configuration.current_umask(),
+        rlimit_nofile=files_before,
     )
 
 

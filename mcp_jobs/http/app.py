@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.websockets import WebSocket, WebSocketClose
 
 from mcp_jobs import __version__
-from mcp_jobs.http import bodies, problems, rest
+from mcp_jobs.http import bodies, problems, rest, watching
 from mcp_jobs.http.auth import AuthGate, principal_of
 from mcp_jobs.http.guards import BodyGuard, HostGuard, names_of
 from mcp_jobs.http.metrics import Meter
@@ -44,12 +44,13 @@ def build_app(parts: Parts, mcp: ASGIApp, *, verifier: OidcVerifier | None = Non
         lifespan=None,
     )
     problems.install(app)
-    for routes in (rest.job_routes, rest.live_routes, rest.health_routes):
-        app.include_router(routes(parts))
+    app.state.parts = parts
+    for router in (rest.jobs, watching.live, watching.health):
+        app.include_router(router)
     app.router.routes.append(Route(MCP_PATH, McpGate(mcp), include_in_schema=False))
     app.router.add_websocket_route("/ws", _websocket(parts))
     _describe_problems(app)
-    open_paths = set(rest.OPEN_PATHS)
+    open_paths = set(watching.OPEN_PATHS)
     challenge = 'Bearer realm="mcp-jobs"'
     if verifier is not None:
         routes_of_issuer = verifier.metadata_routes([s for s in SCOPES if s != "metrics"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.lowlevel
 
 from mcp_jobs.errors import StoreError
 from mcp_jobs.events import JobChanged
@@ -33,6 +34,7 @@ QUEUE_LENGTH: Final = 1000
 TOO_SLOW: Final = "You read too slowly. Come back with the id of the last event that you saw."
 GOING_DOWN: Final = "The server ends. Come back with the id of the last event that you saw."
 
+_SLICE: Final = 100
 _GATHER_S: Final = 0.01
 """A burst of changes of one job is read from the store once."""
 
@@ -193,13 +195,18 @@ class Hub:
                 logger.warning("changes cannot be told: %s", error)
                 self._drop_owner(owner, "The server cannot read its store now. Come back later.")
                 continue
-            self._give(owner, some, frames)
+            await self._give(owner, some, frames)
 
-    def _give(self, owner: str, changes: Sequence[JobChanged], frames: Sequence[Frame]) -> None:
+    async def _give(
+        self, owner: str, changes: Sequence[JobChanged], frames: Sequence[Frame]
+    ) -> None:
         jobs = {change.seq: change.job_id for change in changes}
-        for frame in frames:
+        for number, frame in enumerate(frames):
+            if number % _SLICE == 0:
+                # A burst must not fill a queue before its reader had a chance.
+                await anyio.lowlevel.checkpoint()
             for place in ((owner, None), (owner, jobs[frame.seq])):
-                for listener in self._listeners.get(place, ()):
+                for listener in tuple(self._listeners.get(place, ())):
                     if listener.dropped is None and not listener.offer(frame):
                         self.dropped_total += 1
 

@@ -37,6 +37,7 @@ _WS_MESSAGE_BYTES: Final = 16 << 10
 _KEEP_ALIVE_S: Final = 15
 _GRACE_S: Final = 3
 _BACKLOG: Final = 1024
+_SEND_BYTES: Final = 1 << 17
 
 
 class Server(uvicorn.Server):
@@ -120,6 +121,8 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
             f"The address {host}:{port} cannot be used: {error.strerror or error}. Choose another "
             "with --host and --port."
         ) from error
+    # What the system keeps for a reader who does not read; connections inherit it.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
     with listening:
         yield listening
 
