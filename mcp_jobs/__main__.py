@@ -6,7 +6,7 @@ import argparse
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcp_jobs import __version__
 from mcp_jobs.errors import InvalidInputError, JobsError, UnsupportedPlatformError
@@ -53,6 +53,18 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Started without arguments by an MCP host; see the README for each host.",
     )
     parser.add_argument("--version", action="version", version=f"mcp-jobs {__version__}")
+    parser.add_argument(
+        "--config",
+        action="append",
+        metavar="FILE",
+        help="a file of job types; can be given several times, nothing else is searched then",
+    )
+    parser.add_argument(
+        "--only-declared",
+        action="store_true",
+        default=None,
+        help="refuse shell: only declared job types can be started",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     worker = commands.add_parser("worker", help="run jobs of this home, without MCP")
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
@@ -65,11 +77,15 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--http", action="store_true", required=True, help="the way to serve")
     serve.add_argument("--host", help="address to bind to; default 127.0.0.1")
     serve.add_argument("--port", type=int, help="port; default 8765")
+    # Suppressed: an option that was given before the command must not be overwritten.
+    serve.add_argument(
+        "--config", action="append", metavar="FILE", default=argparse.SUPPRESS, help="see above"
+    )
     serve.add_argument(
         "--only-declared",
         action="store_true",
-        default=None,
-        help="start only declared job types; needed for tokens of several owners",
+        default=argparse.SUPPRESS,
+        help="refuse shell; needed for tokens of several owners",
     )
     serve.add_argument("--oidc-issuer", help="accept access tokens of this issuer too")
     serve.add_argument("--oidc-audience", help="the URL of this server's /mcp, as tokens name it")
@@ -102,9 +118,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from mcp_jobs import settings
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
-    flags = ("host", "port", "only_declared", "oidc_issuer", "oidc_audience")
-    given = {name: getattr(arguments, name, None) for name in flags}
-    loaded = settings.load(**{name: value for name, value in given.items() if value is not None})
+    loaded = settings.load(**_overrides(arguments))
     if arguments.command == "token":
         _token(arguments, loaded)
     elif arguments.command == "serve":
@@ -142,6 +156,13 @@ def _token(arguments: argparse.Namespace, loaded: Settings) -> None:
             print(f"{token.name}\towner {token.owner}\t{','.join(token.scopes)}")
     else:
         print(file.load().default)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the command line names; they win over the environment."""
+    flags = ("config", "only_declared", "host", "port", "oidc_issuer", "oidc_audience")
+    named = {name: getattr(arguments, name, None) for name in flags}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 if __name__ == "__main__":

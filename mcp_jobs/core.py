@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_jobs import process
+from mcp_jobs import catalogue, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.events import InProcessBus
@@ -19,7 +19,7 @@ from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence
-from mcp_jobs.registry import built_in
+from mcp_jobs.registry import SHELL, Registry
 from mcp_jobs.service import JobService
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.supervise import Supervisor
@@ -50,6 +50,8 @@ class Core:
     maintenance: Maintenance
     webhooks: Webhooks
     presence: Presence
+    registry: Registry
+    catalogue: catalogue.Catalogue
 
 
 @asynccontextmanager
@@ -65,8 +67,14 @@ async def open_core(settings: Settings, *, shared: bool = False) -> AsyncIterato
     try:
         core = await _assemble(settings, store, files_before, shared)
         async with anyio.create_task_group() as tasks:
-            parts = (core.feed, core.follower, core.pool, core.maintenance, core.webhooks)
-            for part in parts:
+            for part in (
+                core.feed,
+                core.follower,
+                core.pool,
+                core.maintenance,
+                core.catalogue,
+                core.webhooks,
+            ):
                 tasks.start_soon(part.run)
             yield core
             tasks.cancel_scope.cancel()
@@ -76,7 +84,7 @@ async def open_core(settings: Settings, *, shared: bool = False) -> AsyncIterato
 
 
 async def _assemble(
-    settings: Settings, store: SqliteStore, files_before: tuple[int, int], shared: bool
+    settings: Settings, store: SqliteStore, files_before: tuple[int, int], shared: bool = False
 ) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
@@ -107,11 +115,13 @@ async def _assemble(
         settings=settings,
         clock=clock,
     )
+    types = _catalogue(settings, bus)
+    registry = Registry(() if settings.only_declared else (SHELL,), source=types)
     service = JobService(
         store=store,
         bus=bus,
         feed=feed,
-        registry=built_in(),
+        registry=registry,
         settings=settings,
         clock=clock,
         origin=_origin(settings, shared=shared, files_before=files_before),
@@ -127,6 +137,21 @@ async def _assemble(
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
         webhooks=Webhooks(store=store, bus=bus, presence=presence, settings=settings, clock=clock),
         presence=presence,
+        registry=registry,
+        catalogue=types,
+    )
+
+
+def _catalogue(settings: Settings, bus: Bus) -> catalogue.Catalogue:
+    return catalogue.Catalogue(
+        catalogue.sources(
+            settings.config,
+            project=configuration.project_directory(),
+            user_directory=configuration.config_directory(),
+        ),
+        bus=bus,
+        # Also where it is refused, so that nothing else goes by its name.
+        reserved=frozenset({SHELL.name}),
     )
 
 

@@ -22,6 +22,7 @@ from mcp_jobs.events import JobChanged, OutputGrew
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.mask import Masker
 from mcp_jobs.launcher.spool import SpoolView, newest_segment
+from mcp_jobs.patterns import searcher
 from mcp_jobs.process import read_launch_secrets, read_output_start, runner_alive
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ Mark: TypeAlias = tuple[int, ...]
 class Watch:
     """One running job as its files show it. `look` blocks and runs in a worker thread."""
 
-    def __init__(self, job_id: str, job_dir: Path, *, track: bool, probe: bool) -> None:
+    def __init__(
+        self, job_id: str, job_dir: Path, *, track: bool, probe: bool, pattern: str | None = None
+    ) -> None:
         self.job_id = job_id
         self.changed = anyio.Event()
         self._dir = job_dir
@@ -56,7 +59,11 @@ class Watch:
         self._probe = probe
         self._secrets = read_launch_secrets(job_dir) if track else None
         self._parser = progress.ProgressFileParser()
-        self._recogniser = progress.OutputRecogniser()
+        self._recogniser: progress.Recogniser = (
+            progress.OutputRecogniser()
+            if pattern is None
+            else progress.PatternRecogniser(searcher(pattern))
+        )
         self._tracker = progress.ProgressTracker()
         self._progress_offset = 0
         # Progress is read from where the attempt began, also by whoever adopts it later.
@@ -183,12 +190,15 @@ class Follower:
         self._work = anyio.Event()
 
     @contextmanager
-    def watch(self, job_id: str, *, track: bool = False, probe: bool = False) -> Iterator[Watch]:
+    def watch(
+        self, job_id: str, *, track: bool = False, probe: bool = False, pattern: str | None = None
+    ) -> Iterator[Watch]:
         """Follow one job as long as the context lasts.
 
-        `track` reads its progress, `probe` sees whether its runner lives.
+        `track` reads its progress, of which `pattern` tells in the output; `probe` sees whether its
+        runner lives.
         """
-        watch = Watch(job_id, self._jobs_dir / job_id, track=track, probe=probe)
+        watch = Watch(job_id, self._jobs_dir / job_id, track=track, probe=probe, pattern=pattern)
         self._watches.add(watch)
         self._work.set()
         try:

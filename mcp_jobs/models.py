@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from mcp_jobs.policy import DEFAULT, Policy
 from mcp_jobs.states import TERMINAL, Reason, Status
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ class NewJob:
     """Hash of everything asked for: the same key with another fingerprint is a conflict."""
     shared: bool = False
     """Whether any worker of the store may run it, wherever it is."""
-    webhooks: tuple[str, ...] = ()
-    """Addresses that are told of its end."""
+    webhooks: tuple[Mapping[str, Any], ...] = ()
+    """Who is told of its end: `url`, and `on`, the states that are told there (default: all)."""
+    policy: Policy = DEFAULT
+    """The rules of the job's type, as they were when it was accepted."""
     confirm: str | None = None
     """What a person must agree to before it begins; None when nobody need be asked."""
 
@@ -112,6 +115,7 @@ class Job:
     fingerprint: str = field(repr=False)
     shared: bool = False
     """Whether any worker of the store may run it; `locality` is then that of the last one."""
+    policy: Policy = DEFAULT
     confirm: str | None = None
     """What a person had to agree to before it began."""
 
@@ -138,6 +142,8 @@ class Outcome:
     memory_peak_bytes: int | None
     run_at_ms: int | None = None
     """When the next attempt is due, for retrying."""
+    retryable: bool = True
+    """Whether the job's policy lets another attempt follow such an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,10 @@ class LaunchRequest:
     idle_timeout_s: float | None
     grace_s: float
     output_cap_bytes: int
+    output_limit_bytes: int | None = None
+    """The job is stopped when it prints more in this attempt."""
+    detach: bool = False
+    """What the main process leaves in the background goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import inputs, output, process, views
+from mcp_jobs import inputs, output, process, registry, views
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.ids import is_id, new_id
 from mcp_jobs.launcher import layout
@@ -19,6 +19,7 @@ from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
 from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter, NewJob
 from mcp_jobs.settings import looks_secret, project_directory
 from mcp_jobs.states import Reason, Status
+from mcp_jobs.terms import terms_of
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.models import OutboxMessage, Question
-    from mcp_jobs.registry import Prepared, Registry
+    from mcp_jobs.registry import JobType, Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
@@ -42,6 +43,7 @@ _CANCEL_MARGIN_S: Final = 2.0
 _NEAREST_OF: Final = 500
 _NEAREST_COUNT: Final = 3
 _TAIL_LINES: Final = 40
+_REPORT_BYTES: Final = 8 << 10
 _NO_OUTPUT: Final = views.output_object(
     output.OutputSlice(
         text="",
@@ -119,6 +121,8 @@ class JobService:
         shown = await self._shown(job, position)
         if existing:
             shown["existing"] = True
+        if warning := self._registry.take_news():
+            shown["warning"] = warning
         if existing or request.wait_seconds:
             return await self._told(job, await self._with_output(job, shown))
         return await self._told(job, {**shown, "output": _NO_OUTPUT})
@@ -141,20 +145,7 @@ class JobService:
 
         A job that does not end in that time is shown as running with `cancel_requested`.
         """
-        before = await self.find(owner, request.job_id)
-        # Shielded: a cancel that is stored must also be carried out.
-        with anyio.CancelScope(shield=True):
-            job = await self._store.request_cancel(
-                owner, request.job_id, now_ms=self._clock.now_ms()
-            )
-            if job is not None and not job.ended:
-                await anyio.to_thread.run_sync(self._stop, job, request.grace_seconds)
-        if job is None:
-            raise await self._unknown(owner, request.job_id)
-        self._feed.nudge()
-        if job.ended and not before.ended:
-            # Nothing of it runs, so nobody else will clean up.
-            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+        before, job = await self.begin_cancel(owner, request.job_id, grace_s=request.grace_seconds)
         if not job.ended:
             wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
             job = await self._wait_for(job, wait_s, None)
@@ -164,6 +155,22 @@ class JobService:
                 f"Nothing was cancelled: the job had already ended as {before.status}."
             )
         return shown
+
+    async def begin_cancel(self, owner: str, job_id: str, *, grace_s: float) -> tuple[Job, Job]:
+        """Order the end of a job, without waiting for it; return the job before and after."""
+        before = await self.find(owner, job_id)
+        # Shielded: a cancel that is stored must also be carried out.
+        with anyio.CancelScope(shield=True):
+            job = await self._store.request_cancel(owner, job_id, now_ms=self._clock.now_ms())
+            if job is not None and not job.ended:
+                await anyio.to_thread.run_sync(self._stop, job, grace_s)
+        if job is None:
+            raise await self._unknown(owner, job_id)
+        self._feed.nudge()
+        if job.ended and not before.ended:
+            # Nothing of it runs, so nobody else will clean up.
+            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+        return before, job
 
     async def list(
         self, owner: str, request: ListJobs, *, on_look: OnLook | None = None
@@ -244,6 +251,19 @@ class JobService:
         """Return the job types that can be started: name, description, schema of the params."""
         return self._registry.describe()
 
+    async def report(self, job: Job) -> tuple[JobObject, str]:
+        """Return an ended job as check_job shows it, sized for a model, and the failing part.
+
+        The output is whole when it is short, else its failing part, its head and its tail.
+        """
+        excerpt = await output.excerpt(
+            self._output(job.id),
+            failed=job.status is Status.FAILED,
+            limit_bytes=min(self._limit, _REPORT_BYTES),
+        )
+        shown = {**await self._shown(job), "output": views.output_object(excerpt.output)}
+        return await self._told(job, shown), excerpt.failing
+
     async def output_text(self, owner: str, job_id: str) -> str:
         """Return the end of a job's output as text."""
         job = await self.find(owner, job_id)
@@ -255,10 +275,11 @@ class JobService:
     def _accept(
         self, owner: str, request: StartJob, webhooks: tuple[str, ...]
     ) -> tuple[NewJob, process.LaunchFile]:
-        prepared = self._registry.prepare(request.type, request.params)
+        job_type = self._registry.get(request.type)
+        prepared = registry.prepare(job_type, request.params)
+        terms = terms_of(job_type, request, default_cwd=_default_directory)
         now_ms = self._clock.now_ms()
         job_id = new_id(now_ms)
-        cwd = request.cwd or _default_directory()
         new = NewJob(
             id=job_id,
             owner=owner,
@@ -266,34 +287,36 @@ class JobService:
             type=request.type,
             params=request.params,
             title=request.title or prepared.title,
-            cwd=cwd,
+            cwd=terms.cwd,
             created_at_ms=now_ms,
             run_at_ms=now_ms + round(request.delay_seconds * 1000),
-            max_attempts=1 + request.max_retries,
-            timeout_s=request.timeout_seconds,
-            idle_timeout_s=request.idle_timeout_seconds,
-            retry_on_interrupt=request.retry_on_interrupt,
+            max_attempts=1 + terms.max_retries,
+            timeout_s=terms.timeout_s,
+            idle_timeout_s=terms.idle_timeout_s,
+            retry_on_interrupt=terms.retry_on_interrupt,
             idempotency_key=request.idempotency_key,
-            fingerprint=_fingerprint(request, cwd, webhooks),
+            fingerprint=_fingerprint(request, terms.cwd, webhooks),
             shared=self._origin.shared,
-            webhooks=webhooks,
+            webhooks=_hooks(job_type, webhooks),
+            policy=job_type.policy,
             confirm=prepared.confirm,
         )
-        return new, self._launch_file(job_id, cwd, prepared, request)
+        added = {**request.env, **job_type.env, **prepared.env}
+        return new, self._launch_file(job_id, terms.cwd, prepared.argv, added)
 
     def _launch_file(
-        self, job_id: str, cwd: str, prepared: Prepared, request: StartJob
+        self, job_id: str, cwd: str, argv: tuple[str, ...], added: Mapping[str, str]
     ) -> process.LaunchFile:
         job_dir = self._settings.jobs_dir / job_id
         environ = {
             **self._origin.environ,
             "PWD": cwd,
-            **request.env,
+            **added,
             JOB_ID_VARIABLE: job_id,
             PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
         }
         return process.LaunchFile(
-            argv=prepared.argv,
+            argv=argv,
             cwd=cwd,
             umask=self._origin.umask,
             environ=environ,
@@ -397,6 +420,12 @@ def _default_directory() -> str:
             "UTF-8. Pass the absolute path of another directory to run in."
         ) from None
     return directory
+
+
+def _hooks(job_type: JobType, given: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
+    """Return who is told of the end: as the type declares, and those given with the job."""
+    declared = () if job_type.policy.webhook is None else (job_type.policy.webhook,)
+    return (*declared, *({"url": url} for url in given))
 
 
 def _fingerprint(request: StartJob, cwd: str, webhooks: tuple[str, ...]) -> str:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from platformdirs import user_state_path
+from platformdirs import user_config_path, user_state_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -39,6 +39,9 @@ SECRET_PATTERNS: Final = (
 """Names of environment variables (upper-cased) whose values are taken for secrets."""
 
 _OWN_PREFIX = "MCP_JOBS_"
+_NOT_FOR_WORKERS = frozenset({"MCP_JOBS_CONFIG", "MCP_JOBS_ONLY_DECLARED"})
+"""A worker accepts no jobs, and must run the queue also when a file of types is gone."""
+
 _SET_FOR_JOBS = frozenset({"MCP_JOBS_JOB_ID", "MCP_JOBS_PROGRESS"})
 
 
@@ -103,9 +106,15 @@ class Settings(BaseSettings):
         description="How long the launcher stays without work.",
     )
 
-    only_declared: bool = Field(
-        default=False, description="Start only job types that are declared, and no shell commands."
+    config: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="Files of job types, with a colon between them; nothing else is searched then.",
     )
+    only_declared: bool = Field(
+        default=False,
+        description="Refuse shell: only declared job types can be started.",
+    )
+
     host: str = Field(default="127.0.0.1", description="Address that the HTTP server binds to.")
     port: int = Field(
         default=8765, ge=0, le=65_535, description="Port of the HTTP server; 0 for any free one."
@@ -144,6 +153,21 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="Secret that signs webhooks (whsec_...); default: one made in the home.",
     )
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _paths(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = tuple(path for path in value.split(os.pathsep) if path)
+        return value
+
+    @field_validator("config")
+    @classmethod
+    def _found(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        paths = tuple(Path(os.path.abspath(path.expanduser())) for path in value)
+        if missing := [str(path) for path in paths if not path.is_file()]:
+            raise ValueError(f"there is no file {', '.join(missing)}; name existing files")
+        return paths
 
     @field_validator(
         "pass_env",
@@ -273,7 +297,7 @@ def own_environment(settings: Settings) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in names or name.startswith(_OWN_PREFIX)
+        if name in names or (name.startswith(_OWN_PREFIX) and name not in _NOT_FOR_WORKERS)
     }
     return {**kept, f"{_OWN_PREFIX}HOME": str(settings.home)}
 
@@ -288,6 +312,11 @@ def project_directory() -> str | None:
     except FileNotFoundError:
         return None
     return None if here == "/" else here
+
+
+def config_directory() -> Path:
+    """Return the directory of the user's own job types. It need not exist."""
+    return user_config_path("mcp-jobs")
 
 
 def runtime_directory() -> Path:

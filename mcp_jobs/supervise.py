@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVarTuple
 
 import anyio
@@ -13,6 +14,8 @@ from mcp_jobs.errors import LauncherError, StoreError
 from mcp_jobs.launcher import layout
 from mcp_jobs.models import Progress
 from mcp_jobs.output import read_recent
+from mcp_jobs.patterns import matches
+from mcp_jobs.progress.lines import strip_escapes
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
@@ -113,6 +116,8 @@ class Supervisor:
             idle_timeout_s=job.idle_timeout_s,
             grace_s=STOP_GRACE_S,
             output_cap_bytes=self._settings.output_cap_bytes,
+            output_limit_bytes=job.policy.output_limit_bytes,
+            detach=job.policy.detach,
         )
         for pause_s in _LAUNCH_PAUSES_S:
             try:
@@ -124,7 +129,8 @@ class Supervisor:
 
     async def _follow(self, job: Job, link: process.RunnerLink | None) -> None:
         """Store progress until the runner is gone: its link closes, or its lock is free."""
-        with self._follower.watch(job.id, track=True, probe=link is None) as watch:
+        pattern = job.policy.progress
+        with self._follower.watch(job.id, track=True, probe=link is None, pattern=pattern) as watch:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._store_progress, job, watch, link is None, tasks.cancel_scope)
                 if link is not None:
@@ -275,7 +281,13 @@ def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:
         record,
         result=None if summary is None else {"tests": summary},
         last_line=_last_line(recent),
+        printed=partial(_printed, recent),
     )
+
+
+def _printed(recent: bytes, patterns: tuple[str, ...]) -> bool:
+    text = strip_escapes(recent).decode("utf-8", "replace")
+    return any(matches(pattern, text) for pattern in patterns)
 
 
 def _last_line(recent: bytes) -> str:

@@ -74,6 +74,26 @@ class Runner:
         self._write_record(pump)
         self._clean_up()
         os.close(alive_fd)
+        if self._detached():
+            self._connection.close()
+            self._keep(pump)
+
+    def _detached(self) -> bool:
+        """Whether what the main process left behind may go on, as it ended by itself."""
+        return bool(self._request.get("detach")) and self._reason is None
+
+    def _keep(self, pump: OutputPump) -> None:
+        """Stay the parent of what was left behind, until it has ended.
+
+        So the launcher never takes it for what a dead runner left. The end of the job is written
+        down already: what is printed now is read for the writers' sake, and dropped.
+        """
+        while not self._going_down:
+            # Where there is no subreaper, only the pipe tells that somebody is left.
+            if self._reap() and (ON_LINUX or not pump.open):
+                return
+            pump.skip(self._wakeup_read)
+            _empty(self._wakeup_read)
 
     def _run(self, pump: OutputPump) -> None:
         try:
@@ -179,7 +199,11 @@ class Runner:
                 _empty(bell_fd)
                 pump.on_ready(ready, selector)
         pump.drain()
-        self._end_leftovers(pump)
+        if self._reason is None and self._over_limit(pump):
+            # It ended in the moment in which it went over the limit.
+            self._reason = "output_limit"
+        if not self._detached():
+            self._end_leftovers(pump)
         os.close(bell_fd)
 
     def _main_ended(self) -> bool:
@@ -211,7 +235,13 @@ class Runner:
             return "timeout", self._request["grace_s"]
         if idle_s is not None and now_s - pump.last_output_s >= idle_s:
             return "idle_timeout", self._request["grace_s"]
+        if self._over_limit(pump):
+            return "output_limit", self._request["grace_s"]
         return None
+
+    def _over_limit(self, pump: OutputPump) -> bool:
+        limit: int | None = self._request.get("output_limit_bytes")
+        return limit is not None and pump.printed_bytes > limit
 
     def _next_wait_s(self, pump: OutputPump, began_s: float) -> float | None:
         deadlines_s = [pump.flush_due_s]

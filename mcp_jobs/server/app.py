@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.stdio import stdio_server
-from mcp_types import NotificationParams
+from mcp_types import CallToolRequestParams, NotificationParams
 
 from mcp_jobs import __version__
+from mcp_jobs.clock import SystemClock
 from mcp_jobs.core import Core, open_core
 from mcp_jobs.server.callers import local_user
+from mcp_jobs.server.listening import Listening
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.subscriptions import Subscriptions
+from mcp_jobs.server.targets import Targets
+from mcp_jobs.server.tasks import Tasks
 from mcp_jobs.server.tools import Tools
 from mcp_jobs.worker import leave_on_signal
 
@@ -42,17 +46,23 @@ class JobServer(Server[Any]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        """Say that the list of resources changes, which no handler tells (also over HTTP)."""
-        options = notification_options or NotificationOptions(resources_changed=True)
-        return super().create_initialization_options(options, experimental_capabilities, extensions)
+        """Say that resources and tools come and go, which no handler tells (also over HTTP)."""
+        options = notification_options or NotificationOptions(
+            resources_changed=True, tools_changed=True
+        )
+        # Extensions came with 2026-07-28.
+        return super().create_initialization_options(
+            options, experimental_capabilities, extensions or {}
+        )
 
 
 def build_server(core: Core, push: Push, owner_of: OwnerOf) -> JobServer:
     """Return the MCP server over a running core, for the owners that `owner_of` names."""
-    subscriptions = Subscriptions(
-        service=core.service, follower=core.follower, push=push, owner_of=owner_of
-    )
-    tools = Tools(core.service, owner_of)
+    tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=owner_of)
+    targets = Targets(core.service, core.follower)
+    subscriptions = Subscriptions(targets=targets, push=push, owner_of=owner_of)
+    listening = Listening(targets=targets, tasks=tasks, push=push, owner_of=owner_of)
+    tools = Tools(core.service, tasks, owner_of, core.registry)
     resources = Resources(core.service, owner_of)
     server = JobServer(
         "mcp-jobs",
@@ -61,17 +71,18 @@ def build_server(core: Core, push: Push, owner_of: OwnerOf) -> JobServer:
         description="Background jobs for AI agents that outlive everything.",
         instructions=INSTRUCTIONS,
         on_list_tools=tools.list,
-        on_call_tool=tools.call,
         on_list_resources=resources.list,
         on_list_resource_templates=resources.templates,
         on_read_resource=resources.read,
         on_subscribe_resource=subscriptions.subscribe,
         on_unsubscribe_resource=subscriptions.unsubscribe,
-        on_subscriptions_listen=subscriptions.listen,
+        on_subscriptions_listen=listening.listen,
     )
+    server.add_request_handler("tools/call", CallToolRequestParams, tools.call)
     server.add_notification_handler(
         "notifications/initialized", NotificationParams, subscriptions.on_initialized
     )
+    tasks.add_to(server)
     return server
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import anyio
+from mcp.server.subscriptions import ServerEvent
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from mcp.server.subscriptions import ServerEvent
+@dataclass(frozen=True, slots=True)
+class TaskChanged:
+    """The job behind a task changed."""
+
+    job_id: str
+
+
+News = ServerEvent | TaskChanged
 
 
 class Mailbox:
@@ -19,19 +26,19 @@ class Mailbox:
     bounds the mailbox by what was subscribed to, and a slow client costs nobody else anything.
     """
 
-    def __init__(self, owner: str, wants: Callable[[ServerEvent], bool]) -> None:
+    def __init__(self, owner: str, wants: Callable[[News], bool]) -> None:
         self.owner = owner
         self._wants = wants
-        self._news: dict[ServerEvent, None] = {}
+        self._news: dict[News, None] = {}
         self._filled = anyio.Event()
 
-    def offer(self, news: ServerEvent) -> None:
+    def offer(self, news: News) -> None:
         """Keep news that the subscriber wants; never blocks."""
         if self._wants(news):
             self._news[news] = None
             self._filled.set()
 
-    async def next(self) -> ServerEvent:
+    async def next(self) -> News:
         """Return the oldest news, waiting for some."""
         while not self._news:
             self._filled = anyio.Event()

@@ -10,22 +10,24 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 
-from mcp_jobs.events import JobChanged, OutputGrew
+from mcp_jobs.events import JobChanged, OutputGrew, TypesChanged
+from mcp_jobs.server.mailbox import TaskChanged
 from mcp_jobs.server.resources import ALL_JOBS, output_uri
 from mcp_jobs.views import job_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from anyio.abc import TaskGroup
-    from mcp.server.subscriptions import ServerEvent
 
     from mcp_jobs.events import Bus, Event
-    from mcp_jobs.server.mailbox import Mailbox
+    from mcp_jobs.server.mailbox import Mailbox, News
 
 INTERVAL_S: Final = 0.25
+
+_ALL_JOBS: Final = ResourceUpdated(uri=ALL_JOBS)
 
 
 class Push:
@@ -58,7 +60,7 @@ class Push:
             self._mailboxes.discard(mailbox)
 
     def deliver(
-        self, mailbox: Mailbox, send: Callable[[ServerEvent], Awaitable[None]]
+        self, mailbox: Mailbox, send: Callable[[News], Awaitable[None]]
     ) -> Callable[[], None]:
         """Fill a mailbox and send what comes into it; returns how to stop that.
 
@@ -74,7 +76,7 @@ class Push:
     async def _deliver(
         self,
         mailbox: Mailbox,
-        send: Callable[[ServerEvent], Awaitable[None]],
+        send: Callable[[News], Awaitable[None]],
         scope: anyio.CancelScope,
     ) -> None:
         with scope, self.joined(mailbox):
@@ -85,21 +87,25 @@ class Push:
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, OutputGrew):
-            self._mark(event.job_id, {job_uri(event.job_id), output_uri(event.job_id)})
+            self._mark(event.job_id, [_job(event.job_id), _output(event.job_id)])
         elif isinstance(event, JobChanged):
-            # The end of a job may come with its last output.
-            uris = {job_uri(event.job_id)} | ({output_uri(event.job_id)} if event.ended else set())
-            self._mark(event.job_id, uris, at_once=event.ended)
-            self._mark(f"/{event.owner}", {ALL_JOBS}, owner=event.owner, list_changed=event.created)
+            news: list[News] = [TaskChanged(event.job_id), _job(event.job_id)]
+            if event.ended:
+                # The end of a job may come with its last output.
+                news.append(_output(event.job_id))
+            self._mark(event.job_id, news, at_once=event.ended)
+            news = [_ALL_JOBS, ResourcesListChanged()] if event.created else [_ALL_JOBS]
+            self._mark(f"/{event.owner}", news, owner=event.owner)
+        elif isinstance(event, TypesChanged):
+            self._mark("types", [ToolsListChanged()])
 
     def _mark(
         self,
         key: str,
-        uris: set[str],
+        news: Sequence[News],
         *,
         owner: str | None = None,
         at_once: bool = False,
-        list_changed: bool = False,
     ) -> None:
         due = self._due.get(key)
         if due is None:
@@ -107,26 +113,22 @@ class Push:
                 return
             due = self._due[key] = _Due(owner)
             self._tasks.start_soon(self._send_for, key, due)
-        due.uris |= uris
-        due.list_changed |= list_changed
+        due.news.update(dict.fromkeys(news))
         if at_once:
             due.now.set()
 
     async def _send_for(self, key: str, due: _Due) -> None:
         """Send what is due under one key, pause, and go on until nothing came in a pause."""
-        while due.uris:
-            uris, due.uris = due.uris, set()
-            list_changed, due.list_changed = due.list_changed, False
+        while due.news:
+            batch, due.news = due.news, {}
             due.now = anyio.Event()
-            for uri in sorted(uris):
-                self._publish(ResourceUpdated(uri=uri), due.owner)
-            if list_changed:
-                self._publish(ResourcesListChanged(), due.owner)
+            for news in batch:
+                self._publish(news, due.owner)
             with anyio.move_on_after(INTERVAL_S):
                 await due.now.wait()
         del self._due[key]
 
-    def _publish(self, news: ServerEvent, owner: str | None) -> None:
+    def _publish(self, news: News, owner: str | None) -> None:
         for mailbox in self._mailboxes:
             if owner is None or mailbox.owner == owner:
                 mailbox.offer(news)
@@ -138,6 +140,13 @@ class _Due:
     def __init__(self, owner: str | None) -> None:
         self.owner = owner
         """Who alone may hear of it. None for one job: who subscribes to a job has been checked."""
-        self.uris: set[str] = set()
-        self.list_changed = False
+        self.news: dict[News, None] = {}
         self.now = anyio.Event()
+
+
+def _job(job_id: str) -> ResourceUpdated:
+    return ResourceUpdated(uri=job_uri(job_id))
+
+
+def _output(job_id: str) -> ResourceUpdated:
+    return ResourceUpdated(uri=output_uri(job_id))

@@ -147,7 +147,9 @@ def test_the_example_of_a_job_is_one() -> None:
     (block,) = (b for b in blocks(README, "json") if '"job_id"' in b.text)
     job = json.loads(block.text)
     jsonschema.validate(job, JOB_RESULT)
-    assert set(JOB_RESULT["properties"]) - set(job) == {"existing", "attempts", "questions"}
+    assert set(JOB_RESULT["properties"]) - set(job) == {
+        *("existing", "attempts", "questions", "warning"),
+    }
 
 
 def test_the_state_diagram_is_that_of_the_code() -> None:
@@ -198,6 +200,8 @@ def _default_of_setting(name: str, field: FieldInfo) -> str:
     default: Any = field.default
     if name in COMPUTED_DEFAULTS:
         return COMPUTED_DEFAULTS[name]
+    if isinstance(default, bool):
+        return str(default).lower()
     return "none" if default == () else str(int(default) if default == int(default) else default)
 
 

@@ -3,7 +3,7 @@
 -- A shared job takes the locality of whoever claims it, until it waits again.
 ALTER TABLE jobs ADD COLUMN shared INTEGER NOT NULL DEFAULT 0 CHECK (shared IN (0, 1));
 
--- A list of the addresses to tell, NULL for none.
+-- Who is told: a list of objects with `url` and, where not every end is told, `on`.
 ALTER TABLE jobs ADD COLUMN webhooks TEXT CHECK (webhooks IS NULL OR json_valid(webhooks));
 
 -- Messages to deliver. A row is written by the very statement that ends its job.
@@ -44,8 +44,12 @@ WHEN NEW.webhooks IS NOT NULL AND OLD.status <> NEW.status
 AND NEW.status IN ('completed', 'failed', 'cancelled')
 BEGIN
     INSERT INTO outbox (id, job_id, url, created_at_ms, next_attempt_at_ms)
-    SELECT 'msg_' || NEW.id || '_' || key, NEW.id, value, NEW.finished_at_ms, NEW.finished_at_ms
-    FROM json_each(NEW.webhooks);
+    SELECT
+        'msg_' || NEW.id || '_' || hook.key, NEW.id, json_extract(hook.value, '$.url'),
+        NEW.finished_at_ms, NEW.finished_at_ms
+    FROM json_each(NEW.webhooks) AS hook
+    WHERE json_type(hook.value, '$.on') IS NULL
+    OR NEW.status IN (SELECT state.value FROM json_each(hook.value, '$.on') AS state);
 END;
 
 CREATE TRIGGER deliveries_recorded AFTER INSERT ON deliveries
