@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
 _KEY: Final = "mcp_jobs.access"
-_OF_TOOL: Final = {"start_job": "start", "cancel_job": "cancel"}
+_OF_TOOL: Final = {"check_job": "read", "list_jobs": "read", "cancel_job": "cancel"}
+"""Every other tool starts something: `start_job`, and the tools that job types are."""
+
 _OF_METHOD: Final = {"tasks/cancel": "cancel", "tasks/update": "start"}
 _FREE: Final = frozenset({"initialize", "ping", "server/discover"})
 
@@ -51,7 +53,7 @@ async def check_scope(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
         return await call_next(ctx)
     needed = _OF_METHOD.get(ctx.method, "read")
     if ctx.method == "tools/call":
-        needed = _OF_TOOL.get(str((ctx.params or {}).get("name")), "read")
+        needed = _OF_TOOL.get(str((ctx.params or {}).get("name")), "start")
     scopes = _access(ctx).scopes
     if needed in scopes or (ctx.method == "tools/list" and scopes):
         return await call_next(ctx)
