@@ -154,6 +154,17 @@ class Registry:
             raise InvalidInputError(self._unknown(name))
         return job_type
 
+    def describe(self) -> list[dict[str, Any]]:
+        """Return each type's name, description and the JSON Schema of its parameters."""
+        return [
+            {
+                "name": name,
+                "description": job_type.description,
+                "params": dict(job_type.params.schema()),
+            }
+            for name, job_type in sorted(self.types().items())
+        ]
+
     def prepare(self, name: str, params: Mapping[str, Any]) -> Prepared:
         """Check `params` for the type `name` and return what to run.
 
