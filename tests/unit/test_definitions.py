@@ -204,10 +204,10 @@ def test_a_key_is_made_of_message_and_form_and_always_the_same() -> None:
     assert first.key.startswith("go-on-")
     assert form.key != first.key
     assert _question("Go on?", None, "mine").key == "mine"
-    bad: dict[str, Any]
+    good: dict[str, Any] = {"message": "Go on?", "form": None, "key": None}
     for bad in ({"message": " "}, {"message": "x" * 5000}, {"key": "x" * 300}, {"key": ""}):
         with pytest.raises(ValueError, match="characters"):
-            _question(**{"message": "Go on?", "form": None, "key": None, **bad})
+            _question(**{**good, **bad})
 
 
 def asked() -> Any:
