@@ -74,7 +74,9 @@ def record(command: list[str], title: str) -> list[Frame]:
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
     with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environ) as program:
         os.close(its)
-        while _feed(stream, ours):
+        more = True
+        while more:
+            more = _feed(stream, ours)
             lines = _lines(screen)
             if lines != frames[-1].lines:
                 frames.append(Frame(time.monotonic() - began, lines))
