@@ -58,7 +58,7 @@ def _home() -> Path:
 
 
 def _config() -> Path:
-    given = foreign_variable("XDG_CONFIG_HOME")
+    given = None if sys.platform == "darwin" else foreign_variable("XDG_CONFIG_HOME")
     return Path(given) if given and os.path.isabs(given) else _home() / ".config"
 
 
@@ -158,7 +158,9 @@ HOSTS: Final[Mapping[str, Host]] = {
             title="opencode",
             table="mcp",
             entry=_opencode,
-            user_file=lambda: _existing(_config() / "opencode", _OPENCODE_FILES),
+            user_file=lambda: _existing(
+                _at("XDG_CONFIG_HOME", lambda: _home() / ".config", "opencode"), _OPENCODE_FILES
+            ),
             project_file=lambda: _existing(Path.cwd(), _OPENCODE_FILES),
             then="`opencode mcp list` shows whether it connects.",
         ),
