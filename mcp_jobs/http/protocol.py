@@ -62,6 +62,16 @@ class BoundedProtocol(H11Protocol):
             # The beginning of a request on a connection that had one before.
             self._be_patient()
 
+    def send_400_response(self, msg: str) -> None:
+        # A request may turn out to be malformed while the application is at work on it.
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.abort()
+                return
+        super().send_400_response(msg)
+
     async def _with_abort(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ABORT] = self.transport.abort
         await self._inner_app(scope, receive, send)

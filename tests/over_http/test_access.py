@@ -275,8 +275,8 @@ async def test_a_job_of_another_owner_looks_like_one_that_does_not_exist(place: 
             async with mcp_client(server, mode, his) as client:
                 listed = job_of(await client.call_tool("list_jobs", {}))
                 assert [job["job_id"] for job in listed["jobs"]] == [own.json()["job_id"]]
-                refusal = await client.call_tool("check_job", {"job_id": waiting["job_id"]})
-                assert "There is no job" in error_of(refusal)
+                asked = await client.call_tool("check_job", {"job_id": waiting["job_id"]})
+                assert "There is no job" in error_of(asked)
                 with pytest.raises(MCPError, match="There is no job"):
                     await client.read_resource(waiting["uri"])
         ann.post(f"/jobs/{running['job_id']}/cancel", json={"grace_seconds": 0})
