@@ -89,7 +89,7 @@ class Push:
         if isinstance(event, OutputGrew):
             self._mark(event.job_id, [_job(event.job_id), _output(event.job_id)])
         elif isinstance(event, JobChanged):
-            news: list[News] = [TaskChanged(event.job_id), _job(event.job_id)]
+            news: list[News] = [TaskChanged(event.job_id, event.ended), _job(event.job_id)]
             if event.ended:
                 # The end of a job may come with its last output.
                 news.append(_output(event.job_id))

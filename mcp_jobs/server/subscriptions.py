@@ -51,7 +51,7 @@ class Subscriptions:
         owner = self._owner_of(context)
         fault = await self._targets.fault(owner, uri)
         if fault is not None:
-            not_found(context, fault)
+            not_found(context, fault, uri=uri)
         session = self._session(context)
         watching = await self._targets.watching(owner, [uri])
         session.forget(uri)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mcp_jobs.clock import Clock
     from mcp_jobs.models import Job, Question
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.notices import Notices
     from mcp_jobs.service import JobService
 
 EXTENSION: Final = "io.modelcontextprotocol/tasks"
@@ -89,10 +90,18 @@ def require_declared(context: ServerRequestContext[Any, Any]) -> None:
 class Tasks:
     """Serves tasks/get, tasks/update and tasks/cancel to the owner of each request."""
 
-    def __init__(self, *, service: JobService, clock: Clock, owner_of: OwnerOf) -> None:
+    def __init__(
+        self,
+        *,
+        service: JobService,
+        clock: Clock,
+        owner_of: OwnerOf,
+        notices: Notices | None = None,
+    ) -> None:
         self._service = service
         self._clock = clock
         self._owner_of = owner_of
+        self._notices = notices
 
     def add_to(self, server: Server[Any]) -> None:
         """Advertise the extension and serve its methods."""
@@ -157,6 +166,8 @@ class Tasks:
                 **self._fields(job, "input_required"),
                 "inputRequests": _input_requests(asked),
             }
+        if job.ended and self._notices is not None:
+            self._notices.saw(job_id)
         task = self._fields(job, _STATUS[job.status])
         if task["status"] == "completed":
             task["result"] = await self._result(job)

@@ -18,7 +18,7 @@ from mcp_types import (
 )
 from pydantic import BaseModel, ValidationError
 
-from mcp_jobs.errors import JobsError
+from mcp_jobs.errors import JobsError, StoreError
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server import schemas, tasks, wire
 from mcp_jobs.server.progress import ProgressReporter
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.notices import Notices
     from mcp_jobs.server.tasks import Tasks
     from mcp_jobs.service import JobService
     from mcp_jobs.views import JobObject
@@ -106,9 +107,17 @@ class _Entry:
 class Tools:
     """Serves tools/list and tools/call for the owner of each request."""
 
-    def __init__(self, service: JobService, tasks: Tasks, owner_of: OwnerOf) -> None:
+    def __init__(
+        self,
+        service: JobService,
+        *,
+        tasks: Tasks,
+        owner_of: OwnerOf,
+        notices: Notices | None = None,
+    ) -> None:
         self._owner_of = owner_of
         self._tasks = tasks
+        self._notices = notices
         self._entries = {entry.tool.name: entry for entry in _entries(service)}
         self._list = ListToolsResult(tools=[entry.tool for entry in self._entries.values()])
 
@@ -148,7 +157,20 @@ class Tools:
             # The home is full, read-only or gone: the caller can do something about it.
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
-        return wire.result(shown, entry.text(shown))
+        return await self._replied(shown, entry.text(shown))
+
+    async def _replied(self, shown: JobObject, text: str) -> CallToolResult:
+        """Return a reply, with what else has ended."""
+        if self._notices is None:
+            return wire.result(shown, text)
+        self._notices.saw_in(shown)
+        try:
+            taken = await self._notices.take()
+        except StoreError:
+            taken = []
+        if not taken:
+            return wire.result(shown, text)
+        return wire.result({**shown, "notices": taken}, f"{text}\n{wire.notices_text(taken)}")
 
 
 def _entries(service: JobService) -> list[_Entry]:

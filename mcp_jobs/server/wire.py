@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,6 +68,17 @@ def list_text(shown: JobObject) -> str:
     if shown["next_cursor"]:
         lines.append(f"More with cursor {shown['next_cursor']}.")
     return "\n".join(lines)
+
+
+def in_project(cwd: str, project: str | None) -> bool:
+    """Say whether a directory belongs to a project; everything does when there is none."""
+    return project is None or cwd == project or cwd.startswith(project.rstrip(os.sep) + os.sep)
+
+
+def notices_text(notices: list[JobObject]) -> str:
+    """Describe what else has ended, a line for each job."""
+    lines = [f"{n['job_id']} {n['status']}: {n['title']}" for n in notices]
+    return "\n".join(["Ended meanwhile:", *lines])
 
 
 def progress_text(progress: JobObject) -> str:
