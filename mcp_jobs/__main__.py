@@ -6,10 +6,16 @@ import argparse
 import logging
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp_jobs import __version__
 from mcp_jobs.errors import JobsError, UnsupportedPlatformError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp_jobs.definitions import JobSet
+    from mcp_jobs.settings import Settings
 
 
 def main() -> None:
@@ -20,9 +26,27 @@ def main() -> None:
         # A person, not a host.
         parser.print_help()
         return
+    _guarded(lambda: _run(arguments))
+
+
+def serve(jobs: JobSet) -> None:
+    """Serve Python jobs over stdio, as `mcp-jobs` does the built-in ones."""
+
+    def run() -> None:
+        import anyio
+
+        from mcp_jobs.server.app import serve_stdio
+
+        anyio.run(serve_stdio, _settings(), jobs)
+
+    _guarded(run)
+
+
+def _guarded(run: Callable[[], None]) -> None:
+    """Run something; every known problem is one sentence on stderr and exit code 1."""
     try:
         _require_supported_platform()
-        _run(arguments)
+        run()
     except JobsError as error:
         sys.exit(f"mcp-jobs: {error}")
     except BaseExceptionGroup as group:
@@ -50,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Started without arguments by an MCP host; see the README for each host.",
     )
     parser.add_argument("--version", action="version", version=f"mcp-jobs {__version__}")
+    parser.add_argument(
+        "--app", metavar="MODULE:NAME", help="serve the Python jobs of this Jobs object too"
+    )
     parser.add_argument(
         "--config",
         action="append",
@@ -85,10 +112,7 @@ def _require_supported_platform() -> None:
 def _run(arguments: argparse.Namespace) -> None:
     import anyio
 
-    from mcp_jobs import settings
-
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
-    loaded = settings.load(**_overrides(arguments))
+    loaded = _settings(**_overrides(arguments))
     if arguments.command == "worker":
         from mcp_jobs.worker import work
 
@@ -99,9 +123,16 @@ def _run(arguments: argparse.Namespace) -> None:
         anyio.run(serve_stdio, loaded)
 
 
+def _settings(**flags: Any) -> Settings:
+    from mcp_jobs import settings
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
+    return settings.load(**flags)
+
+
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the command line names; they win over the environment."""
-    names = ("config", "only_declared", "channel")
+    names = ("app", "config", "only_declared", "channel")
     named = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in named.items() if value is not None}
 

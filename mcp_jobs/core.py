@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
+    from mcp_jobs.registry import JobType
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
 
@@ -51,16 +52,17 @@ class Core:
 
 
 @asynccontextmanager
-async def open_core(settings: Settings) -> AsyncIterator[Core]:
+async def open_core(settings: Settings, types: tuple[JobType, ...] = ()) -> AsyncIterator[Core]:
     """Open the home and work on its jobs until the context ends. Running jobs then go on.
 
+    `types` can be started besides the built-in ones; jobs of any type are worked on without them.
     Raises `InvalidInputError` or `StoreError` when the home or its database cannot be used.
     """
     configuration.prepare_home(settings)
     files_before = configuration.raise_file_limit()
     store = await SqliteStore.open(settings.database)
     try:
-        core = await _assemble(settings, store, files_before)
+        core = await _assemble(settings, store, files_before, types)
         async with anyio.create_task_group() as tasks:
             for run in (core.feed.run, core.follower.run, core.pool.run, core.maintenance.run):
                 tasks.start_soon(run)
@@ -71,7 +73,12 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             await store.close()
 
 
-async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[int, int]) -> Core:
+async def _assemble(
+    settings: Settings,
+    store: SqliteStore,
+    files_before: tuple[int, int],
+    types: tuple[JobType, ...] = (),
+) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
     locality = process.locality()
@@ -105,7 +112,7 @@ async def _assemble(settings: Settings, store: SqliteStore, files_before: tuple[
         store=store,
         bus=bus,
         feed=feed,
-        registry=built_in(),
+        registry=built_in(types),
         settings=settings,
         clock=clock,
         origin=process.Origin(

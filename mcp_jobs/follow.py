@@ -12,20 +12,21 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
 
 from mcp_jobs import progress
 from mcp_jobs.events import JobChanged, OutputGrew
+from mcp_jobs.exchange import read_questions
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.mask import Masker
 from mcp_jobs.launcher.spool import SpoolView, newest_segment
 from mcp_jobs.process import read_launch_secrets, read_output_start, runner_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from mcp_jobs.clock import Clock
@@ -64,11 +65,15 @@ class Watch:
         self._looking = threading.Lock()
         self._progress_path = str(job_dir / layout.PROGRESS)
         self._newest = ""
-        self._marks: tuple[Mark, ...] = ((), (), ())
+        self._questions_path = str(job_dir / layout.QUESTIONS)
+        self._marks: tuple[Mark, ...] = ()
         self._looks = 0
         self.grew = False
         self.progress: progress.Progress | None = None
         self.alive = True
+        self.questions: Mapping[str, Mapping[str, Any]] = {}
+        """What the job asks, has no answer to, and is not in `stored`; by file name."""
+        self.stored: set[str] = set()
 
     def look(self, now_s: float) -> None:
         """See what changed since the last look: `grew`, `progress`, `alive`."""
@@ -82,6 +87,9 @@ class Watch:
         self.grew = False
         if not self._looks_different():
             return
+        if self._track:
+            asked = read_questions(self._dir, self._secrets or ())
+            self.questions = {name: q for name, q in asked.items() if name not in self.stored}
         total = _bytes_total(self._output, self._output_offset)
         self.grew = total > self._output_offset
         if self._track:
@@ -96,12 +104,17 @@ class Watch:
         A segment grows in size, and a new one changes the time of its directory. Two changes
         within one tick of the file system's clock look alike, so now and then it says yes unasked.
         """
-        marks = (_mark(self._output), _mark(self._newest), _mark(self._progress_path))
+        marks = (
+            _mark(self._output),
+            _mark(self._newest),
+            _mark(self._progress_path),
+            _mark(self._questions_path),
+        )
         self._looks += 1
-        if marks == self._marks and self._looks % _THOROUGH_EVERY:
+        if marks == self._marks and not self.questions and self._looks % _THOROUGH_EVERY:
             return False
         self._newest = newest_segment(self._output)
-        self._marks = (marks[0], _mark(self._newest), marks[2])
+        self._marks = (marks[0], _mark(self._newest), *marks[2:])
         return True
 
     def may_have_grown(self) -> bool:
@@ -120,7 +133,7 @@ class Watch:
     def last_look(self, now_s: float) -> None:
         """Look once more, at everything, after the end."""
         with self._looking:
-            self._marks = ((), (), ())
+            self._marks = ()
             self._look(now_s)
 
     def _recognise(self, total: int, now_s: float) -> None:
@@ -230,7 +243,7 @@ class Follower:
         for job_id in {watch.job_id for watch in watches if watch.grew}:
             self._bus.publish(OutputGrew(job_id=job_id))
         for watch in watches:
-            if watch.progress is not None or not watch.alive:
+            if watch.progress is not None or watch.questions or not watch.alive:
                 watch.changed.set()
 
 

@@ -11,6 +11,7 @@ from mcp_jobs.models import Outcome
 from mcp_jobs.states import LONGEST_PAUSE_MS, Reason, Status
 
 if TYPE_CHECKING:
+    from mcp_jobs.exchange import Report
     from mcp_jobs.launcher.record import ExitRecord
     from mcp_jobs.models import Job
 
@@ -22,6 +23,9 @@ RETRIED: Final = frozenset(
 INTERRUPTS_RETRIED: Final = 3
 """How many lost attempts `retry_on_interrupt` replaces, so that a job which brings the machine
 down does not do so for ever."""
+
+_OWN_ENDS: Final = (None, Reason.EXIT_CODE, Reason.SIGNAL)
+"""Reasons of an end that nobody ordered."""
 
 _SHELL_NOT_FOUND: Final = 127
 _SHELL_NOT_EXECUTABLE: Final = 126
@@ -48,6 +52,33 @@ def outcome_of(job: Job, record: ExitRecord, *, result: Any, last_line: str) -> 
         output_start=record["output_start"],
         cpu_s=record["cpu_s"],
         memory_peak_bytes=record["memory_peak_bytes"],
+    )
+
+
+def with_report(outcome: Outcome, report: Report | None) -> Outcome:
+    """Say how the attempt of a Python job ended, by what its function came to.
+
+    What a function does after it was told to stop is not how the job ended.
+    """
+    own_end = report is not None and (not report.stopped or outcome.reason in _OWN_ENDS)
+    if report is None or not own_end:
+        if outcome.reason is None:
+            text = "The function's process ended without a result (exit code 0)."
+            outcome = replace(
+                outcome, status=Status.FAILED, reason=Reason.EXCEPTION, error=text, result=None
+            )
+        return replace(outcome, result=None, retryable=False)
+    outcome = replace(outcome, result=report.result, error=report.error)
+    if report.came_to == "returned":
+        return replace(outcome, status=Status.COMPLETED, reason=None)
+    if report.came_to == "declined":
+        return replace(outcome, status=Status.CANCELLED, reason=Reason.DECLINED)
+    return replace(
+        outcome,
+        status=Status.FAILED,
+        reason=Reason.EXCEPTION,
+        retryable=report.came_to == "retry",
+        pause_s=report.after_s,
     )
 
 
@@ -86,10 +117,17 @@ def with_retry(job: Job, outcome: Outcome, *, now_ms: int, base_s: float) -> Out
     if outcome.reason is Reason.INTERRUPTED:
         again = job.retry_on_interrupt and job.interrupts < INTERRUPTS_RETRIED
     else:
-        again = outcome.reason in RETRIED and job.attempt < job.max_attempts + job.interrupts
+        again = (
+            outcome.retryable
+            and outcome.reason in RETRIED
+            and job.attempt < job.max_attempts + job.interrupts
+        )
     if not again:
         return outcome
-    pause_ms = backoff_ms(job.attempt, base_s=base_s)
+    if outcome.pause_s is None:
+        pause_ms = backoff_ms(job.attempt, base_s=base_s)
+    else:
+        pause_ms = round(1000 * outcome.pause_s)
     return replace(outcome, status=Status.RETRYING, run_at_ms=now_ms + pause_ms)
 
 

@@ -35,7 +35,14 @@ if TYPE_CHECKING:
 _CONNECT_TRIES: Final = 5
 _CONNECT_PAUSE_S: Final = 0.05
 _LINE_LIMIT_BYTES: Final = 1 << 16
-_FILES_AFTER_END: Final = (layout.ALIVE, layout.FENCE, layout.RUNNER, layout.STOP, layout.BELL)
+_FILES_AFTER_END: Final = (
+    layout.CALL,
+    layout.ALIVE,
+    layout.FENCE,
+    layout.RUNNER,
+    layout.STOP,
+    layout.BELL,
+)
 
 _LAUNCH = (
     "import sys; sys.path.insert(0, sys.argv[1]);"
@@ -79,6 +86,7 @@ class LaunchRequest:
     job_id: str
     job_dir: str
     token: int
+    attempt: int
     timeout_s: float | None
     idle_timeout_s: float | None
     grace_s: float
@@ -265,13 +273,21 @@ def drain_command(environ: Mapping[str, str]) -> Drain:
     return Drain(argv=(sys.executable, "-c", code, root, "worker", "--drain"), environ=environ)
 
 
-def make_job_dir(job_dir: Path, launch: LaunchFile) -> None:
-    """Create a job's directory with its launch file, readable by this user only."""
+def make_job_dir(job_dir: Path, launch: LaunchFile, call: Mapping[str, Any] | None = None) -> None:
+    """Create a job's directory with its launch file, readable by this user only.
+
+    `call` says which Python function the job is to call.
+    """
     job_dir.mkdir(mode=layout.PRIVATE_DIR)
-    fields = {name: getattr(launch, name) for name in LaunchFile.__slots__}
+    _write_new(job_dir / layout.ENV, {name: getattr(launch, name) for name in LaunchFile.__slots__})
+    if call is not None:
+        _write_new(job_dir / layout.CALL, call)
+
+
+def _write_new(path: Path, fields: Mapping[str, Any]) -> None:
     # Nobody looks for the file before the job is stored, so it need not appear in one step.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    fd = os.open(job_dir / layout.ENV, flags, layout.PRIVATE_FILE)
+    fd = os.open(path, flags, layout.PRIVATE_FILE)
     try:
         layout.write_all(fd, json.dumps(fields).encode())
     finally:
@@ -301,7 +317,9 @@ def clean_after_end(job_dir: Path) -> None:
     forget_secrets(job_dir)
     for name in _FILES_AFTER_END:
         (job_dir / name).unlink(missing_ok=True)
-    for pattern in ("exit.*", ".exit.*"):
+    for name in (layout.QUESTIONS, layout.ANSWERS):
+        shutil.rmtree(job_dir / name, ignore_errors=True)
+    for pattern in ("exit.*", ".exit.*", "report.*", ".report.*"):
         for path in job_dir.glob(pattern):
             path.unlink(missing_ok=True)
 

@@ -33,6 +33,8 @@ class Prepared:
     """What the parameters add to the environment; it wins over everything else."""
     confirm: str | None = None
     """What a person must agree to before the job begins."""
+    call: Mapping[str, Any] | None = None
+    """The Python function that the job calls; its directory becomes the last argument."""
 
 
 class Params(Protocol):
@@ -221,9 +223,9 @@ SHELL: Final = JobType(
 )
 
 
-def built_in() -> Registry:
-    """Return the registry with the built-in types."""
-    return Registry((SHELL,))
+def built_in(more: Iterable[JobType] = ()) -> Registry:
+    """Return the registry with the built-in types and some more."""
+    return Registry((SHELL, *more))
 
 
 def _shortened(params: Mapping[str, Any]) -> str:

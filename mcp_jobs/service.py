@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import inputs, output, process, registry, views
+from mcp_jobs import exchange, inputs, output, process, registry, views
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.ids import is_id, new_id
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
 from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter, NewJob
 from mcp_jobs.settings import looks_secret, project_directory
-from mcp_jobs.states import Reason, Status
+from mcp_jobs.states import TERMINAL, Reason, Status
 from mcp_jobs.terms import terms_of
 from mcp_jobs.waiting import Waiter
 
@@ -55,6 +57,8 @@ _NO_OUTPUT: Final = views.output_object(
         truncated=False,
     )
 )
+_WAIT_FOR_NOTHING: Final = TERMINAL | {Status.INPUT_REQUIRED}
+"""States in which a call that starts a job returns: it has ended, or its caller must act."""
 _WAITING: Final = (Status.PENDING, Status.RETRYING)
 
 
@@ -91,13 +95,13 @@ class JobService:
         self, owner: str, request: StartJob, *, on_look: OnLook | None = None
     ) -> JobObject:
         """Accept a job and return it; its row is durable then. Waits if the request says so."""
-        new, launch = self._accept(owner, request)
+        new, launch, call = self._accept(owner, request)
         await self._care()
         job_dir = self._settings.jobs_dir / new.id
         existing = True
         try:
             # A directory and a small file without an fsync take less time than a worker thread.
-            process.make_job_dir(job_dir, launch)
+            process.make_job_dir(job_dir, launch, call)
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
             with anyio.CancelScope(shield=True):
@@ -108,7 +112,7 @@ class JobService:
                 process.remove_job_dir(job_dir)
         self._feed.nudge()
         job, position = accepted.job, accepted.queue_position
-        if request.wait_seconds and not job.ended:
+        if request.wait_seconds and job.status not in _WAIT_FOR_NOTHING:
             job, position = await self._wait_for(job, request.wait_seconds, on_look), None
         shown = await self._shown(job, position)
         if existing:
@@ -200,7 +204,13 @@ class JobService:
         # Shielded: an answer that is stored must also reach the job.
         with anyio.CancelScope(shield=True):
             job = await self._store.answer(owner, job_id, key, checked, now_ms=self._clock.now_ms())
-            if job is not None and job.ended:
+            if job is not None and job.claimed_by is not None:
+                # What cannot be passed on now, its owner passes on within a second.
+                with contextlib.suppress(OSError):
+                    await anyio.to_thread.run_sync(
+                        exchange.deliver_answer, self._dir(job), key, asdict(checked)
+                    )
+            elif job is not None and job.ended:
                 # Declined: nothing of it ever ran, so nobody else will clean up.
                 await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
         self._feed.nudge()
@@ -244,7 +254,9 @@ class JobService:
 
     # -- accepting -------------------------------------------------------------------------------
 
-    def _accept(self, owner: str, request: StartJob) -> tuple[NewJob, process.LaunchFile]:
+    def _accept(
+        self, owner: str, request: StartJob
+    ) -> tuple[NewJob, process.LaunchFile, Mapping[str, Any] | None]:
         job_type = self._registry.get(request.type)
         prepared = registry.prepare(job_type, request.params)
         terms = terms_of(job_type, request, default_cwd=_default_directory)
@@ -270,7 +282,10 @@ class JobService:
             confirm=prepared.confirm,
         )
         added = {**request.env, **job_type.env, **prepared.env}
-        return new, self._launch_file(job_id, terms.cwd, prepared.argv, added)
+        argv = prepared.argv
+        if prepared.call is not None:
+            argv = (*argv, str(self._settings.jobs_dir / job_id))
+        return new, self._launch_file(job_id, terms.cwd, argv, added), prepared.call
 
     def _launch_file(
         self, job_id: str, cwd: str, argv: tuple[str, ...], added: Mapping[str, str]

@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         description="How long the launcher stays without work.",
     )
 
+    app: str | None = Field(
+        default=None,
+        description="Python job types to serve: module:name or file.py:name of a Jobs object.",
+    )
+
     config: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),
         description="Files of job types, with a colon between them; nothing else is searched then.",

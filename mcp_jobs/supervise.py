@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, TypeVarTuple
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
 
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import outcomes, process, summaries
+from mcp_jobs import exchange, outcomes, process, summaries
 from mcp_jobs.errors import LauncherError, StoreError
 from mcp_jobs.launcher import layout
-from mcp_jobs.models import Progress
+from mcp_jobs.models import Progress, Question
 from mcp_jobs.output import read_recent
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from mcp_jobs.clock import Clock
@@ -109,6 +110,7 @@ class Supervisor:
             job_id=job.id,
             job_dir=str(self._dir(job)),
             token=job.claim_token,
+            attempt=job.attempt,
             timeout_s=job.timeout_s,
             idle_timeout_s=job.idle_timeout_s,
             grace_s=STOP_GRACE_S,
@@ -141,6 +143,7 @@ class Supervisor:
             await watch.changed.wait()
             watch.changed = anyio.Event()
             await self._store_newest(job, watch)
+            await self._store_questions(job, watch)
             if until_dead and not watch.alive:
                 scope.cancel()
 
@@ -160,6 +163,23 @@ class Supervisor:
             self._feed.nudge()
         except StoreError as error:
             logger.warning("job %s: progress not stored: %s", job.id, error)
+
+    async def _store_questions(self, job: Job, watch: Watch) -> None:
+        """Store what the job asks, and let it have what was answered before."""
+        for name, asked in watch.questions.items():
+            question = _question(job, asked, now_ms=self._clock.now_ms())
+            try:
+                stored = None if question is None else await self._store.ask(job, question)
+                if stored is not None and stored.answer is not None:
+                    job_dir, answer = self._dir(job), asdict(stored.answer)
+                    await anyio.to_thread.run_sync(
+                        exchange.deliver_answer, job_dir, stored.key, answer
+                    )
+            except (StoreError, OSError) as error:
+                logger.warning("job %s: a question is not stored yet: %s", job.id, error)
+            else:
+                watch.stored.add(name)
+        self._feed.nudge()
 
     async def _conclude(self, job: Job, *, retry: bool = True) -> None:
         """Store what the runner wrote down, or that it was lost."""
@@ -242,9 +262,19 @@ class Supervisor:
         return self._settings.jobs_dir / job.id
 
 
+def _question(job: Job, asked: Mapping[str, Any], *, now_ms: int) -> Question | None:
+    """Return what a job's file asks; None for a file that is no question."""
+    key, message, schema = asked.get("key"), asked.get("message"), asked.get("schema")
+    if not (isinstance(key, str) and isinstance(message, str) and isinstance(schema, dict)):
+        logger.warning("job %s has a file among its questions that is none", job.id)
+        return None
+    return Question(job_id=job.id, key=key, message=message, schema=schema, asked_at_ms=now_ms)
+
+
 def _prepare_again(job: Job, job_dir: Path) -> None:
     if job.attempt > 1:
         process.forget_progress(job_dir)
+        exchange.forget_questions(job_dir)
     # Somebody may have claimed this job before and slept; his runner must not start now.
     process.raise_fence(job_dir, job.claim_token)
 
@@ -270,12 +300,16 @@ def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:
     printed = record["bytes_total"] - record["output_start"]
     recent = read_recent(output, limit_bytes=min(_SUMMARY_BYTES, printed)) if printed else b""
     summary = summaries.summarise(recent) if recent else None
-    return outcomes.outcome_of(
+    outcome = outcomes.outcome_of(
         job,
         record,
         result=None if summary is None else {"tests": summary},
         last_line=_last_line(recent),
     )
+    if not exchange.is_python_job(job_dir):
+        return outcome
+    secrets = process.read_launch_secrets(job_dir) or ()
+    return outcomes.with_report(outcome, exchange.read_report(job_dir, record["token"], secrets))
 
 
 def _last_line(recent: bytes) -> str:

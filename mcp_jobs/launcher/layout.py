@@ -11,12 +11,18 @@
 | `exit.<token>` | runner | the exit record of the attempt with that claim token |
 | `output/` | runner | the spool |
 | `progress` | the job | JSON lines, see docs |
+| `call` | the accepting server | which Python function to call with what; removed at the end |
+| `report.<token>` | a Python job | what its function returned or raised |
+| `questions/` | a Python job | what it asks, a file for each question |
+| `answers/` | whoever has the answer | the answers, in files of the same names |
+| `work/` | a Python job | what it likes |
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -35,6 +41,10 @@ STOP = "stop"
 BELL = "bell"
 OUTPUT = "output"
 PROGRESS = "progress"
+CALL = "call"
+QUESTIONS = "questions"
+ANSWERS = "answers"
+WORK = "work"
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
@@ -48,14 +58,42 @@ def exit_name(token: int) -> str:
     return f"exit.{token}"
 
 
-def write_json(path: str, value: Mapping[str, Any]) -> None:
-    """Replace `path` by `value` in one step, readable by this user only."""
+def report_name(token: int) -> str:
+    """Return the name of what the function of the attempt with this claim token came to."""
+    return f"report.{token}"
+
+
+def question_name(key: str) -> str:
+    """Return the file name of a question and its answer; keys may hold any character."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def unanswered(job_dir: str) -> list[str]:
+    """Return the names of the questions that have no answer yet."""
+    asked = _names(os.path.join(job_dir, QUESTIONS))
+    return sorted(asked - _names(os.path.join(job_dir, ANSWERS))) if asked else []
+
+
+def _names(directory: str) -> set[str]:
+    try:
+        return {name for name in os.listdir(directory) if not name.startswith(".")}
+    except FileNotFoundError:
+        return set()
+
+
+def write_json(path: str, value: Mapping[str, Any], *, durable: bool = False) -> None:
+    """Replace `path` by `value` in one step, readable by this user only.
+
+    When this returns, what is `durable` survives a power cut.
+    """
     directory, name = os.path.split(path)
     # Random: a pid is the same for all threads, and means nothing across pid namespaces.
     temporary = os.path.join(directory, f".{name}.{os.urandom(6).hex()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         write_all(fd, json.dumps(value).encode("utf-8", "surrogateescape"))
+        if durable:
+            os.fsync(fd)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

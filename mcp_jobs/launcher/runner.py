@@ -210,7 +210,10 @@ class Runner:
         if timeout_s is not None and now_s - began_s >= timeout_s:
             return "timeout", self._request["grace_s"]
         if idle_s is not None and now_s - pump.last_output_s >= idle_s:
-            return "idle_timeout", self._request["grace_s"]
+            if not layout.unanswered(self._job_dir):
+                return "idle_timeout", self._request["grace_s"]
+            # It waits for a person, and is not to blame.
+            pump.last_output_s = now_s
         return None
 
     def _next_wait_s(self, pump: OutputPump, began_s: float) -> float | None:
@@ -291,6 +294,7 @@ class Runner:
             self._path(layout.RUNNER),
             {
                 "token": self._token,
+                "attempt": self._request["attempt"],
                 "pid": os.getpid(),
                 "start_time": start_time(os.getpid()),
                 "job_pid": self._pid or None,

@@ -11,6 +11,7 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
     Tool,
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from mcp_jobs.errors import JobsError, StoreError
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server import schemas, tasks, wire
+from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
 from mcp_jobs.server.progress import ProgressReporter
 
 if TYPE_CHECKING:
@@ -102,6 +104,8 @@ class _Entry:
     text: Callable[[JobObject], str]
     starts: bool = False
     """Whether a call starts a job, which may then be a task."""
+    asks: bool = False
+    """Whether the user may be asked in a call what the job asks."""
 
 
 class Tools:
@@ -116,8 +120,10 @@ class Tools:
         notices: Notices | None = None,
     ) -> None:
         self._owner_of = owner_of
+        self._service = service
         self._tasks = tasks
         self._notices = notices
+        self._asking = Asking(service)
         self._entries = {entry.tool.name: entry for entry in _entries(service)}
         self._list = ListToolsResult(tools=[entry.tool for entry in self._entries.values()])
 
@@ -130,7 +136,7 @@ class Tools:
 
     async def call(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
-    ) -> CallToolResult | dict[str, Any]:
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
         """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice.
 
         A started job that has not ended is a task to whoever declares tasks.
@@ -144,11 +150,9 @@ class Tools:
                 ),
             )
         try:
-            request = entry.model.model_validate(params.arguments or {})
-            owner = self._owner_of(context)
-            shown = await entry.call(owner, request, ProgressReporter(context))
-            if entry.starts and shown["finished_at"] is None and tasks.declared(context):
-                return await self._tasks.created(owner, shown["job_id"])
+            return await self._call(entry, context, params)
+        except RefusedError as error:
+            return wire.failure(str(error))
         except ValidationError as error:
             return wire.failure(wire.problem_text(entry.model, error))
         except JobsError as error:
@@ -157,6 +161,31 @@ class Tools:
             # The home is full, read-only or gone: the caller can do something about it.
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
+
+    async def _call(
+        self,
+        entry: _Entry,
+        context: ServerRequestContext[Any, Any],
+        params: CallToolRequestParams,
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        request = entry.model.model_validate(params.arguments or {})
+        owner = self._owner_of(context)
+        look = ProgressReporter(context)
+        begun = await self._asking.resumed(owner, params) if entry.asks else None
+        if begun is not None and entry.starts:
+            shown = await self._shown_again(owner, begun, request, look)
+        else:
+            shown = await entry.call(owner, request, look)
+        if entry.starts and shown["finished_at"] is None and tasks.declared(context):
+            return await self._tasks.created(owner, shown["job_id"])
+        if entry.asks:
+            asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)
+            if isinstance(asked, InputRequiredResult):
+                return asked
+            if asked:
+                shown = await self._shown_again(owner, shown["job_id"], request, look)
+        if entry.starts:
+            refuse_unasked(shown)
         return await self._replied(shown, entry.text(shown))
 
     async def _replied(self, shown: JobObject, text: str) -> CallToolResult:
@@ -171,6 +200,17 @@ class Tools:
         if not taken:
             return wire.result(shown, text)
         return wire.result({**shown, "notices": taken}, f"{text}\n{wire.notices_text(taken)}")
+
+    async def _shown_again(
+        self, owner: str, job_id: str, request: BaseModel, look: OnLook
+    ) -> JobObject:
+        """Return a job after its questions were answered; a start waits as it was asked to."""
+        wait_s = request.wait_seconds if isinstance(request, StartJob) else 0
+        again = CheckJob(job_id=job_id, wait_seconds=wait_s)
+        shown = await self._service.check(owner, again, on_look=look)
+        if isinstance(request, StartJob):
+            shown.pop("attempts", None)
+        return shown
 
 
 def _entries(service: JobService) -> list[_Entry]:
@@ -191,8 +231,15 @@ def _entries(service: JobService) -> list[_Entry]:
             call=looking(service.start),
             text=wire.job_text,
             starts=True,
+            asks=True,
         ),
-        _Entry(tool=_CHECK_TOOL, model=CheckJob, call=looking(service.check), text=wire.job_text),
+        _Entry(
+            tool=_CHECK_TOOL,
+            model=CheckJob,
+            call=looking(service.check),
+            text=wire.job_text,
+            asks=True,
+        ),
         _Entry(tool=_CANCEL_TOOL, model=CancelJob, call=cancel, text=wire.job_text),
         _Entry(tool=_LIST_TOOL, model=ListJobs, call=looking(service.list), text=wire.list_text),
     ]

@@ -36,6 +36,7 @@ def request_for(job_dir: Path, token: int) -> process.LaunchRequest:
         job_id="one",
         job_dir=str(job_dir),
         token=token,
+        attempt=1,
         timeout_s=None,
         idle_timeout_s=None,
         grace_s=1.0,

@@ -164,6 +164,7 @@ async def _record_of(place: Place, *argv: str, **changes: Any) -> ExitRecord:
             job_id="one",
             job_dir=str(job_dir),
             token=1,
+            attempt=1,
             timeout_s=None,
             idle_timeout_s=None,
             grace_s=1.0,

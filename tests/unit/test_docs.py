@@ -166,7 +166,8 @@ def test_the_architecture_names_every_module_and_every_file_of_a_job() -> None:
         names(row[0])[0].rstrip("/") for row in rows(section(DOCS / "architecture.md", "Files"))[1:]
     }
     constants = (layout.ENV, layout.ALIVE, layout.FENCE, layout.RUNNER, layout.STOP, layout.BELL)
-    assert told == {*constants, layout.OUTPUT, layout.PROGRESS, "exit.<token>"}
+    python = (layout.CALL, layout.QUESTIONS, layout.ANSWERS, layout.WORK, "report.<token>")
+    assert told == {*constants, *python, layout.OUTPUT, layout.PROGRESS, "exit.<token>"}
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
@@ -199,9 +200,11 @@ def _default_of_setting(name: str, field: FieldInfo) -> str:
     default: Any = field.default
     if name in COMPUTED_DEFAULTS:
         return COMPUTED_DEFAULTS[name]
+    if default in ((), None):
+        return "none"
     if isinstance(default, bool):
         return str(default).lower()
-    return "none" if default == () else str(int(default) if default == int(default) else default)
+    return str(int(default) if default == int(default) else default)
 
 
 def _above(limit: object) -> bool:
