@@ -58,7 +58,9 @@ class JobServer(Server[Any]):
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
         """Say that the list of resources changes, which no handler tells (also over HTTP)."""
-        options = notification_options or NotificationOptions(resources_changed=True)
+        options = notification_options or NotificationOptions(
+            resources_changed=True, tools_changed=True
+        )
         experimental = experimental_capabilities or ({CAPABILITY: {}} if self.channel else None)
         # Extensions came with 2026-07-28.
         return super().create_initialization_options(options, experimental, extensions or {})

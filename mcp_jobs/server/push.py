@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 
 from mcp_jobs.events import JobChanged, OutputGrew
 from mcp_jobs.server.mailbox import TaskChanged
@@ -96,6 +96,8 @@ class Push:
             self._mark(event.job_id, news, at_once=event.ended)
             news = [_ALL_JOBS, ResourcesListChanged()] if event.created else [_ALL_JOBS]
             self._mark(f"/{event.owner}", news, owner=event.owner)
+        else:
+            self._mark("/types", [ToolsListChanged()])
 
     def _mark(
         self,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mcp_jobs.service import JobService
     from mcp_jobs.views import JobObject
 
+SCHEME: Final = "jobs://"
 ALL_JOBS: Final = "jobs://all"
 RESOURCE_NOT_FOUND: Final = -32002
 """Up to 2025-11-25; from 2026-07-28 on it is INVALID_PARAMS (-32602)."""

@@ -8,6 +8,8 @@ from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import BaseModel
 
 Schema = dict[str, Any]
@@ -18,12 +20,16 @@ def _maybe(kind: str) -> Schema:
 
 
 def _input(model: type[BaseModel]) -> Schema:
-    """Return the model's schema as hosts like it: no titles, no null, no references."""
-    schema = model.model_json_schema()
+    return simplified(model.model_json_schema())
+
+
+def simplified(schema: Mapping[str, Any]) -> Schema:
+    """Return the schema of an object as hosts like it: no titles, no null, no references."""
+    schema = dict(schema)
     definitions = schema.pop("$defs", {})
-    simplified = _simplified(schema, definitions)
-    simplified.pop("description", None)
-    return dict(simplified)
+    simple = _simplified(schema, definitions)
+    simple.pop("description", None)
+    return dict(simple)
 
 
 def _simplified(node: Any, definitions: Schema) -> Any:
