@@ -114,6 +114,12 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="refuse shell: only declared job types can be started",
     )
+    parser.add_argument(
+        "--channel",
+        action="store_true",
+        default=None,
+        help="tell Claude Code of ends as channel events (a research preview)",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     worker = commands.add_parser("worker", help=PLAIN_COMMANDS["worker"])
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
@@ -213,8 +219,8 @@ def _token(arguments: argparse.Namespace, loaded: Settings) -> None:
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the command line names; they win over the environment."""
-    flags = ("app", "config", "only_declared", "host", "port", "oidc_issuer", "oidc_audience")
-    named = {name: getattr(arguments, name, None) for name in flags}
+    flags = ("app", "config", "only_declared", "channel", "host", "port", "oidc_issuer")
+    named = {name: getattr(arguments, name, None) for name in (*flags, "oidc_audience")}
     return {name: value for name, value in named.items() if value is not None}
 
 

@@ -119,6 +119,10 @@ class Settings(BaseSettings):
         default=False,
         description="Refuse shell: only declared job types can be started.",
     )
+    channel: bool = Field(
+        default=False,
+        description="Tell Claude Code of ends as channel events (a research preview).",
+    )
 
     host: str = Field(default="127.0.0.1", description="Address that the HTTP server binds to.")
     port: int = Field(
