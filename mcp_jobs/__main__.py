@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="refuse shell: only declared job types can be started",
     )
+    parser.add_argument(
+        "--channel",
+        action="store_true",
+        default=None,
+        help="tell Claude Code of ends as channel events (a research preview)",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     worker = commands.add_parser("worker", help="run jobs of this home, without MCP")
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
@@ -126,7 +132,8 @@ def _settings(**flags: Any) -> Settings:
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the command line names; they win over the environment."""
-    named = {name: getattr(arguments, name) for name in ("app", "config", "only_declared")}
+    names = ("app", "config", "only_declared", "channel")
+    named = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in named.items() if value is not None}
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.models import Question
-    from mcp_jobs.registry import Registry
+    from mcp_jobs.registry import JobType, Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
@@ -185,6 +185,10 @@ class JobService:
             "next_cursor": page.next_cursor,
             "counts": {status.value: counts.get(status, 0) for status in Status},
         }
+
+    def types(self) -> Mapping[str, JobType]:
+        """Return what can be started; the same object as long as nothing changes."""
+        return self._registry.types()
 
     async def questions(self, owner: str, job_id: str) -> Sequence[Question]:
         """Return what a job waits to be told, first to last; nothing unless it waits for input."""

@@ -116,6 +116,10 @@ class Settings(BaseSettings):
         default=False,
         description="Refuse shell: only declared job types can be started.",
     )
+    channel: bool = Field(
+        default=False,
+        description="Tell Claude Code of ends as channel events (a research preview).",
+    )
 
     @field_validator("config", mode="before")
     @classmethod

@@ -11,9 +11,11 @@ from mcp_types import CallToolRequestParams, NotificationParams
 
 from mcp_jobs import __version__
 from mcp_jobs.clock import SystemClock
-from mcp_jobs.core import Core, open_core
+from mcp_jobs.core import LOCAL_OWNER, Core, open_core
 from mcp_jobs.server.callers import local_user
+from mcp_jobs.server.channel import CAPABILITY, Channel
 from mcp_jobs.server.listening import Listening
+from mcp_jobs.server.notices import Notices
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.subscriptions import Subscriptions
@@ -24,6 +26,7 @@ from mcp_jobs.settings import project_directory
 from mcp_jobs.worker import leave_on_signal
 
 if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
     from mcp.server.models import InitializationOptions
 
     from mcp_jobs.definitions import JobSet
@@ -39,9 +42,14 @@ runs). After a restart, list_jobs finds your jobs again. A program can report pr
 appending JSON lines such as {"current": 3, "total": 10, "message": "..."} to the file named by \
 $MCP_JOBS_PROGRESS. Jobs can be read and subscribed to as jobs://job/<job_id>."""
 
+_CHANNEL: Final = "The end of a job of this project arrives as a channel event."
+
 
 class JobServer(Server[Any]):
     """The MCP server of this project; what it offers at the handshake is the same everywhere."""
+
+    channel = False
+    """Whether it is a channel of Claude Code too."""
 
     def create_initialization_options(
         self,
@@ -50,27 +58,38 @@ class JobServer(Server[Any]):
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
         """Say that the list of resources changes, which no handler tells (also over HTTP)."""
-        options = notification_options or NotificationOptions(resources_changed=True)
-        # Extensions came with 2026-07-28.
-        return super().create_initialization_options(
-            options, experimental_capabilities, extensions or {}
+        options = notification_options or NotificationOptions(
+            resources_changed=True, tools_changed=True
         )
+        experimental = experimental_capabilities or ({CAPABILITY: {}} if self.channel else None)
+        # Extensions came with 2026-07-28.
+        return super().create_initialization_options(options, experimental, extensions or {})
 
 
-def build_server(core: Core, push: Push, owner_of: OwnerOf) -> JobServer:
-    """Return the MCP server over a running core, for the owners that `owner_of` names."""
-    tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=owner_of)
+def build_server(
+    core: Core,
+    push: Push,
+    owner_of: OwnerOf,
+    *,
+    notices: Notices | None = None,
+    channel: Channel | None = None,
+) -> JobServer:
+    """Return the MCP server over a running core, for the owners that `owner_of` names.
+
+    `notices` and `channel` are for a server of one connection.
+    """
+    tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=owner_of, notices=notices)
     targets = Targets(core.service, core.follower)
     subscriptions = Subscriptions(targets=targets, push=push, owner_of=owner_of)
     listening = Listening(targets=targets, tasks=tasks, push=push, owner_of=owner_of)
-    tools = Tools(core.service, tasks, owner_of)
-    resources = Resources(core.service, owner_of)
+    tools = Tools(core.service, tasks=tasks, owner_of=owner_of, notices=notices)
+    resources = Resources(core.service, owner_of=owner_of, notices=notices)
     server = JobServer(
         "mcp-jobs",
         version=__version__,
         title="Background jobs",
         description="Background jobs for AI agents that outlive everything.",
-        instructions=INSTRUCTIONS,
+        instructions=INSTRUCTIONS if channel is None else f"{INSTRUCTIONS} {_CHANNEL}",
         on_list_tools=tools.list,
         on_list_resources=resources.list,
         on_list_resource_templates=resources.templates,
@@ -80,10 +99,15 @@ def build_server(core: Core, push: Push, owner_of: OwnerOf) -> JobServer:
         on_subscriptions_listen=listening.listen,
     )
     server.add_request_handler("tools/call", CallToolRequestParams, tools.call)
-    server.add_notification_handler(
-        "notifications/initialized", NotificationParams, subscriptions.on_initialized
-    )
     tasks.add_to(server)
+
+    async def on_initialized(context: ServerRequestContext[Any, Any], params: object) -> None:
+        await subscriptions.on_initialized(context, params)
+        if channel is not None:
+            await channel.on_initialized(context, params)
+
+    server.channel = channel is not None
+    server.add_notification_handler("notifications/initialized", NotificationParams, on_initialized)
     return server
 
 
@@ -96,12 +120,20 @@ async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
     """
     async with open_core(settings, _python_types(settings, jobs)) as core:
         push = Push(core.bus)
-        server = build_server(core, push, local_user)
+        project = project_directory()
+        notices = Notices(service=core.service, owner=LOCAL_OWNER, project=project)
+        channel = (
+            Channel(service=core.service, push=push, owner=LOCAL_OWNER, project=project)
+            if settings.channel
+            else None
+        )
+        server = build_server(core, push, local_user, notices=notices, channel=channel)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave_on_signal, core)
             tasks.start_soon(push.run)
             async with stdio_server() as (reader, writer):
-                await server.run(reader, writer, server.create_initialization_options())
+                with notices.listening(core.bus):
+                    await server.run(reader, writer, server.create_initialization_options())
             tasks.cancel_scope.cancel()
 
 

@@ -28,7 +28,7 @@ from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.tasks import Tasks
-from mcp_jobs.server.tools import TOOL_NAMES, Tools
+from mcp_jobs.server.tools import Tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -71,8 +71,8 @@ class Mount:
         """
         async with open_core(configuration.load(), types_of(self._jobs)) as core:
             tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=self._owner_of)
-            self._tools = Tools(core.service, tasks, self._owner_of)
-            self._resources = Resources(core.service, self._owner_of)
+            self._tools = Tools(core.service, tasks=tasks, owner_of=self._owner_of)
+            self._resources = Resources(core.service, owner_of=self._owner_of)
             if self._server is not None:
                 tasks.add_to(self._server)
             try:
@@ -90,7 +90,7 @@ class Mount:
         return theirs.model_copy(update={"tools": [*theirs.tools, *ours.tools]})
 
     async def _call_tool(self, context: Any, params: CallToolRequestParams, inner: Handler) -> Any:
-        if params.name not in TOOL_NAMES:
+        if not self._running_tools.has(params.name):
             return await inner(context, params)
         return await self._running_tools.call(context, params)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 
 from mcp_jobs.events import JobChanged, OutputGrew
 from mcp_jobs.server.mailbox import TaskChanged
@@ -89,13 +89,15 @@ class Push:
         if isinstance(event, OutputGrew):
             self._mark(event.job_id, [_job(event.job_id), _output(event.job_id)])
         elif isinstance(event, JobChanged):
-            news: list[News] = [TaskChanged(event.job_id), _job(event.job_id)]
+            news: list[News] = [TaskChanged(event.job_id, event.ended), _job(event.job_id)]
             if event.ended:
                 # The end of a job may come with its last output.
                 news.append(_output(event.job_id))
             self._mark(event.job_id, news, at_once=event.ended)
             news = [_ALL_JOBS, ResourcesListChanged()] if event.created else [_ALL_JOBS]
             self._mark(f"/{event.owner}", news, owner=event.owner)
+        else:
+            self._mark("/types", [ToolsListChanged()])
 
     def _mark(
         self,

@@ -8,6 +8,8 @@ from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import BaseModel
 
 Schema = dict[str, Any]
@@ -18,12 +20,16 @@ def _maybe(kind: str) -> Schema:
 
 
 def _input(model: type[BaseModel]) -> Schema:
-    """Return the model's schema as hosts like it: no titles, no null, no references."""
-    schema = model.model_json_schema()
+    return simplified(model.model_json_schema())
+
+
+def simplified(schema: Mapping[str, Any]) -> Schema:
+    """Return the schema of an object as hosts like it: no titles, no null, no references."""
+    schema = dict(schema)
     definitions = schema.pop("$defs", {})
-    simplified = _simplified(schema, definitions)
-    simplified.pop("description", None)
-    return dict(simplified)
+    simple = _simplified(schema, definitions)
+    simple.pop("description", None)
+    return dict(simple)
 
 
 def _simplified(node: Any, definitions: Schema) -> Any:
@@ -145,7 +151,25 @@ def _job(**more: Schema) -> Schema:
 
 _NEXT_STEP: Final[Schema] = {"type": "string", "description": "What to do now."}
 
+_NOTICES: Final[Schema] = {
+    "type": "array",
+    "description": "Other jobs that have ended meanwhile; each is told once.",
+    "items": {
+        "type": "object",
+        "properties": {
+            "job_id": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "string"},
+            "reason": _maybe("string"),
+            "error": _maybe("string"),
+            "finished_at": {"type": "string"},
+        },
+        "required": ["job_id", "title", "status", "reason", "error", "finished_at"],
+    },
+}
+
 JOB_RESULT: Final = _job(
+    notices=_NOTICES,
     output=_OUTPUT,
     existing={"type": "boolean"},
     attempts={"type": "array", "items": _ATTEMPT},
@@ -159,6 +183,7 @@ LIST_RESULT: Final[Schema] = {
         "jobs": {"type": "array", "items": _job()},
         "next_cursor": _maybe("string"),
         "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "notices": _NOTICES,
     },
     "required": ["jobs", "next_cursor", "counts"],
 }

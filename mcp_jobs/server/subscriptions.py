@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_REQUEST,
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from mcp_jobs.server.mailbox import News
     from mcp_jobs.server.push import Push
     from mcp_jobs.server.targets import Targets
+
+MOST_SUBSCRIPTIONS: Final = 1000
+"""Resources that one connection may subscribe to."""
 
 
 class Subscriptions:
@@ -51,8 +54,13 @@ class Subscriptions:
         owner = self._owner_of(context)
         fault = await self._targets.fault(owner, uri)
         if fault is not None:
-            not_found(context, fault)
+            not_found(context, fault, uri=uri)
         session = self._session(context)
+        if len(session.watches) >= MOST_SUBSCRIPTIONS and uri not in session.watches:
+            raise MCPError(
+                code=INVALID_REQUEST,
+                message=f"A connection has at most {MOST_SUBSCRIPTIONS} subscriptions.",
+            )
         watching = await self._targets.watching(owner, [uri])
         session.forget(uri)
         session.watches[uri] = watching
@@ -93,7 +101,7 @@ class _Session:
     def _wants(self, news: News) -> bool:
         if isinstance(news, ResourceUpdated):
             return news.uri in self.watches
-        return isinstance(news, ResourcesListChanged)
+        return isinstance(news, ResourcesListChanged | ToolsListChanged)
 
     def forget(self, uri: str) -> None:
         """Stop telling of one resource."""
@@ -109,7 +117,9 @@ class _Session:
     async def send(self, news: News) -> None:
         """Send one update; a client that is gone is not told."""
         try:
-            if not isinstance(news, ResourceUpdated):
+            if isinstance(news, ToolsListChanged):
+                await self._session.send_tool_list_changed()
+            elif not isinstance(news, ResourceUpdated):
                 await self._session.send_resource_list_changed()
             elif news.uri in self.watches:
                 await self._session.send_resource_updated(news.uri)

@@ -17,12 +17,14 @@ from mcp_types import (
     Tool,
     ToolAnnotations,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
-from mcp_jobs.errors import JobsError
+from mcp_jobs.errors import JobsError, StoreError
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
-from mcp_jobs.server import schemas, tasks, wire
+from mcp_jobs.server import missing, schemas, tasks, wire
 from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
+from mcp_jobs.server.exposed import Exposed, start_of
 from mcp_jobs.server.progress import ProgressReporter
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
     from mcp.server.context import ServerRequestContext
 
+    from mcp_jobs.registry import JobType
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.notices import Notices
     from mcp_jobs.server.tasks import Tasks
     from mcp_jobs.service import JobService
     from mcp_jobs.views import JobObject
@@ -95,12 +99,6 @@ _LIST_TOOL: Final = Tool(
 )
 
 
-TOOL_NAMES: Final = frozenset(
-    tool.name for tool in (_START_TOOL, _CHECK_TOOL, _CANCEL_TOOL, _LIST_TOOL)
-)
-"""The tools that are there whatever the job types are."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
     tool: Tool
@@ -116,20 +114,33 @@ class _Entry:
 class Tools:
     """Serves tools/list and tools/call for the owner of each request."""
 
-    def __init__(self, service: JobService, tasks: Tasks, owner_of: OwnerOf) -> None:
+    def __init__(
+        self,
+        service: JobService,
+        *,
+        tasks: Tasks,
+        owner_of: OwnerOf,
+        notices: Notices | None = None,
+    ) -> None:
         self._owner_of = owner_of
         self._service = service
         self._tasks = tasks
+        self._notices = notices
         self._asking = Asking(service)
         self._entries = {entry.tool.name: entry for entry in _entries(service)}
-        self._list = ListToolsResult(tools=[entry.tool for entry in self._entries.values()])
+        self._exposed = Exposed(service, taken=self._entries)
+
+    def has(self, name: str) -> bool:
+        """Say whether a tool is one of these."""
+        return name in self._entries or self._exposed.get(name) is not None
 
     async def list(
         self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        """Answer tools/list; the list is fixed for the process."""
+        """Answer tools/list; the list changes only with the job types."""
         del context, params
-        return self._list
+        own = [entry.tool for entry in self._entries.values()]
+        return ListToolsResult(tools=[*own, *self._exposed.tools()])
 
     async def call(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
@@ -138,16 +149,21 @@ class Tools:
 
         A started job that has not ended is a task to whoever declares tasks.
         """
-        entry = self._entries.get(params.name)
+        job_type = self._exposed.get(params.name)
+        entry = self._entries["start_job"] if job_type else self._entries.get(params.name)
         if entry is None:
+            names = [*self._entries, *(tool.name for tool in self._exposed.tools())]
             raise MCPError(
                 code=INVALID_PARAMS,
                 message=wire.shortened(
-                    f"Unknown tool {params.name!r}; the tools are {', '.join(self._entries)}."
+                    f"Unknown tool {params.name!r}; the tools are {', '.join(names)}."
                 ),
             )
         try:
-            return await self._call(entry, context, params)
+            if job_type is not None:
+                return await self._call_exposed(entry, job_type, context, params)
+            request = entry.model.model_validate(params.arguments or {})
+            return await self._call(entry, request, context, params)
         except RefusedError as error:
             return wire.failure(str(error))
         except ValidationError as error:
@@ -159,13 +175,31 @@ class Tools:
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
 
-    async def _call(
+    async def _call_exposed(
         self,
         entry: _Entry,
+        job_type: JobType,
         context: ServerRequestContext[Any, Any],
         params: CallToolRequestParams,
     ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
-        request = entry.model.model_validate(params.arguments or {})
+        if job_type.tasks == "required" and context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            tasks.require_declared(context)
+        arguments: dict[str, Any] | InputRequiredResult = params.arguments or {}
+        if params.request_state is None:
+            # Else the call is repeated for what its job asks.
+            arguments = await missing.completed(context, params, job_type)
+        if isinstance(arguments, InputRequiredResult):
+            return arguments
+        return await self._call(entry, start_of(job_type, arguments), context, params, job_type)
+
+    async def _call(
+        self,
+        entry: _Entry,
+        request: BaseModel,
+        context: ServerRequestContext[Any, Any],
+        params: CallToolRequestParams,
+        job_type: JobType | None = None,
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
         owner = self._owner_of(context)
         look = ProgressReporter(context)
         begun = await self._asking.resumed(owner, params) if entry.asks else None
@@ -173,7 +207,8 @@ class Tools:
             shown = await self._shown_again(owner, begun, request, look)
         else:
             shown = await entry.call(owner, request, look)
-        if entry.starts and shown["finished_at"] is None and tasks.declared(context):
+        may_be_task = entry.starts and (job_type is None or job_type.tasks != "never")
+        if may_be_task and shown["finished_at"] is None and tasks.declared(context):
             return await self._tasks.created(owner, shown["job_id"])
         if entry.asks:
             asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)
@@ -183,7 +218,22 @@ class Tools:
                 shown = await self._shown_again(owner, shown["job_id"], request, look)
         if entry.starts:
             refuse_unasked(shown)
-        return wire.result(shown, entry.text(shown))
+        result = wire.result(shown, entry.text(shown))
+        if job_type is not None and shown["finished_at"] is not None:
+            result = await self._tasks.result_of(owner, shown["job_id"])
+        return await self._noticed(result)
+
+    async def _noticed(self, result: CallToolResult) -> CallToolResult:
+        """Add to a reply what else has ended."""
+        shown = result.structured_content
+        if self._notices is None or not isinstance(shown, dict):
+            return result
+        self._notices.saw_in(shown)
+        try:
+            taken = await self._notices.take()
+        except StoreError:
+            taken = []
+        return wire.with_notices(result, taken) if taken else result
 
     async def _shown_again(
         self, owner: str, job_id: str, request: BaseModel, look: OnLook
