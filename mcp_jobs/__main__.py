@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
     from mcp_jobs.definitions import JobSet
     from mcp_jobs.settings import Settings
-PLAIN_COMMANDS: Final = {"worker": "run jobs of this home, without MCP"}
+PLAIN_COMMANDS: Final = {
+    "worker": "run jobs of this home, without MCP",
+    "serve": "serve MCP, REST and live events over HTTP",
+    "token": "print the token of this home, or manage named ones",
+}
 """Commands that argparse knows; every other one is the command line's for people."""
 
 _FOR_PEOPLE: Final = ("-h", "--help", "--install-completion", "--show-completion")
@@ -123,8 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     worker = commands.add_parser("worker", help=PLAIN_COMMANDS["worker"])
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
-    _add_serve(commands.add_parser("serve", help="serve MCP, REST and live events over HTTP"))
-    _add_token(commands.add_parser("token", help="print the token of this home"))
+    _add_serve(commands.add_parser("serve", help=PLAIN_COMMANDS["serve"]))
+    _add_token(commands.add_parser("token", help=PLAIN_COMMANDS["token"]))
     return parser
 
 

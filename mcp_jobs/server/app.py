@@ -120,7 +120,7 @@ async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
     jobs are not touched by the end of the server. Raises `InvalidInputError` or `StoreError` when
     the home or the app cannot be used.
     """
-    async with open_core(settings, _python_types(settings, jobs)) as core:
+    async with open_core(settings, python_types(settings, jobs)) as core:
         push = Push(core.bus)
         project = project_directory()
         notices = Notices(service=core.service, owner=LOCAL_OWNER, project=project)
@@ -139,7 +139,11 @@ async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
             tasks.cancel_scope.cancel()
 
 
-def _python_types(settings: Settings, jobs: JobSet | None) -> tuple[JobType, ...]:
+def python_types(settings: Settings, jobs: JobSet | None = None) -> tuple[JobType, ...]:
+    """Return the types of `jobs` and of the app that the settings name.
+
+    Raises `InvalidInputError` when there is no such app. A worker needs neither.
+    """
     if jobs is None and settings.app is None:
         return ()
     # Nobody without Python jobs pays for it.
