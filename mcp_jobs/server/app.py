@@ -21,6 +21,8 @@ from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.subscriptions import Subscriptions
 from mcp_jobs.server.targets import Targets
 from mcp_jobs.server.tasks import Tasks
+from mcp_jobs.server.tasks_2025 import CAPABILITY as TASKS_2025
+from mcp_jobs.server.tasks_2025 import Tasks2025
 from mcp_jobs.server.tools import Tools
 from mcp_jobs.settings import project_directory
 from mcp_jobs.worker import leave_on_signal
@@ -63,7 +65,9 @@ class JobServer(Server[Any]):
         )
         experimental = experimental_capabilities or ({CAPABILITY: {}} if self.channel else None)
         # Extensions came with 2026-07-28.
-        return super().create_initialization_options(options, experimental, extensions or {})
+        made = super().create_initialization_options(options, experimental, extensions or {})
+        made.capabilities.tasks = TASKS_2025
+        return made
 
 
 def build_server(
@@ -100,6 +104,9 @@ def build_server(
     )
     server.add_request_handler("tools/call", CallToolRequestParams, tools.call)
     tasks.add_to(server)
+    Tasks2025(service=core.service, tasks=tasks, tools=tools, push=push, owner_of=owner_of).add_to(
+        server
+    )
 
     async def on_initialized(context: ServerRequestContext[Any, Any], params: object) -> None:
         await subscriptions.on_initialized(context, params)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_types import Tool, ToolAnnotations
+from mcp_types import Tool, ToolAnnotations, ToolExecution
 
 from mcp_jobs.requests import WAIT_LIMIT_S, StartJob
 from mcp_jobs.server import schemas
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION_CHARS: Final = 1000
 
+_AS_TASK: Final = ToolExecution(task_support="optional")
 _STARTS: Final = "Starts a background job and returns its job_id at once; check_job waits for it."
 _WAITS: Final = "Waits for the result."
 
@@ -74,6 +75,7 @@ def _tool(job_type: JobType) -> Tool:
             idempotent_hint=hints.get("idempotent", False),
             open_world_hint=hints.get("open_world", True),
         ),
+        execution=None if job_type.tasks == "never" else _AS_TASK,
     )
 
 

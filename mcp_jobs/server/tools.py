@@ -16,6 +16,7 @@ from mcp_types import (
     PaginatedRequestParams,
     Tool,
     ToolAnnotations,
+    ToolExecution,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
@@ -72,6 +73,7 @@ _START_TOOL: Final = Tool(
     input_schema=schemas.START_INPUT,
     output_schema=schemas.JOB_RESULT,
     annotations=_CHANGES,
+    execution=ToolExecution(task_support="optional"),
 )
 _CHECK_TOOL: Final = Tool(
     name="check_job",
@@ -138,8 +140,32 @@ class Tools:
         own = [entry.tool for entry in self._entries.values()]
         return ListToolsResult(tools=[*own, *self._exposed.tools()])
 
-    async def call(
+    def starts(self, name: str) -> bool:
+        """Say whether a call of the tool can be a task."""
+        job_type = self._exposed.get(name)
+        if job_type is not None:
+            return job_type.tasks != "never"
+        return name in self._entries and self._entries[name].starts
+
+    async def start_task(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
+    ) -> str:
+        """Call a tool that starts a job, for a client that asks for a task; return its id.
+
+        Raises `MCPError` for what a call would refuse.
+        """
+        result = await self.call(context, params, as_task=True)
+        if isinstance(result, dict):
+            return str(result["taskId"])
+        text = "".join(getattr(block, "text", "") for block in getattr(result, "content", ()))
+        raise MCPError(code=INVALID_PARAMS, message=text or "The job was not started.")
+
+    async def call(
+        self,
+        context: ServerRequestContext[Any, Any],
+        params: CallToolRequestParams,
+        *,
+        as_task: bool = False,
     ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
         """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice.
 
@@ -157,9 +183,14 @@ class Tools:
             )
         try:
             if job_type is not None:
-                return await self._call_exposed(entry, job_type, context, params)
-            request = entry.model.model_validate(params.arguments or {})
-            return await self._call(entry, request, context, params)
+                request = await self._request_of(job_type, context, params)
+                if isinstance(request, InputRequiredResult):
+                    return request
+            else:
+                request = entry.model.model_validate(params.arguments or {})
+            return await self._call(
+                entry, request, context, params, job_type=job_type, as_task=as_task
+            )
         except RefusedError as error:
             return wire.failure(str(error))
         except ValidationError as error:
@@ -171,22 +202,22 @@ class Tools:
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
 
-    async def _call_exposed(
+    async def _request_of(
         self,
-        entry: _Entry,
         job_type: JobType,
         context: ServerRequestContext[Any, Any],
         params: CallToolRequestParams,
-    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+    ) -> BaseModel | InputRequiredResult:
+        """Return the start that a call of a job type's own tool is."""
         if job_type.tasks == "required" and context.protocol_version in MODERN_PROTOCOL_VERSIONS:
             tasks.require_declared(context)
-        arguments: dict[str, Any] | InputRequiredResult = params.arguments or {}
-        if params.request_state is None:
-            # Else the call is repeated for what its job asks.
-            arguments = await missing.completed(context, params, job_type)
+        if params.request_state is not None:
+            # The call is repeated for what its job asks.
+            return start_of(job_type, params.arguments or {})
+        arguments = await missing.completed(context, params, job_type)
         if isinstance(arguments, InputRequiredResult):
             return arguments
-        return await self._call(entry, start_of(job_type, arguments), context, params, job_type)
+        return start_of(job_type, arguments)
 
     async def _call(
         self,
@@ -194,7 +225,9 @@ class Tools:
         request: BaseModel,
         context: ServerRequestContext[Any, Any],
         params: CallToolRequestParams,
-        job_type: JobType | None = None,
+        *,
+        job_type: JobType | None,
+        as_task: bool,
     ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
         owner = self._owner_of(context)
         look = ProgressReporter(context)
@@ -204,7 +237,7 @@ class Tools:
         else:
             shown = await entry.call(owner, request, look)
         may_be_task = entry.starts and (job_type is None or job_type.tasks != "never")
-        if may_be_task and shown["finished_at"] is None and tasks.declared(context):
+        if may_be_task and (as_task or (not shown["finished_at"] and tasks.declared(context))):
             return await self._tasks.created(owner, shown["job_id"])
         if entry.asks:
             asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)
