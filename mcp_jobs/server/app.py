@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from mcp_jobs.registry import JobType
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 INSTRUCTIONS: Final = """\
 mcp-jobs runs slow commands as background jobs that survive timeouts, restarts and crashes of the \
@@ -125,7 +128,15 @@ async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
     jobs are not touched by the end of the server. Raises `InvalidInputError` or `StoreError` when
     the home or the app cannot be used.
     """
-    async with open_core(settings, _python_types(settings, jobs)) as core:
+    try:
+        await _serve_stdio(settings, _python_types(settings, jobs))
+    except* (BrokenPipeError, ConnectionResetError):
+        # The client left while something was being said to it.
+        logger.info("the client is gone")
+
+
+async def _serve_stdio(settings: Settings, types: tuple[JobType, ...]) -> None:
+    async with open_core(settings, types) as core:
         push = Push(core.bus)
         project = project_directory()
         notices = Notices(service=core.service, owner=LOCAL_OWNER, project=project)
