@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from benchmarks.place import Place
 
 PROTOCOL_VERSION = "2025-11-25"
+MODERN_VERSION = "2026-07-28"
+_PREFIX = "io.modelcontextprotocol/"
 BOUND_S = 120.0
 """No reply takes longer, or the run has failed."""
 
@@ -57,6 +59,7 @@ class RawClient:
         self._rest = b""
         self._replies: dict[int, dict[str, Any]] = {}
         self._last_id = 0
+        self._meta: dict[str, Any] | None = None
 
     def __enter__(self) -> RawClient:
         return self
@@ -96,6 +99,14 @@ class RawClient:
         )
         self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
+    def declare_tasks(self) -> None:
+        """Speak 2026-07-28 from the first request on, and declare the Tasks extension in each."""
+        self._meta = {
+            f"{_PREFIX}protocolVersion": MODERN_VERSION,
+            f"{_PREFIX}clientInfo": {"name": "benchmarks", "version": "1"},
+            f"{_PREFIX}clientCapabilities": {"extensions": {f"{_PREFIX}tasks": {}}},
+        }
+
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return its structured content."""
         return _content(self.wait(self.send_call(tool, **arguments)))
@@ -110,10 +121,16 @@ class RawClient:
         """Send a request and return its id; `wait` gets the reply."""
         self._last_id += 1
         message: dict[str, Any] = {"jsonrpc": "2.0", "id": self._last_id, "method": method}
+        if self._meta is not None:
+            params = {**(params or {}), "_meta": self._meta}
         if params is not None:
             message["params"] = params
         self._write(message)
         return self._last_id
+
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        """Send a notification."""
+        self._write({"jsonrpc": "2.0", "method": method, "params": params})
 
     def wait(self, request_id: int) -> dict[str, Any]:
         """Return the result of a request that was sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -21,6 +22,8 @@ from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.subscriptions import Subscriptions
 from mcp_jobs.server.targets import Targets
 from mcp_jobs.server.tasks import Tasks
+from mcp_jobs.server.tasks_2025 import CAPABILITY as TASKS_2025
+from mcp_jobs.server.tasks_2025 import Tasks2025
 from mcp_jobs.server.tools import Tools
 from mcp_jobs.settings import project_directory
 from mcp_jobs.worker import leave_on_signal
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from mcp_jobs.registry import JobType
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 INSTRUCTIONS: Final = """\
 mcp-jobs runs slow commands as background jobs that survive timeouts, restarts and crashes of the \
@@ -63,7 +68,9 @@ class JobServer(Server[Any]):
         )
         experimental = experimental_capabilities or ({CAPABILITY: {}} if self.channel else None)
         # Extensions came with 2026-07-28.
-        return super().create_initialization_options(options, experimental, extensions or {})
+        made = super().create_initialization_options(options, experimental, extensions or {})
+        made.capabilities.tasks = TASKS_2025
+        return made
 
 
 def build_server(
@@ -102,6 +109,9 @@ def build_server(
     )
     server.add_request_handler("tools/call", CallToolRequestParams, tools.call)
     tasks.add_to(server)
+    Tasks2025(service=core.service, tasks=tasks, tools=tools, push=push, owner_of=owner_of).add_to(
+        server
+    )
 
     async def on_initialized(context: ServerRequestContext[Any, Any], params: object) -> None:
         await subscriptions.on_initialized(context, params)
@@ -120,7 +130,15 @@ async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
     jobs are not touched by the end of the server. Raises `InvalidInputError` or `StoreError` when
     the home or the app cannot be used.
     """
-    async with open_core(settings, python_types(settings, jobs)) as core:
+    try:
+        await _serve_stdio(settings, python_types(settings, jobs))
+    except* (BrokenPipeError, ConnectionResetError):
+        # The client left while something was being said to it.
+        logger.info("the client is gone")
+
+
+async def _serve_stdio(settings: Settings, types: tuple[JobType, ...]) -> None:
+    async with open_core(settings, types) as core:
         push = Push(core.bus)
         project = project_directory()
         notices = Notices(service=core.service, owner=LOCAL_OWNER, project=project)

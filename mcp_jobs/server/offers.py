@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_types import Tool, ToolAnnotations
+from mcp_types import Tool, ToolAnnotations, ToolExecution
 
 from mcp_jobs.registry import SHELL_NAME
 from mcp_jobs.requests import WAIT_LIMIT_S, StartJob
@@ -31,6 +31,7 @@ _AWAITED: Final = " Waits for the result."
 _HEADING: Final = "\n\nJob types, with their params (? means optional):\n"
 _SHORT_CHARS: Final = 60
 _MORE: Final = ", and {} more; an unknown type is answered with their names"
+_AS_TASK: Final = ToolExecution(task_support="optional")
 _OWN_ARGUMENTS: Final = ("wait_seconds", "idempotency_key")
 """Arguments of start_job that the tool of a type takes as well."""
 
@@ -46,6 +47,7 @@ def start_tool(types: Mapping[str, JobType]) -> Tool:
         input_schema=_start_schema(list(types)),
         output_schema=schemas.JOB_RESULT,
         annotations=CHANGES,
+        execution=_AS_TASK,
     )
 
 
@@ -77,6 +79,7 @@ def tool_of(job_type: JobType) -> Tool:
             idempotent_hint=hints.get("idempotent", False),
             open_world_hint=hints.get("open_world", True),
         ),
+        execution=None if job_type.tasks == "never" else _AS_TASK,
     )
 
 

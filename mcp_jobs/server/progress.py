@@ -42,13 +42,14 @@ class ProgressReporter:
 
 
 def _percent(jobs: Sequence[Job]) -> float | None:
-    known = [_percent_of(job) for job in jobs]
+    known = [percent_of(job) for job in jobs]
     if all(percent is None for percent in known):
         return None
     return sum(percent or 0.0 for percent in known) / len(known)
 
 
-def _percent_of(job: Job) -> float | None:
+def percent_of(job: Job) -> float | None:
+    """Return how far a job is; None when it does not say."""
     if job.ended:
         return _ALL_PERCENT
     return job.progress.percent if job.progress is not None else None

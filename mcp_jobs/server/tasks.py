@@ -107,11 +107,9 @@ class Tasks:
         self._notices = notices
 
     def add_to(self, server: Server[Any]) -> None:
-        """Advertise the extension and serve its methods."""
+        """Advertise the extension. Its methods have names that 2025-11-25 has too, but for one."""
         server.extensions[EXTENSION] = {}
-        server.add_request_handler("tasks/get", TaskParams, self.get)
         server.add_request_handler("tasks/update", UpdateTaskParams, self.update)
-        server.add_request_handler("tasks/cancel", TaskParams, self.cancel)
 
     async def get(
         self, context: ServerRequestContext[Any, Any], params: TaskParams
@@ -149,10 +147,14 @@ class Tasks:
             raise _unknown(error) from None
         return {"resultType": "complete"}
 
+    def fields(self, job: Job) -> TaskObject:
+        """Return what every task says."""
+        return self._fields(job, _STATUS[job.status])
+
     async def created(self, owner: str, job_id: str) -> dict[str, Any]:
         """Return the task that a call answers with instead of its result."""
         job = await self._service.find(owner, job_id)
-        return {"resultType": "task", **self._fields(job, _STATUS[job.status])}
+        return {"resultType": "task", **self.fields(job)}
 
     async def detailed(self, owner: str, job_id: str) -> TaskObject:
         """Return a task as tasks/get and notifications/tasks have it.
@@ -160,6 +162,8 @@ class Tasks:
         Raises `UnknownJobError`.
         """
         job = await self._service.find(owner, job_id)
+        if job.status is Status.CANCELLED and self._notices is not None:
+            self._notices.saw(job_id)
         if job.status is Status.INPUT_REQUIRED:
             asked = await self._service.questions(owner, job_id)
             if not asked:
@@ -169,12 +173,10 @@ class Tasks:
                 **self._fields(job, "input_required"),
                 "inputRequests": _input_requests(asked),
             }
-        if job.ended and self._notices is not None:
-            self._notices.saw(job_id)
         fault = _fault(job)
         if fault is not None:
             return {**self._fields(job, "failed"), "error": fault}
-        task = self._fields(job, _STATUS[job.status])
+        task = self.fields(job)
         if task["status"] == "completed":
             result = await self._result(job)
             task["result"] = result.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -192,6 +194,8 @@ class Tasks:
         return await self._result(job)
 
     async def _result(self, job: Job) -> CallToolResult:
+        if self._notices is not None:
+            self._notices.saw(job.id)
         shown, failing = await self._service.report(job)
         texts = [job.result] if isinstance(job.result, str) else []
         texts.append(wire.job_text(shown, failing))

@@ -98,6 +98,11 @@ class _Entry:
     job_type: JobType | None = None
     """The type whose own tool this is; its params are the arguments."""
 
+    @property
+    def may_be_task(self) -> bool:
+        """Whether a call can be answered with a task."""
+        return self.starts and (self.job_type is None or self.job_type.tasks != "never")
+
     def request(self, arguments: Mapping[str, Any]) -> BaseModel:
         """Return the request that a call means. Raises ValidationError."""
         if self.job_type is not None:
@@ -153,8 +158,30 @@ class Tools:
         self._offered()
         return self._list
 
-    async def call(
+    def starts(self, name: str) -> bool:
+        """Say whether a call of the tool can be a task."""
+        entry = self._offered().get(name)
+        return entry is not None and entry.may_be_task
+
+    async def start_task(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
+    ) -> str:
+        """Call a tool that starts a job, for a client that asks for a task; return its id.
+
+        Raises `MCPError` for what a call would refuse.
+        """
+        result = await self.call(context, params, as_task=True)
+        if isinstance(result, dict):
+            return str(result["taskId"])
+        text = "".join(getattr(block, "text", "") for block in getattr(result, "content", ()))
+        raise MCPError(code=INVALID_PARAMS, message=text or "The job was not started.")
+
+    async def call(
+        self,
+        context: ServerRequestContext[Any, Any],
+        params: CallToolRequestParams,
+        *,
+        as_task: bool = False,
     ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
         """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice.
 
@@ -170,7 +197,10 @@ class Tools:
                 ),
             )
         try:
-            return await self._answer(entry, context, params)
+            request = await self._request_of(entry, context, params)
+            if isinstance(request, InputRequiredResult):
+                return request
+            return await self._call(entry, request, context, params, as_task=as_task)
         except RefusedError as error:
             return wire.failure(str(error))
         except ValidationError as error:
@@ -182,9 +212,10 @@ class Tools:
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
 
-    async def _answer(
+    async def _request_of(
         self, entry: _Entry, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
-    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+    ) -> BaseModel | InputRequiredResult:
+        """Return the request that a call means, or what the user must be asked before."""
         arguments: dict[str, Any] | InputRequiredResult = params.arguments or {}
         job_type = entry.job_type
         if job_type is not None:
@@ -196,7 +227,7 @@ class Tools:
                 arguments = await missing.completed(context, params, job_type)
         if isinstance(arguments, InputRequiredResult):
             return arguments
-        return await self._call(entry, entry.request(arguments), context, params)
+        return entry.request(arguments)
 
     async def _call(
         self,
@@ -204,6 +235,8 @@ class Tools:
         request: BaseModel,
         context: ServerRequestContext[Any, Any],
         params: CallToolRequestParams,
+        *,
+        as_task: bool,
     ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
         owner = self._owner_of(context)
         reporter = ProgressReporter(context)
@@ -213,8 +246,8 @@ class Tools:
             shown = await self._shown_again(owner, begun, request, look)
         else:
             shown = await entry.call(owner, request, look)
-        may_be_task = entry.starts and (entry.job_type is None or entry.job_type.tasks != "never")
-        if may_be_task and shown["finished_at"] is None and tasks.declared(context):
+        wanted = as_task or (shown["finished_at"] is None and tasks.declared(context))
+        if wanted and entry.may_be_task:
             return await self._tasks.created(owner, shown["job_id"])
         if entry.asks:
             asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)

@@ -1,0 +1,142 @@
+"""A job type with `expose` is a tool of its own, in both protocol eras."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import jsonschema
+import pytest
+from mcp.shared.exceptions import MCPError
+from mcp_jobs.server.exposed import Exposed
+from mcp_types import ElicitResult
+
+from mcp_jobs.core import open_core
+from mcp_jobs.events import TypesChanged
+from mcp_jobs.registry import SHELL, Registry
+from mcp_jobs.server import schemas
+from mcp_jobs.server.mailbox import Mailbox
+from mcp_jobs.server.push import Push
+from tests.conformance.servers import FIXTURES
+from tests.contract import check_job_object, ended, refusal
+from tests.support import ERAS, open_client, until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from mcp import Client
+
+    from tests.support import Place
+
+OURS = ["start_job", "check_job", "cancel_job", "list_jobs"]
+
+
+def fixtures(place: Place, mode: str, **options: Any) -> AbstractAsyncContextManager[Client]:
+    return open_client(place, mode, env={"MCP_JOBS_APP": FIXTURES}, **options)
+
+
+async def alice(*_: Any) -> ElicitResult:
+    return ElicitResult(action="accept", content={"name": "Alice"})
+
+
+async def nobody(*_: Any) -> ElicitResult:
+    return ElicitResult(action="decline")
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_exposed_types_are_tools_with_typed_parameters(place: Place, mode: str) -> None:
+    async with fixtures(place, mode) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    assert list(tools)[:4] == OURS
+    slow = tools["slow_compute"]
+    assert set(slow.input_schema["properties"]) == {"seconds", "label"}
+    assert slow.input_schema["required"] == ["seconds"]
+    assert slow.output_schema == schemas.JOB_RESULT
+    assert slow.description is not None
+    assert "check_job" in slow.description
+    # What the user can be asked for may be left out.
+    assert tools["test_tool_with_task"].input_schema["required"] == []
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_call_starts_a_job_of_the_type(place: Place, mode: str) -> None:
+    async with fixtures(place, mode) as client:
+        result = await client.call_tool("slow_compute", {"seconds": 0, "label": "one"})
+        shown: Any = result.structured_content
+        assert (shown["type"], bool(shown["next_step"])) == ("slow_compute", True)
+        done = await ended(client, shown["job_id"])
+        assert done["result"] == {"label": "one", "seconds": 0}
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_tool_that_waits_answers_with_the_result(place: Place, mode: str) -> None:
+    async with fixtures(place, mode) as client:
+        result = await client.call_tool("greet", {"name": "Bob"})
+        assert result.is_error is False
+        assert getattr(result.content[0], "text", "") == "Hello, Bob!"
+        shown: Any = result.structured_content
+        jsonschema.validate(shown, schemas.JOB_RESULT)
+        check_job_object({k: v for k, v in shown.items() if k != "notices"})
+        assert shown["result"] == "Hello, Bob!"
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_wrong_parameters_are_refused_with_advice(place: Place, mode: str) -> None:
+    async with fixtures(place, mode) as client:
+        text = refusal(await client.call_tool("slow_compute", {"minutes": 1}))
+        assert "slow_compute" in text
+        assert "seconds" in text
+        with pytest.raises(MCPError, match="greet"):
+            await client.call_tool("no_such_tool", {})
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_the_user_is_asked_for_what_a_call_leaves_out(place: Place, mode: str) -> None:
+    env = {"MCP_JOBS_APP": "tests.system.exposed_app:jobs"}
+    async with open_client(place, mode, env=env, elicitation_callback=alice) as client:
+        result = await client.call_tool("greet_whom", {})
+        assert getattr(result.content[0], "text", "") == "Hello, Alice!"
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_there_is_no_job_when_the_user_declines_or_cannot_be_asked(
+    place: Place, mode: str
+) -> None:
+    env = {"MCP_JOBS_APP": "tests.system.exposed_app:jobs"}
+    async with open_client(place, mode, env=env, elicitation_callback=nobody) as client:
+        assert "decline" in refusal(await client.call_tool("greet_whom", {}))
+    async with open_client(place, mode, env=env) as client:
+        assert "name" in refusal(await client.call_tool("greet_whom", {}))
+        listed: Any = (await client.call_tool("list_jobs", {})).structured_content
+        assert listed["jobs"] == []
+
+
+async def test_a_type_named_like_a_tool_of_ours_is_no_tool(place: Place) -> None:
+    async with open_core(place.settings()) as core:
+        exposed = Exposed(core.service, taken=OURS)
+        assert exposed.tools() == []
+        assert exposed.get("shell") is None
+    assert Registry((SHELL,)).types()["shell"].expose is False
+
+
+async def test_other_types_change_the_tool_list_of_every_owner(place: Place) -> None:
+    heard: list[tuple[str, str]] = []
+    async with open_core(place.settings()) as core, anyio.create_task_group() as tasks:
+        push = Push(core.bus)
+        tasks.start_soon(push.run)
+        await anyio.lowlevel.checkpoint()
+        for owner in ("ann", "bob"):
+            push.deliver(Mailbox(owner, lambda _: True), hearing(heard, owner))
+        core.bus.publish(TypesChanged())
+        await until(lambda: len(heard) == 2)
+        tasks.cancel_scope.cancel()
+    assert sorted(heard) == [("ann", "ToolsListChanged"), ("bob", "ToolsListChanged")]
+
+
+def hearing(heard: list[tuple[str, str]], owner: str) -> Callable[[Any], Awaitable[None]]:
+    async def hear(news: Any) -> None:
+        heard.append((owner, type(news).__name__))
+
+    return hear
