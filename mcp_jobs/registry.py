@@ -33,6 +33,8 @@ class Prepared:
     """What the parameters add to the environment; it wins over everything else."""
     confirm: str | None = None
     """What a person must agree to before the job begins."""
+    call: Mapping[str, Any] | None = None
+    """The Python function that the job calls; its directory becomes the last argument."""
 
 
 class Params(Protocol):
@@ -152,6 +154,17 @@ class Registry:
             raise InvalidInputError(self._unknown(name))
         return job_type
 
+    def describe(self) -> list[dict[str, Any]]:
+        """Return each type's name, description and the JSON Schema of its parameters."""
+        return [
+            {
+                "name": name,
+                "description": job_type.description,
+                "params": dict(job_type.params.schema()),
+            }
+            for name, job_type in sorted(self.types().items())
+        ]
+
     def prepare(self, name: str, params: Mapping[str, Any]) -> Prepared:
         """Check `params` for the type `name` and return what to run.
 
@@ -221,9 +234,9 @@ SHELL: Final = JobType(
 )
 
 
-def built_in() -> Registry:
-    """Return the registry with the built-in types."""
-    return Registry((SHELL,))
+def built_in(more: Iterable[JobType] = ()) -> Registry:
+    """Return the registry with the built-in types and some more."""
+    return Registry((SHELL, *more))
 
 
 def _shortened(params: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from mcp.server.lowlevel import NotificationOptions, Server
-from mcp.server.stdio import stdio_server
 from mcp_types import CallToolRequestParams, NotificationParams
 
 from mcp_jobs import __version__
@@ -14,17 +13,21 @@ from mcp_jobs.clock import SystemClock
 from mcp_jobs.core import Core, open_core
 from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.listening import Listening
+from mcp_jobs.server.pipes import open_stdio
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.subscriptions import Subscriptions
 from mcp_jobs.server.targets import Targets
 from mcp_jobs.server.tasks import Tasks
 from mcp_jobs.server.tools import Tools
+from mcp_jobs.settings import project_directory
 from mcp_jobs.worker import leave_on_signal
 
 if TYPE_CHECKING:
     from mcp.server.models import InitializationOptions
 
+    from mcp_jobs.definitions import JobSet
+    from mcp_jobs.registry import JobType
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.settings import Settings
 
@@ -86,18 +89,31 @@ def build_server(core: Core, push: Push, owner_of: OwnerOf) -> JobServer:
     return server
 
 
-async def serve_stdio(settings: Settings) -> None:
+async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
     """Serve one client over stdin and stdout until it closes them or a signal comes.
 
-    Running jobs are not touched by the end of the server. Raises `InvalidInputError` or
-    `StoreError` when the home cannot be used.
+    The job types are the built-in ones, those of `jobs` and those of the setting `app`. Running
+    jobs are not touched by the end of the server. Raises `InvalidInputError` or `StoreError` when
+    the home or the app cannot be used.
     """
-    async with open_core(settings) as core:
+    async with open_core(settings, _python_types(settings, jobs)) as core:
         push = Push(core.bus)
         server = build_server(core, push, local_user)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave_on_signal, core)
             tasks.start_soon(push.run)
-            async with stdio_server() as (reader, writer):
+            async with open_stdio() as (reader, writer):
                 await server.run(reader, writer, server.create_initialization_options())
             tasks.cancel_scope.cancel()
+
+
+def _python_types(settings: Settings, jobs: JobSet | None) -> tuple[JobType, ...]:
+    if jobs is None and settings.app is None:
+        return ()
+    # Nobody without Python jobs pays for it.
+    from mcp_jobs import apps  # noqa: PLC0415
+
+    sets = [] if jobs is None else [jobs]
+    if settings.app is not None:
+        sets.append(apps.load(settings.app, project_directory()))
+    return tuple(job_type for job_set in sets for job_type in apps.types_of(job_set))

@@ -11,6 +11,7 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
     Tool,
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from mcp_jobs.errors import JobsError
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server import offers, schemas, tasks, wire
+from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
 from mcp_jobs.server.progress import ProgressReporter
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
 
-    Call = Callable[[str, Any, OnLook], Awaitable[JobObject]]
+    Call = Callable[[str, Any, OnLook | None], Awaitable[JobObject]]
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,8 @@ class _Entry:
     text: Callable[[JobObject], str]
     starts: bool = False
     """Whether a call starts a job, which may then be a task."""
+    asks: bool = False
+    """Whether the user may be asked in a call what the job asks."""
     job_type: JobType | None = None
     """The type whose own tool this is; its params are the arguments."""
 
@@ -108,6 +112,7 @@ class Tools:
         self._service = service
         self._owner_of = owner_of
         self._tasks = tasks
+        self._asking = Asking(service)
         self._registry = registry
         self._types: Mapping[str, JobType] | None = None
         self._entries: dict[str, _Entry] = {}
@@ -127,6 +132,10 @@ class Tools:
             self._list = ListToolsResult(tools=[entry.tool for entry in made])
         return self._entries
 
+    def has(self, name: str) -> bool:
+        """Say whether there is a tool of this name now."""
+        return name in self._offered()
+
     async def list(
         self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
@@ -137,7 +146,7 @@ class Tools:
 
     async def call(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
-    ) -> CallToolResult | dict[str, Any]:
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
         """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice.
 
         A started job that has not ended is a task to whoever declares tasks.
@@ -152,11 +161,9 @@ class Tools:
                 ),
             )
         try:
-            request = entry.request(params.arguments or {})
-            owner = self._owner_of(context)
-            shown = await entry.call(owner, request, ProgressReporter(context))
-            if entry.starts and shown["finished_at"] is None and tasks.declared(context):
-                return await self._tasks.created(owner, shown["job_id"])
+            return await self._call(entry, context, params)
+        except RefusedError as error:
+            return wire.failure(str(error))
         except ValidationError as error:
             return wire.failure(wire.problem_text(entry.model, error))
         except JobsError as error:
@@ -165,11 +172,48 @@ class Tools:
             # The home is full, read-only or gone: the caller can do something about it.
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
+
+    async def _call(
+        self,
+        entry: _Entry,
+        context: ServerRequestContext[Any, Any],
+        params: CallToolRequestParams,
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        request = entry.request(params.arguments or {})
+        owner = self._owner_of(context)
+        reporter = ProgressReporter(context)
+        look = reporter if reporter.wanted else None
+        begun = await self._asking.resumed(owner, params) if entry.asks else None
+        if begun is not None and entry.starts:
+            shown = await self._shown_again(owner, begun, request, look)
+        else:
+            shown = await entry.call(owner, request, look)
+        if entry.starts and shown["finished_at"] is None and tasks.declared(context):
+            return await self._tasks.created(owner, shown["job_id"])
+        if entry.asks:
+            asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)
+            if isinstance(asked, InputRequiredResult):
+                return asked
+            if asked:
+                shown = await self._shown_again(owner, shown["job_id"], request, look)
+        if entry.starts:
+            refuse_unasked(shown)
         return wire.result(shown, entry.text(shown))
+
+    async def _shown_again(
+        self, owner: str, job_id: str, request: BaseModel, look: OnLook | None
+    ) -> JobObject:
+        """Return a job after its questions were answered; a start waits as it was asked to."""
+        wait_s = request.wait_seconds if isinstance(request, StartJob) else 0
+        again = CheckJob(job_id=job_id, wait_seconds=wait_s)
+        shown = await self._service.check(owner, again, on_look=look)
+        if isinstance(request, StartJob):
+            shown.pop("attempts", None)
+        return shown
 
 
 def _own_tool(service: JobService, job_type: JobType) -> _Entry:
-    async def call(owner: str, request: StartJob, on_look: OnLook) -> JobObject:
+    async def call(owner: str, request: StartJob, on_look: OnLook | None) -> JobObject:
         return await service.start(owner, request, on_look=on_look)
 
     return _Entry(
@@ -178,17 +222,18 @@ def _own_tool(service: JobService, job_type: JobType) -> _Entry:
         call=call,
         text=wire.job_text,
         starts=True,
+        asks=True,
         job_type=job_type,
     )
 
 
 def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
-    async def cancel(owner: str, request: CancelJob, on_look: OnLook) -> JobObject:
+    async def cancel(owner: str, request: CancelJob, on_look: OnLook | None) -> JobObject:
         del on_look
         return await service.cancel(owner, request)
 
     def looking(operation: Callable[..., Awaitable[JobObject]]) -> Call:
-        async def call(owner: str, request: BaseModel, on_look: OnLook) -> JobObject:
+        async def call(owner: str, request: BaseModel, on_look: OnLook | None) -> JobObject:
             return await operation(owner, request, on_look=on_look)
 
         return call
@@ -200,8 +245,15 @@ def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
             call=looking(service.start),
             text=wire.job_text,
             starts=True,
+            asks=True,
         ),
-        _Entry(tool=_CHECK_TOOL, model=CheckJob, call=looking(service.check), text=wire.job_text),
+        _Entry(
+            tool=_CHECK_TOOL,
+            model=CheckJob,
+            call=looking(service.check),
+            text=wire.job_text,
+            asks=True,
+        ),
         _Entry(tool=_CANCEL_TOOL, model=CancelJob, call=cancel, text=wire.job_text),
         _Entry(tool=_LIST_TOOL, model=ListJobs, call=looking(service.list), text=wire.list_text),
     ]
