@@ -39,7 +39,7 @@ def load(path: Path, *, base: str | None, reserved: frozenset[str]) -> Found:
     try:
         with path.open("rb") as opened:
             data = opened.read(LIMIT_BYTES + 1)
-        root = Place(file=file, key="", node=parse(file, data))
+        root = Place(file, parse(file, data))
     except OSError as error:
         problem = DeclarationError(file, 1, "", f"it cannot be read: {error.strerror}")
         return Found(types=(), problems=[problem], whole=False)

@@ -72,7 +72,7 @@ def tool_of(job_type: JobType) -> Tool:
         title=job_type.name.replace("_", " ").replace("-", " ").capitalize(),
         description=kept.decode("utf-8", "ignore") + how,
         input_schema=_type_schema(job_type),
-        output_schema=schemas.JOB_RESULT,
+        output_schema=schemas.STARTED_RESULT,
         annotations=ToolAnnotations(
             read_only_hint=hints.get("read_only", False),
             destructive_hint=hints.get("destructive", True),
