@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import re
 import subprocess
 import sys
@@ -32,6 +33,8 @@ _STARTS_EVERY = 10
 _SERVING = re.compile(r"serving http://127\.0\.0\.1:(\d+) ")
 _SETTLE_S = 60.0
 _AT_ONCE = 200
+_COME_BACK_S = 1.0
+"""As the server asks for with `retry`."""
 
 
 @dataclass
@@ -136,7 +139,7 @@ async def _follow_all(load: Load, number: int) -> None:
                 seen.add(data["job_id"])
                 load.ends_seen += 1
         load.reconnects += 1
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(_COME_BACK_S * random.uniform(0.5, 1.5))  # noqa: S311
 
 
 async def _follow_each(load: Load, number: int) -> None:
@@ -158,7 +161,7 @@ async def _follow_each(load: Load, number: int) -> None:
                     del load.followed[number]
             if number in load.followed:
                 load.reconnects += 1
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(_COME_BACK_S * random.uniform(0.5, 1.5))  # noqa: S311
 
 
 async def _events(load: Load, path: str, last_id: str | None) -> Any:
@@ -236,7 +239,7 @@ async def _start(
             answer = await client.post(f"{url}/jobs", json=body)
         except httpx2.HTTPError as error:
             load.failures[type(error).__name__] += 1
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(_COME_BACK_S)
             continue
         assert answer.status_code in (200, 201), answer.text
         load.started.append(answer.json()["job_id"])
@@ -283,6 +286,9 @@ def _report(load: Load, arguments: argparse.Namespace, missing: int, lost: int) 
         print(f"killed once; served again after {load.back_at_s - load.killed_at_s:.1f} s")
     print(f"jobs: {len(load.started)} accepted, {lost} lost")
     print(f"ends: {load.ends_seen} seen, {missing} missing; {load.reconnects} reconnects")
+    behind = Counter(len(set(load.started) - seen) for seen in load.seen.values())
+    if missing:
+        print(f"streams by missing ends: {dict(behind)}; jobs followed: {len(load.followed)}")
 
 
 if __name__ == "__main__":
