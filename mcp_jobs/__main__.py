@@ -1,4 +1,8 @@
-"""The command `mcp-jobs`: serve MCP over stdio."""
+"""The command `mcp-jobs`: serve MCP over stdio, or hand over to the command line for people.
+
+What serves or works is parsed here, by argparse alone; `mcp_jobs.cli` and what it needs are
+imported only for the commands that people type.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,60 @@ import argparse
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import __version__
 from mcp_jobs.errors import InvalidInputError, JobsError, UnsupportedPlatformError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp_jobs.definitions import JobSet
     from mcp_jobs.settings import Settings
+
+PLAIN_COMMANDS: Final = {
+    "worker": "run jobs of this home, without MCP",
+    "serve": "serve MCP, REST and live events over HTTP",
+    "token": "print the token of this home, or manage named ones",
+}
+"""Commands that argparse knows; every other one is the command line's for people."""
+
+_FOR_PEOPLE: Final = ("-h", "--help", "--install-completion", "--show-completion")
 
 
 def main() -> None:
     """Run the command line; every known problem is one sentence on stderr and exit code 1."""
-    parser = _parser()
-    arguments = parser.parse_args()
-    if arguments.command is None and sys.stdin.isatty():
-        # A person, not a host.
-        parser.print_help()
-        return
+    _guarded(_chosen)
+
+
+def serve(jobs: JobSet) -> None:
+    """Serve Python jobs over stdio, as `mcp-jobs` does the built-in ones."""
+
+    def run() -> int:
+        import anyio
+
+        from mcp_jobs.server.app import serve_stdio
+
+        anyio.run(serve_stdio, _settings(), jobs)
+        return 0
+
+    _guarded(run)
+
+
+def _chosen() -> int:
+    if _is_for_people(sys.argv[1:]):
+        from mcp_jobs import cli
+
+        return cli.main(sys.argv[1:], PLAIN_COMMANDS)
+    _run(_parser().parse_args())
+    return 0
+
+
+def _guarded(run: Callable[[], int]) -> None:
+    """Run something and leave with its exit code; a known problem is a sentence on stderr."""
     try:
         _require_supported_platform()
-        _run(arguments)
+        code = run()
     except JobsError as error:
         sys.exit(f"mcp-jobs: {error}")
     except BaseExceptionGroup as group:
@@ -36,7 +74,17 @@ def main() -> None:
         sys.exit(f"mcp-jobs: {_first(known)}")
     sys.stdout.flush()
     # Past this point only threads that wait for nothing would be joined.
-    os._exit(0)
+    os._exit(code)
+
+
+def _is_for_people(arguments: list[str]) -> bool:
+    """Say whether a person typed this; a host gives no command and has a pipe for stdin."""
+    if not arguments:
+        from mcp_jobs import settings
+
+        return settings.completing() or (sys.stdin is not None and sys.stdin.isatty())
+    first = arguments[0]
+    return first in _FOR_PEOPLE or not (first.startswith("-") or first in PLAIN_COMMANDS)
 
 
 def _first(group: BaseExceptionGroup[JobsError]) -> BaseException:
@@ -54,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mcp-jobs {__version__}")
     parser.add_argument(
+        "--app", metavar="MODULE:NAME", help="serve the Python jobs of this Jobs object too"
+    )
+    parser.add_argument(
         "--config",
         action="append",
         metavar="FILE",
@@ -65,11 +116,17 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="refuse shell: only declared job types can be started",
     )
+    parser.add_argument(
+        "--channel",
+        action="store_true",
+        default=None,
+        help="tell Claude Code of ends as channel events (a research preview)",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    worker = commands.add_parser("worker", help="run jobs of this home, without MCP")
+    worker = commands.add_parser("worker", help=PLAIN_COMMANDS["worker"])
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
-    _add_serve(commands.add_parser("serve", help="serve MCP, REST and live events over HTTP"))
-    _add_token(commands.add_parser("token", help="print the token of this home"))
+    _add_serve(commands.add_parser("serve", help=PLAIN_COMMANDS["serve"]))
+    _add_token(commands.add_parser("token", help=PLAIN_COMMANDS["token"]))
     return parser
 
 
@@ -115,10 +172,7 @@ def _require_supported_platform() -> None:
 def _run(arguments: argparse.Namespace) -> None:
     import anyio
 
-    from mcp_jobs import settings
-
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
-    loaded = settings.load(**_overrides(arguments))
+    loaded = _settings(**_overrides(arguments))
     if arguments.command == "token":
         _token(arguments, loaded)
     elif arguments.command == "serve":
@@ -138,6 +192,13 @@ def _run(arguments: argparse.Namespace) -> None:
         from mcp_jobs.server.app import serve_stdio
 
         anyio.run(serve_stdio, loaded)
+
+
+def _settings(**flags: Any) -> Settings:
+    from mcp_jobs import settings
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
+    return settings.load(**flags)
 
 
 def _token(arguments: argparse.Namespace, loaded: Settings) -> None:
@@ -160,8 +221,8 @@ def _token(arguments: argparse.Namespace, loaded: Settings) -> None:
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the command line names; they win over the environment."""
-    flags = ("config", "only_declared", "host", "port", "oidc_issuer", "oidc_audience")
-    named = {name: getattr(arguments, name, None) for name in flags}
+    flags = ("app", "config", "only_declared", "channel", "host", "port", "oidc_issuer")
+    named = {name: getattr(arguments, name, None) for name in (*flags, "oidc_audience")}
     return {name: value for name, value in named.items() if value is not None}
 
 

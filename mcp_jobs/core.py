@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_jobs import catalogue, process
+from mcp_jobs import catalogue, launching, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.events import InProcessBus
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
+    from mcp_jobs.registry import JobType
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
 
@@ -55,9 +56,12 @@ class Core:
 
 
 @asynccontextmanager
-async def open_core(settings: Settings, *, shared: bool = False) -> AsyncIterator[Core]:
+async def open_core(
+    settings: Settings, types: tuple[JobType, ...] = (), *, shared: bool = False
+) -> AsyncIterator[Core]:
     """Open the home and work on its jobs until the context ends. Running jobs then go on.
 
+    `types` can be started besides the built-in ones; jobs of any type are worked on without them.
     With `shared`, any worker of the store may run the jobs that are accepted here.
     Raises `InvalidInputError` or `StoreError` when the home or its database cannot be used.
     """
@@ -65,7 +69,7 @@ async def open_core(settings: Settings, *, shared: bool = False) -> AsyncIterato
     files_before = configuration.raise_file_limit()
     store = await SqliteStore.open(settings.database)
     try:
-        core = await _assemble(settings, store, files_before, shared)
+        core = await _assemble(settings, store, files_before, types, shared=shared)
         async with anyio.create_task_group() as tasks:
             for part in (
                 core.feed,
@@ -83,24 +87,46 @@ async def open_core(settings: Settings, *, shared: bool = False) -> AsyncIterato
             await store.close()
 
 
+@asynccontextmanager
+async def visit(settings: Settings) -> AsyncIterator[Core]:
+    """Open the home for a command that comes and goes: it works on no job itself.
+
+    A job that is accepted here is worked on by others; when there are none, a worker is started as
+    soon as the context ends or `presence.hand_over` is called. Raises like `open_core`.
+    """
+    configuration.prepare_home(settings)
+    store = await SqliteStore.open(settings.database)
+    try:
+        core = await _assemble(settings, store, configuration.file_limit(), visiting=True)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(core.feed.run)
+            yield core
+            tasks.cancel_scope.cancel()
+        await core.presence.hand_over()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+
+
 async def _assemble(
-    settings: Settings, store: SqliteStore, files_before: tuple[int, int], shared: bool = False
+    settings: Settings,
+    store: SqliteStore,
+    files_before: tuple[int, int],
+    types: tuple[JobType, ...] = (),
+    *,
+    visiting: bool = False,
+    shared: bool = False,
 ) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
-    locality = process.locality()
-    launcher = process.LauncherClient(
-        home=settings.home,
-        runtime_dir=configuration.runtime_directory(),
-        idle_s=settings.launcher_idle_seconds,
-    )
+    launcher = _launcher(settings)
     feed = ChangeFeed(store, bus)
     await feed.start()
     follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
     presence = _presence(settings, store, launcher, clock)
     pool = Pool(
         presence=presence,
-        locality=locality,
+        locality=process.locality(),
         store=store,
         feed=feed,
         bus=bus,
@@ -115,8 +141,8 @@ async def _assemble(
         settings=settings,
         clock=clock,
     )
-    types = _catalogue(settings, bus)
-    registry = Registry(() if settings.only_declared else (SHELL,), source=types)
+    declared = _catalogue(settings, bus, types)
+    registry = Registry(types if settings.only_declared else (SHELL, *types), source=declared)
     service = JobService(
         store=store,
         bus=bus,
@@ -125,7 +151,7 @@ async def _assemble(
         settings=settings,
         clock=clock,
         origin=_origin(settings, shared=shared, files_before=files_before),
-        care=presence.care,
+        care=presence.knock if visiting else presence.care,
     )
     return Core(
         service=service,
@@ -138,11 +164,11 @@ async def _assemble(
         webhooks=Webhooks(store=store, bus=bus, presence=presence, settings=settings, clock=clock),
         presence=presence,
         registry=registry,
-        catalogue=types,
+        catalogue=declared,
     )
 
 
-def _catalogue(settings: Settings, bus: Bus) -> catalogue.Catalogue:
+def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> catalogue.Catalogue:
     return catalogue.Catalogue(
         catalogue.sources(
             settings.config,
@@ -151,7 +177,15 @@ def _catalogue(settings: Settings, bus: Bus) -> catalogue.Catalogue:
         ),
         bus=bus,
         # Also where it is refused, so that nothing else goes by its name.
-        reserved=frozenset({SHELL.name}),
+        reserved=frozenset({SHELL.name, *(job_type.name for job_type in types)}),
+    )
+
+
+def _launcher(settings: Settings) -> launching.LauncherClient:
+    return launching.LauncherClient(
+        home=settings.home,
+        runtime_dir=configuration.runtime_directory(),
+        idle_s=settings.launcher_idle_seconds,
     )
 
 
@@ -166,12 +200,12 @@ def _origin(settings: Settings, *, shared: bool, files_before: tuple[int, int]) 
 
 
 def _presence(
-    settings: Settings, store: Store, launcher: process.LauncherClient, clock: Clock
+    settings: Settings, store: Store, launcher: launching.LauncherClient, clock: Clock
 ) -> Presence:
     return Presence(
         owners=Owners(settings.owners_dir, new_id(clock.now_ms()), clock),
         store=store,
         launcher=launcher,
-        drain=process.drain_command(configuration.own_environment(settings)),
+        drain=launching.drain_command(configuration.own_environment(settings)),
         locality=process.locality(),
     )

@@ -143,7 +143,9 @@ class Outcome:
     run_at_ms: int | None = None
     """When the next attempt is due, for retrying."""
     retryable: bool = True
-    """Whether the job's policy lets another attempt follow such an end."""
+    """Whether another attempt may come to something else, and the job's policy lets one follow."""
+    pause_s: float | None = None
+    """The pause that the job asked for before another attempt; None for the usual one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

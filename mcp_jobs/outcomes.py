@@ -13,6 +13,7 @@ from mcp_jobs.policy import RETRIED
 from mcp_jobs.states import LONGEST_PAUSE_MS, Reason, Status
 
 if TYPE_CHECKING:
+    from mcp_jobs.exchange import Report
     from mcp_jobs.launcher.record import ExitRecord
     from mcp_jobs.models import Job
 
@@ -25,6 +26,9 @@ Printed = Callable[[tuple[str, ...]], bool]
 INTERRUPTS_RETRIED: Final = 3
 """How many lost attempts `retry_on_interrupt` replaces, so that a job which brings the machine
 down does not do so for ever."""
+
+_OWN_ENDS: Final = (None, Reason.EXIT_CODE, Reason.SIGNAL)
+"""Reasons of an end that nobody ordered."""
 
 _SHELL_NOT_FOUND: Final = 127
 _SHELL_NOT_EXECUTABLE: Final = 126
@@ -75,6 +79,33 @@ def _retryable(
     )
 
 
+def with_report(outcome: Outcome, report: Report | None) -> Outcome:
+    """Say how the attempt of a Python job ended, by what its function came to.
+
+    What a function does after it was told to stop is not how the job ended.
+    """
+    own_end = report is not None and (not report.stopped or outcome.reason in _OWN_ENDS)
+    if report is None or not own_end:
+        if outcome.reason is None:
+            text = "The function's process ended without a result (exit code 0)."
+            outcome = replace(
+                outcome, status=Status.FAILED, reason=Reason.EXCEPTION, error=text, result=None
+            )
+        return replace(outcome, result=None, retryable=False)
+    outcome = replace(outcome, result=report.result, error=report.error)
+    if report.came_to == "returned":
+        return replace(outcome, status=Status.COMPLETED, reason=None)
+    if report.came_to == "declined":
+        return replace(outcome, status=Status.CANCELLED, reason=Reason.DECLINED)
+    return replace(
+        outcome,
+        status=Status.FAILED,
+        reason=Reason.EXCEPTION,
+        retryable=report.came_to == "retry",
+        pause_s=report.after_s,
+    )
+
+
 def interrupted(job: Job, *, now_ms: int, error: str, output_start: int = 0) -> Outcome:
     """Say that an attempt was lost: its runner is gone and left no record.
 
@@ -114,7 +145,10 @@ def with_retry(job: Job, outcome: Outcome, *, now_ms: int, base_s: float) -> Out
         again = left and outcome.reason in RETRIED and outcome.retryable
     if not again:
         return outcome
-    pause_ms = _pause_ms(job, base_s=base_s)
+    if outcome.pause_s is None:
+        pause_ms = _pause_ms(job, base_s=base_s)
+    else:
+        pause_ms = round(1000 * outcome.pause_s)
     return replace(outcome, status=Status.RETRYING, run_at_ms=now_ms + pause_ms)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -33,6 +33,8 @@ class Prepared:
     """What the parameters add to the environment; it wins over everything else."""
     confirm: str | None = None
     """What a person must agree to before the job begins."""
+    call: Mapping[str, Any] | None = None
+    """The Python function that the job calls; its directory becomes the last argument."""
 
 
 class Params(Protocol):
@@ -75,6 +77,10 @@ class JobType:
     """It is also a tool of its own."""
     annotations: Mapping[str, bool] = field(default_factory=dict)
     """Of that tool: read_only, destructive, idempotent, open_world."""
+    tasks: Literal["optional", "never", "required"] = "optional"
+    """How that tool answers. never: it waits for the result; required: only with a task."""
+    ask_for: tuple[str, ...] = ()
+    """Parameters of that tool that a person is asked for when a call leaves them out."""
 
 
 class TypeSource(Protocol):
@@ -232,9 +238,9 @@ SHELL: Final = JobType(
 )
 
 
-def built_in() -> Registry:
-    """Return the registry with the built-in types."""
-    return Registry((SHELL,))
+def built_in(more: Iterable[JobType] = ()) -> Registry:
+    """Return the registry with the built-in types and some more."""
+    return Registry((SHELL, *more))
 
 
 def _shortened(params: Mapping[str, Any]) -> str:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import hashlib
-import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import inputs, output, process, registry, views
+from mcp_jobs import exchange, inputs, output, process, views
+from mcp_jobs.accepting import Acceptor
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
-from mcp_jobs.ids import is_id, new_id
+from mcp_jobs.ids import is_id
 from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
-from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter, NewJob
-from mcp_jobs.settings import looks_secret, project_directory
-from mcp_jobs.states import Reason, Status
-from mcp_jobs.terms import terms_of
+from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter
+from mcp_jobs.states import TERMINAL, Reason, Status
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -30,14 +28,12 @@ if TYPE_CHECKING:
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.models import OutboxMessage, Question
-    from mcp_jobs.registry import JobType, Registry
+    from mcp_jobs.registry import Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
     from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
-
-PROGRESS_VARIABLE: Final = "MCP_JOBS_PROGRESS"
 
 _CANCEL_MARGIN_S: Final = 2.0
 _NEAREST_OF: Final = 500
@@ -55,6 +51,8 @@ _NO_OUTPUT: Final = views.output_object(
         truncated=False,
     )
 )
+_WAIT_FOR_NOTHING: Final = TERMINAL | {Status.INPUT_REQUIRED}
+"""States in which a call that starts a job returns: it has ended, or its caller must act."""
 _WAITING: Final = (Status.PENDING, Status.RETRYING)
 
 
@@ -82,10 +80,15 @@ class JobService:
         self._registry = registry
         self._settings = settings
         self._clock = clock
-        self._origin = origin
+        self._acceptor = Acceptor(registry=registry, settings=settings, clock=clock, origin=origin)
         self._care = care
         """Makes sure that the job would run even if this process were killed after its answer."""
         self._waiter = Waiter(store=store, bus=bus)
+
+    @property
+    def registry(self) -> Registry:
+        """The job types that can be started."""
+        return self._registry
 
     async def start(
         self,
@@ -99,24 +102,24 @@ class JobService:
 
         `webhooks` are told of its end; whoever passes them has checked that they may be.
         """
-        new, launch = self._accept(owner, request, webhooks)
+        draft = self._acceptor.draft(owner, request, webhooks)
         await self._care()
-        job_dir = self._settings.jobs_dir / new.id
+        job_dir = self._settings.jobs_dir / draft.job.id
         existing = True
         try:
             # A directory and a small file without an fsync take less time than a worker thread.
-            process.make_job_dir(job_dir, launch)
+            process.make_job_dir(job_dir, draft.launch, draft.call)
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
             with anyio.CancelScope(shield=True):
-                accepted = await self._store.create(new)
+                accepted = await self._store.create(draft.job)
             existing = accepted.existing
         finally:
             if existing:
                 process.remove_job_dir(job_dir)
         self._feed.nudge()
         job, position = accepted.job, accepted.queue_position
-        if request.wait_seconds and not job.ended:
+        if request.wait_seconds and job.status not in _WAIT_FOR_NOTHING:
             job, position = await self._wait_for(job, request.wait_seconds, on_look), None
         shown = await self._shown(job, position)
         if existing:
@@ -135,7 +138,7 @@ class JobService:
         if request.wait_seconds and not job.ended:
             job = await self._wait_for(job, request.wait_seconds, on_look)
         shown = await self._shown(job)
-        shown["output"] = views.output_object(await self._read_output(request))
+        shown["output"] = await self._read_output(request)
         if job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
             shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
         return await self._told(job, shown)
@@ -210,7 +213,13 @@ class JobService:
         # Shielded: an answer that is stored must also reach the job.
         with anyio.CancelScope(shield=True):
             job = await self._store.answer(owner, job_id, key, checked, now_ms=self._clock.now_ms())
-            if job is not None and job.ended:
+            if job is not None and job.claimed_by is not None:
+                # What cannot be passed on now, its owner passes on within a second.
+                with contextlib.suppress(OSError):
+                    await anyio.to_thread.run_sync(
+                        exchange.deliver_answer, self._dir(job), key, asdict(checked)
+                    )
+            elif job is not None and job.ended:
                 # Declined: nothing of it ever ran, so nobody else will clean up.
                 await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
         self._feed.nudge()
@@ -270,60 +279,6 @@ class JobService:
         tail = await output.tail(self._output(job.id), lines=1000, limit_bytes=self._limit)
         return tail.text
 
-    # -- accepting -------------------------------------------------------------------------------
-
-    def _accept(
-        self, owner: str, request: StartJob, webhooks: tuple[str, ...]
-    ) -> tuple[NewJob, process.LaunchFile]:
-        job_type = self._registry.get(request.type)
-        prepared = registry.prepare(job_type, request.params)
-        terms = terms_of(job_type, request, default_cwd=_default_directory)
-        now_ms = self._clock.now_ms()
-        job_id = new_id(now_ms)
-        new = NewJob(
-            id=job_id,
-            owner=owner,
-            locality=self._origin.locality,
-            type=request.type,
-            params=request.params,
-            title=request.title or prepared.title,
-            cwd=terms.cwd,
-            created_at_ms=now_ms,
-            run_at_ms=now_ms + round(request.delay_seconds * 1000),
-            max_attempts=1 + terms.max_retries,
-            timeout_s=terms.timeout_s,
-            idle_timeout_s=terms.idle_timeout_s,
-            retry_on_interrupt=terms.retry_on_interrupt,
-            idempotency_key=request.idempotency_key,
-            fingerprint=_fingerprint(request, terms.cwd, webhooks),
-            shared=self._origin.shared,
-            webhooks=_hooks(job_type, webhooks),
-            policy=job_type.policy,
-            confirm=prepared.confirm,
-        )
-        added = {**request.env, **job_type.env, **prepared.env}
-        return new, self._launch_file(job_id, terms.cwd, prepared.argv, added)
-
-    def _launch_file(
-        self, job_id: str, cwd: str, argv: tuple[str, ...], added: Mapping[str, str]
-    ) -> process.LaunchFile:
-        job_dir = self._settings.jobs_dir / job_id
-        environ = {
-            **self._origin.environ,
-            "PWD": cwd,
-            **added,
-            JOB_ID_VARIABLE: job_id,
-            PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
-        }
-        return process.LaunchFile(
-            argv=argv,
-            cwd=cwd,
-            umask=self._origin.umask,
-            environ=environ,
-            secrets=tuple(value for name, value in environ.items() if looks_secret(name)),
-            rlimit_nofile=self._origin.rlimit_nofile,
-        )
-
     # -- reading ---------------------------------------------------------------------------------
 
     async def _told(self, job: Job, shown: JobObject) -> JobObject:
@@ -342,11 +297,19 @@ class JobService:
         return views.job_object(job, now_ms=now_ms, queue_position=position)
 
     async def _with_output(self, job: Job, shown: JobObject) -> JobObject:
+        if not self._output(job.id).exists():
+            return {**shown, "output": _NO_OUTPUT}
         tail = await output.tail(self._output(job.id), lines=_TAIL_LINES, limit_bytes=self._limit)
         return {**shown, "output": views.output_object(tail)}
 
-    async def _read_output(self, request: CheckJob) -> output.OutputSlice:
+    async def _read_output(self, request: CheckJob) -> dict[str, Any]:
         directory = self._output(request.job_id)
+        if request.grep is None and request.after is None and not directory.exists():
+            # Nothing was printed: no need to ask another thread for it.
+            return _NO_OUTPUT
+        return views.output_object(await self._read_slice(directory, request))
+
+    async def _read_slice(self, directory: Path, request: CheckJob) -> output.OutputSlice:
         try:
             if request.grep is not None:
                 return await output.grep(
@@ -403,37 +366,6 @@ class JobService:
 
     def _output(self, job_id: str) -> Path:
         return self._settings.jobs_dir / job_id / layout.OUTPUT
-
-
-def _default_directory() -> str:
-    directory = project_directory()
-    if directory is None:
-        raise InvalidInputError(
-            "cwd is needed: this server was started in / and knows no project. Pass the absolute "
-            "path of the directory to run in."
-        )
-    try:
-        directory.encode()
-    except UnicodeEncodeError:
-        raise InvalidInputError(
-            f"cwd is needed: the name of this server's directory, {directory!a}, is not "
-            "UTF-8. Pass the absolute path of another directory to run in."
-        ) from None
-    return directory
-
-
-def _hooks(job_type: JobType, given: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
-    """Return who is told of the end: as the type declares, and those given with the job."""
-    declared = () if job_type.policy.webhook is None else (job_type.policy.webhook,)
-    return (*declared, *({"url": url} for url in given))
-
-
-def _fingerprint(request: StartJob, cwd: str, webhooks: tuple[str, ...]) -> str:
-    """Hash what the caller asked for; how long the call waits is not part of the job."""
-    asked: dict[str, Any] = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
-    if webhooks:
-        asked["webhooks"] = webhooks
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _filter(request: ListJobs) -> JobFilter:

@@ -10,8 +10,8 @@ import fnmatch
 import os
 import resource
 import stat
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         description="How long the launcher stays without work.",
     )
 
+    app: str | None = Field(
+        default=None,
+        description="Python job types to serve: module:name or file.py:name of a Jobs object.",
+    )
+
     config: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),
         description="Files of job types, with a colon between them; nothing else is searched then.",
@@ -113,6 +118,10 @@ class Settings(BaseSettings):
     only_declared: bool = Field(
         default=False,
         description="Refuse shell: only declared job types can be started.",
+    )
+    channel: bool = Field(
+        default=False,
+        description="Tell Claude Code of ends as channel events (a research preview).",
     )
 
     host: str = Field(default="127.0.0.1", description="Address that the HTTP server binds to.")
@@ -212,7 +221,7 @@ class Settings(BaseSettings):
         """The SQLite file."""
         return self.home / "jobs.db"
 
-    @property
+    @cached_property
     def jobs_dir(self) -> Path:
         """Where each job has its directory."""
         return self.home / "jobs"
@@ -245,13 +254,21 @@ def _shown(problem: Mapping[str, Any]) -> str:
 
 def _refuse_unknown() -> None:
     """A misspelt limit must not count as no limit."""
-    known = {f"{_OWN_PREFIX}{name.upper()}" for name in Settings.model_fields}
-    own = {name for name in os.environ if name.startswith(_OWN_PREFIX)} - _SET_FOR_JOBS
-    if unknown := sorted(own - known):
+    if unknown := sorted(unknown_settings(os.environ)):
         raise InvalidInputError(
             f"There is no setting {', '.join(unknown)}. The settings are "
-            f"{', '.join(sorted(known))}."
+            f"{', '.join(sorted(_known()))}."
         )
+
+
+def unknown_settings(names: Iterable[str]) -> set[str]:
+    """Return those of `names` that look like settings and are none."""
+    own = {name for name in names if name.startswith(_OWN_PREFIX)} - _SET_FOR_JOBS
+    return own - _known()
+
+
+def _known() -> set[str]:
+    return {f"{_OWN_PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
 def prepare_home(settings: Settings) -> None:
@@ -300,6 +317,16 @@ def own_environment(settings: Settings) -> dict[str, str]:
         if name in names or (name.startswith(_OWN_PREFIX) and name not in _NOT_FOR_WORKERS)
     }
     return {**kept, f"{_OWN_PREFIX}HOME": str(settings.home)}
+
+
+def foreign_variable(name: str) -> str | None:
+    """Return an environment variable that belongs to another program; empty counts as unset."""
+    return os.environ.get(name) or None
+
+
+def completing() -> bool:
+    """Say whether a shell asks for completions of the command line."""
+    return "_MCP_JOBS_COMPLETE" in os.environ
 
 
 def project_directory() -> str | None:
@@ -354,13 +381,18 @@ def current_umask() -> int:
     return umask
 
 
+def file_limit() -> tuple[int, int]:
+    """Return how many files this process may open: the soft and the hard limit."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
 def raise_file_limit() -> tuple[int, int]:
     """Allow this process as many files as the system lets it; returns the limits from before.
 
     Each running job takes a connection. Jobs get the old limits back: programs that use select(2)
     break with descriptors above 1024.
     """
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = file_limit()
     soft, hard = before
     wanted = hard if hard != resource.RLIM_INFINITY else 65_536
     if soft < wanted:

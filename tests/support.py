@@ -104,10 +104,13 @@ async def until(condition: Callable[[], object], *, bound_s: float = BOUND_S) ->
 
 @asynccontextmanager
 async def open_client(place: Place, mode: str = MODERN, **options: Any) -> AsyncIterator[Client]:
-    """Start `mcp-jobs` over stdio with a real client. `env` adds to its environment."""
+    """Start `mcp-jobs` over stdio with a real client.
+
+    `env` adds to its environment, `args` are other arguments of the interpreter.
+    """
     parameters = StdioServerParameters(
         command=sys.executable,
-        args=["-m", "mcp_jobs"],
+        args=options.pop("args", ["-m", "mcp_jobs"]),
         env=place.environment(PYTHONPATH=str(_project()), **options.pop("env", {})),
         cwd=place.project,
     )

@@ -24,6 +24,7 @@ from mcp_jobs.http.parts import Parts
 from mcp_jobs.http.protocol import bounded
 from mcp_jobs.http.tokens import TokenFile
 from mcp_jobs.server.access import check_scope, owner_by_token
+from mcp_jobs.server.app import python_types
 from mcp_jobs.server.oidc import OidcVerifier
 from mcp_jobs.server.streamable import streamable_app
 
@@ -65,7 +66,7 @@ async def serve_http(settings: Settings) -> None:
     )
     with _bound(settings.host, settings.port) as listening:
         async with (
-            open_core(settings, shared=True) as core,
+            open_core(settings, python_types(settings), shared=True) as core,
             streamable_app(core, owner_by_token, middleware=[check_scope]) as mcp,
             anyio.create_task_group() as tasks,
         ):

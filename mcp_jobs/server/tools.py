@@ -11,16 +11,19 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
     Tool,
     ToolAnnotations,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
-from mcp_jobs.errors import JobsError
+from mcp_jobs.errors import JobsError, StoreError
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
-from mcp_jobs.server import offers, schemas, tasks, wire
+from mcp_jobs.server import missing, offers, schemas, tasks, wire
+from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
 from mcp_jobs.server.progress import ProgressReporter
 
 if TYPE_CHECKING:
@@ -30,12 +33,13 @@ if TYPE_CHECKING:
 
     from mcp_jobs.registry import JobType, Registry
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.notices import Notices
     from mcp_jobs.server.tasks import Tasks
     from mcp_jobs.service import JobService
     from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
 
-    Call = Callable[[str, Any, OnLook], Awaitable[JobObject]]
+    Call = Callable[[str, Any, OnLook | None], Awaitable[JobObject]]
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +93,8 @@ class _Entry:
     text: Callable[[JobObject], str]
     starts: bool = False
     """Whether a call starts a job, which may then be a task."""
+    asks: bool = False
+    """Whether the user may be asked in a call what the job asks."""
     job_type: JobType | None = None
     """The type whose own tool this is; its params are the arguments."""
 
@@ -103,12 +109,20 @@ class Tools:
     """Serves tools/list and tools/call for the owner of each request."""
 
     def __init__(
-        self, service: JobService, tasks: Tasks, owner_of: OwnerOf, registry: Registry
+        self,
+        service: JobService,
+        *,
+        registry: Registry,
+        tasks: Tasks,
+        owner_of: OwnerOf,
+        notices: Notices | None = None,
     ) -> None:
         self._service = service
-        self._owner_of = owner_of
-        self._tasks = tasks
         self._registry = registry
+        self._tasks = tasks
+        self._owner_of = owner_of
+        self._notices = notices
+        self._asking = Asking(service)
         self._types: Mapping[str, JobType] | None = None
         self._entries: dict[str, _Entry] = {}
         self._list = ListToolsResult(tools=[])
@@ -127,6 +141,10 @@ class Tools:
             self._list = ListToolsResult(tools=[entry.tool for entry in made])
         return self._entries
 
+    def has(self, name: str) -> bool:
+        """Say whether there is a tool of this name now."""
+        return name in self._offered()
+
     async def list(
         self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
@@ -137,7 +155,7 @@ class Tools:
 
     async def call(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
-    ) -> CallToolResult | dict[str, Any]:
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
         """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice.
 
         A started job that has not ended is a task to whoever declares tasks.
@@ -152,11 +170,9 @@ class Tools:
                 ),
             )
         try:
-            request = entry.request(params.arguments or {})
-            owner = self._owner_of(context)
-            shown = await entry.call(owner, request, ProgressReporter(context))
-            if entry.starts and shown["finished_at"] is None and tasks.declared(context):
-                return await self._tasks.created(owner, shown["job_id"])
+            return await self._answer(entry, context, params)
+        except RefusedError as error:
+            return wire.failure(str(error))
         except ValidationError as error:
             return wire.failure(wire.problem_text(entry.model, error))
         except JobsError as error:
@@ -165,11 +181,80 @@ class Tools:
             # The home is full, read-only or gone: the caller can do something about it.
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
-        return wire.result(shown, entry.text(shown))
+
+    async def _answer(
+        self, entry: _Entry, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        arguments: dict[str, Any] | InputRequiredResult = params.arguments or {}
+        job_type = entry.job_type
+        if job_type is not None:
+            modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
+            if modern and job_type.tasks == "required":
+                tasks.require_declared(context)
+            if params.request_state is None:
+                # Else the call is repeated for what its job asks.
+                arguments = await missing.completed(context, params, job_type)
+        if isinstance(arguments, InputRequiredResult):
+            return arguments
+        return await self._call(entry, entry.request(arguments), context, params)
+
+    async def _call(
+        self,
+        entry: _Entry,
+        request: BaseModel,
+        context: ServerRequestContext[Any, Any],
+        params: CallToolRequestParams,
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        owner = self._owner_of(context)
+        reporter = ProgressReporter(context)
+        look = reporter if reporter.wanted else None
+        begun = await self._asking.resumed(owner, params) if entry.asks else None
+        if begun is not None and entry.starts:
+            shown = await self._shown_again(owner, begun, request, look)
+        else:
+            shown = await entry.call(owner, request, look)
+        may_be_task = entry.starts and (entry.job_type is None or entry.job_type.tasks != "never")
+        if may_be_task and shown["finished_at"] is None and tasks.declared(context):
+            return await self._tasks.created(owner, shown["job_id"])
+        if entry.asks:
+            asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)
+            if isinstance(asked, InputRequiredResult):
+                return asked
+            if asked:
+                shown = await self._shown_again(owner, shown["job_id"], request, look)
+        if entry.starts:
+            refuse_unasked(shown)
+        result = wire.result(shown, entry.text(shown))
+        if entry.job_type is not None and shown["finished_at"] is not None:
+            result = await self._tasks.result_of(owner, shown["job_id"])
+        return await self._noticed(result)
+
+    async def _noticed(self, result: CallToolResult) -> CallToolResult:
+        """Add to a reply what else has ended."""
+        shown = result.structured_content
+        if self._notices is None or not isinstance(shown, dict):
+            return result
+        self._notices.saw_in(shown)
+        try:
+            taken = await self._notices.take()
+        except StoreError:
+            taken = []
+        return wire.with_notices(result, taken) if taken else result
+
+    async def _shown_again(
+        self, owner: str, job_id: str, request: BaseModel, look: OnLook | None
+    ) -> JobObject:
+        """Return a job after its questions were answered; a start waits as it was asked to."""
+        wait_s = request.wait_seconds if isinstance(request, StartJob) else 0
+        again = CheckJob(job_id=job_id, wait_seconds=wait_s)
+        shown = await self._service.check(owner, again, on_look=look)
+        if isinstance(request, StartJob):
+            shown.pop("attempts", None)
+        return shown
 
 
 def _own_tool(service: JobService, job_type: JobType) -> _Entry:
-    async def call(owner: str, request: StartJob, on_look: OnLook) -> JobObject:
+    async def call(owner: str, request: StartJob, on_look: OnLook | None) -> JobObject:
         return await service.start(owner, request, on_look=on_look)
 
     return _Entry(
@@ -178,17 +263,18 @@ def _own_tool(service: JobService, job_type: JobType) -> _Entry:
         call=call,
         text=wire.job_text,
         starts=True,
+        asks=True,
         job_type=job_type,
     )
 
 
 def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
-    async def cancel(owner: str, request: CancelJob, on_look: OnLook) -> JobObject:
+    async def cancel(owner: str, request: CancelJob, on_look: OnLook | None) -> JobObject:
         del on_look
         return await service.cancel(owner, request)
 
     def looking(operation: Callable[..., Awaitable[JobObject]]) -> Call:
-        async def call(owner: str, request: BaseModel, on_look: OnLook) -> JobObject:
+        async def call(owner: str, request: BaseModel, on_look: OnLook | None) -> JobObject:
             return await operation(owner, request, on_look=on_look)
 
         return call
@@ -200,8 +286,15 @@ def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
             call=looking(service.start),
             text=wire.job_text,
             starts=True,
+            asks=True,
         ),
-        _Entry(tool=_CHECK_TOOL, model=CheckJob, call=looking(service.check), text=wire.job_text),
+        _Entry(
+            tool=_CHECK_TOOL,
+            model=CheckJob,
+            call=looking(service.check),
+            text=wire.job_text,
+            asks=True,
+        ),
         _Entry(tool=_CANCEL_TOOL, model=CancelJob, call=cancel, text=wire.job_text),
         _Entry(tool=_LIST_TOOL, model=ListJobs, call=looking(service.list), text=wire.list_text),
     ]

@@ -190,6 +190,10 @@ class Store(Protocol):
         """Return the newest job ids of `owner`."""
         ...
 
+    async def matching_ids(self, owner: str, part: str, *, limit: int) -> Sequence[str]:
+        """Return the ids of `owner` that begin or end with `part`, newest first."""
+        ...
+
     async def next_due_ms(self, locality: str) -> int | None:
         """Return when the next waiting job of this locality is due."""
         ...

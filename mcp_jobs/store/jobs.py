@@ -200,6 +200,10 @@ class SqliteStore:
     async def recent_ids(self, owner: str, *, limit: int) -> Sequence[str]:
         return [r["id"] for r in await self._read("recent_ids", owner=owner, limit=limit)]
 
+    async def matching_ids(self, owner: str, part: str, *, limit: int) -> Sequence[str]:
+        found = await self._read("matching_ids", owner=owner, part=part, limit=limit)
+        return [row["id"] for row in found]
+
     async def next_due_ms(self, locality: str) -> int | None:
         due = (await self._read("next_due", locality=locality))[0]["run_at_ms"]
         return None if due is None else int(due)

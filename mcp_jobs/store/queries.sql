@@ -221,6 +221,15 @@ SELECT status, sum(total) AS total FROM job_counts GROUP BY status;
 -- The newest ids of an owner, for "did you mean".
 SELECT id FROM jobs WHERE owner = :owner ORDER BY id DESC LIMIT :limit;
 
+-- name: matching_ids
+-- Ids that begin or end with some characters.
+SELECT id FROM jobs
+WHERE owner = :owner AND (
+    substr(id, 1, length(:part)) = :part OR substr(id, -length(:part)) = :part
+)
+ORDER BY number DESC
+LIMIT :limit;
+
 -- name: last_change
 -- Where the log of changes ends now.
 SELECT coalesce(max(seq), 0) AS seq FROM changes;
