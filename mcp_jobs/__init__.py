@@ -9,13 +9,36 @@ __version__ = "0.1.0"
 # Type checkers take this name as true, wherever it comes from; `typing` is not imported for it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from mcp_jobs.context import (
+        DeclinedError,
+        JobCancelledError,
+        JobContext,
+        Retry,
+        RetryableError,
+    )
     from mcp_jobs.errors import JobsError
+    from mcp_jobs.jobs import Jobs
 
-__all__ = ["JobsError", "__version__"]
+__all__ = [
+    "DeclinedError",
+    "JobCancelledError",
+    "JobContext",
+    "Jobs",
+    "JobsError",
+    "Retry",
+    "RetryableError",
+    "__version__",
+]
 
 # Public name -> the module that has it. A name stands here, in `__all__` and in the block above.
 _LAZY = {
+    "DeclinedError": "mcp_jobs.context",
+    "JobCancelledError": "mcp_jobs.context",
+    "JobContext": "mcp_jobs.context",
+    "Jobs": "mcp_jobs.jobs",
     "JobsError": "mcp_jobs.errors",
+    "Retry": "mcp_jobs.context",
+    "RetryableError": "mcp_jobs.context",
 }
 
 

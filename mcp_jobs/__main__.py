@@ -10,11 +10,16 @@ import argparse
 import logging
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import __version__
 from mcp_jobs.errors import JobsError, UnsupportedPlatformError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp_jobs.definitions import JobSet
+    from mcp_jobs.settings import Settings
 PLAIN_COMMANDS: Final = {"worker": "run jobs of this home, without MCP"}
 """Commands that argparse knows; every other one is the command line's for people."""
 
@@ -23,15 +28,37 @@ _FOR_PEOPLE: Final = ("-h", "--help", "--install-completion", "--show-completion
 
 def main() -> None:
     """Run the command line; every known problem is one sentence on stderr and exit code 1."""
+    _guarded(_chosen)
+
+
+def serve(jobs: JobSet) -> None:
+    """Serve Python jobs over stdio, as `mcp-jobs` does the built-in ones."""
+
+    def run() -> int:
+        import anyio
+
+        from mcp_jobs.server.app import serve_stdio
+
+        anyio.run(serve_stdio, _settings(), jobs)
+        return 0
+
+    _guarded(run)
+
+
+def _chosen() -> int:
+    if _is_for_people(sys.argv[1:]):
+        from mcp_jobs import cli
+
+        return cli.main(sys.argv[1:], PLAIN_COMMANDS)
+    _run(_parser().parse_args())
+    return 0
+
+
+def _guarded(run: Callable[[], int]) -> None:
+    """Run something and leave with its exit code; a known problem is a sentence on stderr."""
     try:
         _require_supported_platform()
-        if _is_for_people(sys.argv[1:]):
-            from mcp_jobs import cli
-
-            code = cli.main(sys.argv[1:], PLAIN_COMMANDS)
-        else:
-            code = 0
-            _run(_parser().parse_args())
+        code = run()
     except JobsError as error:
         sys.exit(f"mcp-jobs: {error}")
     except BaseExceptionGroup as group:
@@ -69,6 +96,21 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Started without arguments by an MCP host; see the README for each host.",
     )
     parser.add_argument("--version", action="version", version=f"mcp-jobs {__version__}")
+    parser.add_argument(
+        "--app", metavar="MODULE:NAME", help="serve the Python jobs of this Jobs object too"
+    )
+    parser.add_argument(
+        "--config",
+        action="append",
+        metavar="FILE",
+        help="a file of job types; can be given several times, nothing else is searched then",
+    )
+    parser.add_argument(
+        "--only-declared",
+        action="store_true",
+        default=None,
+        help="refuse shell: only declared job types can be started",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     worker = commands.add_parser("worker", help=PLAIN_COMMANDS["worker"])
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
@@ -86,10 +128,7 @@ def _require_supported_platform() -> None:
 def _run(arguments: argparse.Namespace) -> None:
     import anyio
 
-    from mcp_jobs import settings
-
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
-    loaded = settings.load()
+    loaded = _settings(**_overrides(arguments))
     if arguments.command == "worker":
         from mcp_jobs.worker import work
 
@@ -98,6 +137,19 @@ def _run(arguments: argparse.Namespace) -> None:
         from mcp_jobs.server.app import serve_stdio
 
         anyio.run(serve_stdio, loaded)
+
+
+def _settings(**flags: Any) -> Settings:
+    from mcp_jobs import settings
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
+    return settings.load(**flags)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the command line names; they win over the environment."""
+    named = {name: getattr(arguments, name) for name in ("app", "config", "only_declared")}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 if __name__ == "__main__":

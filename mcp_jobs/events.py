@@ -36,7 +36,12 @@ class OutputGrew:
     job_id: str
 
 
-Event = JobChanged | OutputGrew
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypesChanged:
+    """Other job types can be started than before."""
+
+
+Event = JobChanged | OutputGrew | TypesChanged
 
 
 class Bus(Protocol):

@@ -12,20 +12,22 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
 
 from mcp_jobs import progress
 from mcp_jobs.events import JobChanged, OutputGrew
+from mcp_jobs.exchange import read_questions
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.mask import Masker
 from mcp_jobs.launcher.spool import SpoolView, newest_segment
+from mcp_jobs.patterns import searcher
 from mcp_jobs.process import read_launch_secrets, read_output_start, runner_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from mcp_jobs.clock import Clock
@@ -47,16 +49,22 @@ Mark: TypeAlias = tuple[int, ...]
 class Watch:
     """One running job as its files show it. `look` blocks and runs in a worker thread."""
 
-    def __init__(self, job_id: str, job_dir: Path, *, track: bool, probe: bool) -> None:
+    def __init__(
+        self, job_id: str, job_dir: Path, *, track: bool, probe: bool, pattern: str | None = None
+    ) -> None:
         self.job_id = job_id
         self.changed = anyio.Event()
         self._dir = job_dir
         self._output = str(job_dir / layout.OUTPUT)
         self._track = track
         self._probe = probe
-        self._secrets = read_launch_secrets(job_dir) if track else None
+        self._secrets: tuple[bytes, ...] | None = None
         self._parser = progress.ProgressFileParser()
-        self._recogniser = progress.OutputRecogniser()
+        self._recogniser: progress.Recogniser = (
+            progress.OutputRecogniser()
+            if pattern is None
+            else progress.PatternRecogniser(searcher(pattern))
+        )
         self._tracker = progress.ProgressTracker()
         self._progress_offset = 0
         # Progress is read from where the attempt began, also by whoever adopts it later.
@@ -64,11 +72,15 @@ class Watch:
         self._looking = threading.Lock()
         self._progress_path = str(job_dir / layout.PROGRESS)
         self._newest = ""
-        self._marks: tuple[Mark, ...] = ((), (), ())
+        self._questions_path = str(job_dir / layout.QUESTIONS)
+        self._marks: tuple[Mark, ...] = ()
         self._looks = 0
         self.grew = False
         self.progress: progress.Progress | None = None
         self.alive = True
+        self.questions: Mapping[str, Mapping[str, Any]] = {}
+        """What the job asks, has no answer to, and is not in `stored`; by file name."""
+        self.stored: set[str] = set()
 
     def look(self, now_s: float) -> None:
         """See what changed since the last look: `grew`, `progress`, `alive`."""
@@ -82,12 +94,14 @@ class Watch:
         self.grew = False
         if not self._looks_different():
             return
+        if self._track and os.path.exists(self._questions_path):
+            asked = read_questions(self._dir, self._known_secrets() or ())
+            self.questions = {name: q for name, q in asked.items() if name not in self.stored}
         total = _bytes_total(self._output, self._output_offset)
         self.grew = total > self._output_offset
         if self._track:
             self._recognise(total, now_s)
-            if self._secrets is not None:
-                self._read_progress_file(now_s)
+            self._read_progress_file(now_s)
         self._output_offset = total
 
     def _looks_different(self) -> bool:
@@ -96,13 +110,22 @@ class Watch:
         A segment grows in size, and a new one changes the time of its directory. Two changes
         within one tick of the file system's clock look alike, so now and then it says yes unasked.
         """
-        marks = (_mark(self._output), _mark(self._newest), _mark(self._progress_path))
+        marks = (
+            _mark(self._output),
+            _mark(self._newest),
+            _mark(self._progress_path),
+            _mark(self._questions_path),
+        )
         self._looks += 1
-        if marks == self._marks and self._looks % _THOROUGH_EVERY:
+        if marks == self._marks and not self.questions and self._looks % _THOROUGH_EVERY:
             return False
         self._newest = newest_segment(self._output)
-        self._marks = (marks[0], _mark(self._newest), marks[2])
+        self._marks = (marks[0], _mark(self._newest), *marks[2:])
         return True
+
+    def wake(self) -> None:
+        """Make whoever waits for `changed` look again."""
+        self.changed.set()
 
     def may_have_grown(self) -> bool:
         """Say, without reading anything, whether another look can show more."""
@@ -120,7 +143,7 @@ class Watch:
     def last_look(self, now_s: float) -> None:
         """Look once more, at everything, after the end."""
         with self._looking:
-            self._marks = ((), (), ())
+            self._marks = ()
             self._look(now_s)
 
     def _recognise(self, total: int, now_s: float) -> None:
@@ -154,6 +177,9 @@ class Watch:
                 data = file.read(size - start)
         except OSError:
             return
+        if self._known_secrets() is None:
+            # The environment is forgotten: nobody can say what must not be shown.
+            return
         if start > self._progress_offset:
             # Only the newest lines count; the first of them may be half a line.
             data = b"\n" + data.partition(b"\n")[2]
@@ -165,6 +191,12 @@ class Watch:
             self.progress = snapshot or self.progress
         # Only now: until the reading is kept, `may_have_grown` must ask for another look.
         self._progress_offset = size
+
+    def _known_secrets(self) -> tuple[bytes, ...] | None:
+        # Read when needed: few programs report progress in a file, or ask.
+        if self._secrets is None:
+            self._secrets = read_launch_secrets(self._dir)
+        return self._secrets
 
     def _masked(self, text: str) -> str:
         masker = Masker(self._secrets or ())
@@ -183,12 +215,15 @@ class Follower:
         self._work = anyio.Event()
 
     @contextmanager
-    def watch(self, job_id: str, *, track: bool = False, probe: bool = False) -> Iterator[Watch]:
+    def watch(
+        self, job_id: str, *, track: bool = False, probe: bool = False, pattern: str | None = None
+    ) -> Iterator[Watch]:
         """Follow one job as long as the context lasts.
 
-        `track` reads its progress, `probe` sees whether its runner lives.
+        `track` reads its progress, of which `pattern` tells in the output; `probe` sees whether its
+        runner lives.
         """
-        watch = Watch(job_id, self._jobs_dir / job_id, track=track, probe=probe)
+        watch = Watch(job_id, self._jobs_dir / job_id, track=track, probe=probe, pattern=pattern)
         self._watches.add(watch)
         self._work.set()
         try:
@@ -230,7 +265,7 @@ class Follower:
         for job_id in {watch.job_id for watch in watches if watch.grew}:
             self._bus.publish(OutputGrew(job_id=job_id))
         for watch in watches:
-            if watch.progress is not None or not watch.alive:
+            if watch.progress is not None or watch.questions or not watch.alive:
                 watch.changed.set()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from mcp_jobs.policy import DEFAULT, Policy
 from mcp_jobs.states import TERMINAL, Reason, Status
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class NewJob:
     idempotency_key: str | None
     fingerprint: str
     """Hash of everything asked for: the same key with another fingerprint is a conflict."""
+    policy: Policy = DEFAULT
+    """The rules of the job's type, as they were when it was accepted."""
     confirm: str | None = None
     """What a person must agree to before it begins; None when nobody need be asked."""
 
@@ -106,6 +109,7 @@ class Job:
     claimed_by: str | None
     """The id of the server or worker that supervises it; None while nothing of it runs."""
     fingerprint: str = field(repr=False)
+    policy: Policy = DEFAULT
     confirm: str | None = None
     """What a person had to agree to before it began."""
 
@@ -132,6 +136,10 @@ class Outcome:
     memory_peak_bytes: int | None
     run_at_ms: int | None = None
     """When the next attempt is due, for retrying."""
+    retryable: bool = True
+    """Whether another attempt may come to something else, and the job's policy lets one follow."""
+    pause_s: float | None = None
+    """The pause that the job asked for before another attempt; None for the usual one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

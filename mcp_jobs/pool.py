@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
 
-from mcp_jobs import process
+from mcp_jobs import exchange, process
 from mcp_jobs.errors import StoreError
 from mcp_jobs.events import JobChanged
 from mcp_jobs.owners import LEASE_S
@@ -193,6 +194,7 @@ class Pool:
         for job in running:
             if job.id in self._active:
                 self._deliver_cancel(job)
+                await self._deliver_answers(job)
             if job.id in self._active or self._cared_for(job):
                 continue
             here = job.locality == self._locality
@@ -214,6 +216,15 @@ class Pool:
             process.request_stop(job_dir, reason=Reason.CANCELLED_BY_USER, grace_s=STOP_GRACE_S)
         except OSError as error:
             logger.warning("job %s cannot be told to end yet: %s", job.id, error)
+
+    async def _deliver_answers(self, job: Job) -> None:
+        """Let a job of ours have answers whose giver was killed before it could pass them on."""
+        job_dir = self._settings.jobs_dir / job.id
+        if not exchange.waits_for_answer(job_dir):
+            return
+        for question in await self._store.questions(job.id):
+            if question.answer is not None:
+                exchange.deliver_answer(job_dir, question.key, asdict(question.answer))
 
     def _stranded_since_s(self, job: Job) -> float:
         """Return since when a job of another pid namespace has had neither owner nor runner.

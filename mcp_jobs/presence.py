@@ -11,8 +11,8 @@ import anyio
 from mcp_jobs.errors import LauncherError, StoreError
 
 if TYPE_CHECKING:
+    from mcp_jobs.launching import Drain, LauncherClient, LauncherLink
     from mcp_jobs.owners import Owners
-    from mcp_jobs.process import Drain, LauncherClient, LauncherLink
     from mcp_jobs.store import Store
 
 logger = logging.getLogger(__name__)

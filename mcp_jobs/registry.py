@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.limits import passable
+from mcp_jobs.policy import DEFAULT, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _TITLE_CHARS: Final = 80
+_NAMES_SHOWN: Final = 60
+
+SHELL_NAME: Final = "shell"
 _PARAMS_CHARS: Final = 1000
 
 
@@ -24,8 +29,24 @@ class Prepared:
 
     argv: tuple[str, ...]
     title: str
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What the parameters add to the environment; it wins over everything else."""
     confirm: str | None = None
     """What a person must agree to before the job begins."""
+    call: Mapping[str, Any] | None = None
+    """The Python function that the job calls; its directory becomes the last argument."""
+
+
+class Params(Protocol):
+    """The parameters of a job type."""
+
+    def schema(self) -> Mapping[str, Any]:
+        """Return the JSON Schema of the object that `check` takes."""
+        ...
+
+    def check(self, given: Mapping[str, Any]) -> Any:
+        """Return what `prepare` takes. Raises ValueError that says what is wrong and allowed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +55,104 @@ class JobType:
 
     name: str
     description: str
-    params: type[BaseModel]
+    params: Params
     prepare: Callable[[Any], Prepared]
+    policy: Policy = DEFAULT
+    cwd: str | None = None
+    """Where its jobs run; None leaves it to the caller."""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What it adds to the environment."""
+    closed: bool = False
+    """The caller may give neither `env`, nor a `cwd` other than the type's, nor a longer
+    `idle_timeout_s`."""
+    timeout_s: float | None = None
+    timeout_is_limit: bool = False
+    """The caller may shorten `timeout_s` but not lengthen it."""
+    idle_timeout_s: float | None = None
+    max_retries: int = 0
+    retry_on_interrupt: bool = False
     confirm: bool | str = False
     """Whether a person must agree first; a text is what he is asked."""
+    expose: bool = False
+    """It is also a tool of its own."""
+    annotations: Mapping[str, bool] = field(default_factory=dict)
+    """Of that tool: read_only, destructive, idempotent, open_world."""
+
+
+class TypeSource(Protocol):
+    """Job types that may change while the server runs."""
+
+    def types(self) -> Mapping[str, JobType]:
+        """Return what there is now; the same object as long as nothing changes."""
+        ...
+
+    def problem(self) -> str | None:
+        """Say what is wrong with the newest declarations; None when all is well."""
+        ...
+
+    def take_news(self) -> str | None:
+        """Return what is wrong and was not told yet."""
+        ...
+
+
+class ModelParams:
+    """Parameters that a pydantic model describes."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+
+    def schema(self) -> Mapping[str, Any]:
+        """Return the model's JSON Schema."""
+        return self._model.model_json_schema()
+
+    def check(self, given: Mapping[str, Any]) -> Any:
+        """Return an instance of the model."""
+        try:
+            return self._model.model_validate(dict(given))
+        except ValidationError as error:
+            raise ValueError(self._problem(error)) from None
+
+    def _problem(self, error: ValidationError) -> str:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'params'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_url=False, include_input=False)
+        )
+        fields = ", ".join(
+            f"{name} ({'required' if field.is_required() else 'optional'}: {field.description})"
+            for name, field in self._model.model_fields.items()
+        )
+        return f"{problems}. It takes: {fields}"
 
 
 class Registry:
-    """Knows the job types of this process."""
+    """Knows the job types of this process: those that stay, and those of `source`."""
 
-    def __init__(self, types: tuple[JobType, ...]) -> None:
-        self._types = {job_type.name: job_type for job_type in types}
+    def __init__(self, fixed: Iterable[JobType], *, source: TypeSource | None = None) -> None:
+        self._fixed = {job_type.name: job_type for job_type in fixed}
+        self._source = source
+        self._seen: Mapping[str, JobType] | None = None
+        self._types: Mapping[str, JobType] = self._fixed
+
+    def types(self) -> Mapping[str, JobType]:
+        """Return every type by name; the same object as long as nothing changes."""
+        if self._source is not None:
+            found = self._source.types()
+            if found is not self._seen:
+                self._seen = found
+                merged = {**found, **self._fixed}
+                self._types = {name: merged[name] for name in sorted(merged)}
+        return self._types
 
     def names(self) -> list[str]:
         """Return the names, sorted."""
-        return sorted(self._types)
+        return sorted(self.types())
 
-    def types(self) -> list[JobType]:
-        """Return the types, sorted by name."""
-        return [self._types[name] for name in self.names()]
+    def get(self, name: str) -> JobType:
+        """Return one type. Raises `InvalidInputError` that lists the types."""
+        job_type = self.types().get(name)
+        if job_type is None:
+            raise InvalidInputError(self._unknown(name))
+        return job_type
 
     def prepare(self, name: str, params: Mapping[str, Any]) -> Prepared:
         """Check `params` for the type `name` and return what to run.
@@ -60,20 +160,36 @@ class Registry:
         Raises `InvalidInputError` for an unknown type (it lists the types) and for parameters that
         are missing, unknown or of the wrong kind.
         """
-        job_type = self._types.get(name)
-        if job_type is None:
-            raise InvalidInputError(
-                f"There is no job type {name!r}. The types are: {', '.join(self.names())}."
-            )
-        try:
-            checked = job_type.params.model_validate(dict(params))
-        except ValidationError as error:
-            raise InvalidInputError(_params_problem(job_type, error)) from None
-        prepared = job_type.prepare(checked)
-        if not job_type.confirm:
-            return prepared
-        asked = job_type.confirm if isinstance(job_type.confirm, str) else "May this job start?"
-        return replace(prepared, confirm=f"{asked}\n{name} {_shortened(params)}")
+        return prepare(self.get(name), params)
+
+    def take_news(self) -> str | None:
+        """Return what is wrong with the declarations of types and was not told yet."""
+        return None if self._source is None else self._source.take_news()
+
+    def _unknown(self, name: str) -> str:
+        names = self.names()
+        near = difflib.get_close_matches(name, names, n=3)
+        shown = [*near, *(n for n in names if n not in near)][:_NAMES_SHOWN]
+        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        told = f"The types are: {', '.join(shown)}{more}." if names else "There is no type at all."
+        if name == SHELL_NAME:
+            told = f"This server runs declared job types only (--only-declared). {told}"
+        problem = None if self._source is None else self._source.problem()
+        return f"There is no job type {name!r}. {told}" + (f" {problem}" if problem else "")
+
+
+def prepare(job_type: JobType, params: Mapping[str, Any]) -> Prepared:
+    """Check `params` for a type and return what to run. Raises `InvalidInputError`."""
+    try:
+        prepared = job_type.prepare(job_type.params.check(params))
+    except ValueError as error:
+        raise InvalidInputError(
+            f"params do not fit the job type {job_type.name!r}: {error}"
+        ) from None
+    if not job_type.confirm:
+        return prepared
+    asked = job_type.confirm if isinstance(job_type.confirm, str) else "May this job start?"
+    return replace(prepared, confirm=f"{asked}\n{job_type.name} {_shortened(params)}")
 
 
 class ShellParams(BaseModel):
@@ -89,38 +205,30 @@ class ShellParams(BaseModel):
         return passable(value, what="The command")
 
 
-def built_in() -> Registry:
-    """Return the registry with the built-in types."""
-    return Registry((SHELL,))
+def title_of(text: str) -> str:
+    """Return the first line of a command or script, cut to the length of a title."""
+    lines = text.strip().splitlines() or [text]
+    return lines[0] if len(lines[0]) <= _TITLE_CHARS else lines[0][: _TITLE_CHARS - 1] + "…"
 
 
 def _prepare_shell(params: ShellParams) -> Prepared:
-    lines = params.command.strip().splitlines() or [params.command]
-    title = lines[0] if len(lines[0]) <= _TITLE_CHARS else lines[0][: _TITLE_CHARS - 1] + "…"
-    return Prepared(argv=("/bin/sh", "-c", params.command), title=title)
+    return Prepared(argv=("/bin/sh", "-c", params.command), title=title_of(params.command))
 
 
 SHELL: Final = JobType(
-    name="shell",
+    name=SHELL_NAME,
     description="Run a command line with /bin/sh -c.",
-    params=ShellParams,
+    params=ModelParams(ShellParams),
     prepare=_prepare_shell,
 )
+
+
+def built_in(more: Iterable[JobType] = ()) -> Registry:
+    """Return the registry with the built-in types and some more."""
+    return Registry((SHELL, *more))
 
 
 def _shortened(params: Mapping[str, Any]) -> str:
     """Return the parameters for a person's eyes."""
     text = json.dumps(dict(params), ensure_ascii=False)
     return text if len(text) <= _PARAMS_CHARS else f"{text[:_PARAMS_CHARS]}…"
-
-
-def _params_problem(job_type: JobType, error: ValidationError) -> str:
-    problems = "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or 'params'}: {e['msg'].removeprefix('Value error, ')}"
-        for e in error.errors(include_url=False, include_input=False)
-    )
-    fields = ", ".join(
-        f"{name} ({'required' if field.is_required() else 'optional'}: {field.description})"
-        for name, field in job_type.params.model_fields.items()
-    )
-    return f"params do not fit the job type {job_type.name!r}: {problems}. It takes: {fields}"

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import inputs, output, process, views
+from mcp_jobs import exchange, inputs, output, process, registry, views
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.ids import is_id, new_id
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
 from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter, NewJob
 from mcp_jobs.settings import looks_secret, project_directory
-from mcp_jobs.states import Reason, Status
+from mcp_jobs.states import TERMINAL, Reason, Status
+from mcp_jobs.terms import terms_of
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.models import Question
-    from mcp_jobs.registry import Prepared, Registry
+    from mcp_jobs.registry import Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
@@ -42,6 +45,7 @@ _CANCEL_MARGIN_S: Final = 2.0
 _NEAREST_OF: Final = 500
 _NEAREST_COUNT: Final = 3
 _TAIL_LINES: Final = 40
+_REPORT_BYTES: Final = 8 << 10
 _NO_OUTPUT: Final = views.output_object(
     output.OutputSlice(
         text="",
@@ -53,6 +57,8 @@ _NO_OUTPUT: Final = views.output_object(
         truncated=False,
     )
 )
+_WAIT_FOR_NOTHING: Final = TERMINAL | {Status.INPUT_REQUIRED}
+"""States in which a call that starts a job returns: it has ended, or its caller must act."""
 _WAITING: Final = (Status.PENDING, Status.RETRYING)
 
 
@@ -85,22 +91,17 @@ class JobService:
         """Makes sure that the job would run even if this process were killed after its answer."""
         self._waiter = Waiter(store=store, bus=bus)
 
-    @property
-    def registry(self) -> Registry:
-        """The job types that can be started."""
-        return self._registry
-
     async def start(
         self, owner: str, request: StartJob, *, on_look: OnLook | None = None
     ) -> JobObject:
         """Accept a job and return it; its row is durable then. Waits if the request says so."""
-        new, launch = self._accept(owner, request)
+        new, launch, call = self._accept(owner, request)
         await self._care()
         job_dir = self._settings.jobs_dir / new.id
         existing = True
         try:
             # A directory and a small file without an fsync take less time than a worker thread.
-            process.make_job_dir(job_dir, launch)
+            process.make_job_dir(job_dir, launch, call)
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
             with anyio.CancelScope(shield=True):
@@ -111,11 +112,13 @@ class JobService:
                 process.remove_job_dir(job_dir)
         self._feed.nudge()
         job, position = accepted.job, accepted.queue_position
-        if request.wait_seconds and not job.ended:
+        if request.wait_seconds and job.status not in _WAIT_FOR_NOTHING:
             job, position = await self._wait_for(job, request.wait_seconds, on_look), None
         shown = await self._shown(job, position)
         if existing:
             shown["existing"] = True
+        if warning := self._registry.take_news():
+            shown["warning"] = warning
         if existing or request.wait_seconds:
             return await self._told(job, await self._with_output(job, shown))
         return await self._told(job, {**shown, "output": _NO_OUTPUT})
@@ -128,7 +131,7 @@ class JobService:
         if request.wait_seconds and not job.ended:
             job = await self._wait_for(job, request.wait_seconds, on_look)
         shown = await self._shown(job)
-        shown["output"] = views.output_object(await self._read_output(request))
+        shown["output"] = await self._read_output(request)
         if job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
             shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
         return await self._told(job, shown)
@@ -138,20 +141,7 @@ class JobService:
 
         A job that does not end in that time is shown as running with `cancel_requested`.
         """
-        before = await self.find(owner, request.job_id)
-        # Shielded: a cancel that is stored must also be carried out.
-        with anyio.CancelScope(shield=True):
-            job = await self._store.request_cancel(
-                owner, request.job_id, now_ms=self._clock.now_ms()
-            )
-            if job is not None and not job.ended:
-                await anyio.to_thread.run_sync(self._stop, job, request.grace_seconds)
-        if job is None:
-            raise await self._unknown(owner, request.job_id)
-        self._feed.nudge()
-        if job.ended and not before.ended:
-            # Nothing of it runs, so nobody else will clean up.
-            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+        before, job = await self.begin_cancel(owner, request.job_id, grace_s=request.grace_seconds)
         if not job.ended:
             wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
             job = await self._wait_for(job, wait_s, None)
@@ -161,6 +151,22 @@ class JobService:
                 f"Nothing was cancelled: the job had already ended as {before.status}."
             )
         return shown
+
+    async def begin_cancel(self, owner: str, job_id: str, *, grace_s: float) -> tuple[Job, Job]:
+        """Order the end of a job, without waiting for it; return the job before and after."""
+        before = await self.find(owner, job_id)
+        # Shielded: a cancel that is stored must also be carried out.
+        with anyio.CancelScope(shield=True):
+            job = await self._store.request_cancel(owner, job_id, now_ms=self._clock.now_ms())
+            if job is not None and not job.ended:
+                await anyio.to_thread.run_sync(self._stop, job, grace_s)
+        if job is None:
+            raise await self._unknown(owner, job_id)
+        self._feed.nudge()
+        if job.ended and not before.ended:
+            # Nothing of it runs, so nobody else will clean up.
+            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+        return before, job
 
     async def list(
         self, owner: str, request: ListJobs, *, on_look: OnLook | None = None
@@ -200,7 +206,13 @@ class JobService:
         # Shielded: an answer that is stored must also reach the job.
         with anyio.CancelScope(shield=True):
             job = await self._store.answer(owner, job_id, key, checked, now_ms=self._clock.now_ms())
-            if job is not None and job.ended:
+            if job is not None and job.claimed_by is not None:
+                # What cannot be passed on now, its owner passes on within a second.
+                with contextlib.suppress(OSError):
+                    await anyio.to_thread.run_sync(
+                        exchange.deliver_answer, self._dir(job), key, asdict(checked)
+                    )
+            elif job is not None and job.ended:
                 # Declined: nothing of it ever ran, so nobody else will clean up.
                 await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
         self._feed.nudge()
@@ -223,6 +235,19 @@ class JobService:
         job = await self.find(owner, job_id)
         return await self._with_output(job, await self._shown(job))
 
+    async def report(self, job: Job) -> tuple[JobObject, str]:
+        """Return an ended job as check_job shows it, sized for a model, and the failing part.
+
+        The output is whole when it is short, else its failing part, its head and its tail.
+        """
+        excerpt = await output.excerpt(
+            self._output(job.id),
+            failed=job.status is Status.FAILED,
+            limit_bytes=min(self._limit, _REPORT_BYTES),
+        )
+        shown = {**await self._shown(job), "output": views.output_object(excerpt.output)}
+        return await self._told(job, shown), excerpt.failing
+
     async def output_text(self, owner: str, job_id: str) -> str:
         """Return the end of a job's output as text."""
         job = await self.find(owner, job_id)
@@ -231,11 +256,14 @@ class JobService:
 
     # -- accepting -------------------------------------------------------------------------------
 
-    def _accept(self, owner: str, request: StartJob) -> tuple[NewJob, process.LaunchFile]:
-        prepared = self._registry.prepare(request.type, request.params)
+    def _accept(
+        self, owner: str, request: StartJob
+    ) -> tuple[NewJob, process.LaunchFile, Mapping[str, Any] | None]:
+        job_type = self._registry.get(request.type)
+        prepared = registry.prepare(job_type, request.params)
+        terms = terms_of(job_type, request, default_cwd=_default_directory)
         now_ms = self._clock.now_ms()
         job_id = new_id(now_ms)
-        cwd = request.cwd or _default_directory()
         new = NewJob(
             id=job_id,
             owner=owner,
@@ -243,32 +271,38 @@ class JobService:
             type=request.type,
             params=request.params,
             title=request.title or prepared.title,
-            cwd=cwd,
+            cwd=terms.cwd,
             created_at_ms=now_ms,
             run_at_ms=now_ms + round(request.delay_seconds * 1000),
-            max_attempts=1 + request.max_retries,
-            timeout_s=request.timeout_seconds,
-            idle_timeout_s=request.idle_timeout_seconds,
-            retry_on_interrupt=request.retry_on_interrupt,
+            max_attempts=1 + terms.max_retries,
+            timeout_s=terms.timeout_s,
+            idle_timeout_s=terms.idle_timeout_s,
+            retry_on_interrupt=terms.retry_on_interrupt,
             idempotency_key=request.idempotency_key,
-            fingerprint=_fingerprint(request, cwd),
+            # Only ever compared between jobs of one key.
+            fingerprint=_fingerprint(request, terms.cwd) if request.idempotency_key else "",
+            policy=job_type.policy,
             confirm=prepared.confirm,
         )
-        return new, self._launch_file(job_id, cwd, prepared, request)
+        added = {**request.env, **job_type.env, **prepared.env}
+        argv = prepared.argv
+        if prepared.call is not None:
+            argv = (*argv, str(self._settings.jobs_dir / job_id))
+        return new, self._launch_file(job_id, terms.cwd, argv, added), prepared.call
 
     def _launch_file(
-        self, job_id: str, cwd: str, prepared: Prepared, request: StartJob
+        self, job_id: str, cwd: str, argv: tuple[str, ...], added: Mapping[str, str]
     ) -> process.LaunchFile:
         job_dir = self._settings.jobs_dir / job_id
         environ = {
             **self._origin.environ,
             "PWD": cwd,
-            **request.env,
+            **added,
             JOB_ID_VARIABLE: job_id,
             PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
         }
         return process.LaunchFile(
-            argv=prepared.argv,
+            argv=argv,
             cwd=cwd,
             umask=self._origin.umask,
             environ=environ,
@@ -294,11 +328,19 @@ class JobService:
         return views.job_object(job, now_ms=now_ms, queue_position=position)
 
     async def _with_output(self, job: Job, shown: JobObject) -> JobObject:
+        if not self._output(job.id).exists():
+            return {**shown, "output": _NO_OUTPUT}
         tail = await output.tail(self._output(job.id), lines=_TAIL_LINES, limit_bytes=self._limit)
         return {**shown, "output": views.output_object(tail)}
 
-    async def _read_output(self, request: CheckJob) -> output.OutputSlice:
+    async def _read_output(self, request: CheckJob) -> dict[str, Any]:
         directory = self._output(request.job_id)
+        if request.grep is None and request.after is None and not directory.exists():
+            # Nothing was printed: no need to ask another thread for it.
+            return _NO_OUTPUT
+        return views.output_object(await self._read_slice(directory, request))
+
+    async def _read_slice(self, directory: Path, request: CheckJob) -> output.OutputSlice:
         try:
             if request.grep is not None:
                 return await output.grep(

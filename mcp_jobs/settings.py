@@ -10,11 +10,11 @@ import os
 import resource
 import stat
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from platformdirs import user_state_path
+from platformdirs import user_config_path, user_state_path
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -37,6 +37,9 @@ SECRET_PATTERNS: Final = (
 """Names of environment variables (upper-cased) whose values are taken for secrets."""
 
 _OWN_PREFIX = "MCP_JOBS_"
+_NOT_FOR_WORKERS = frozenset({"MCP_JOBS_CONFIG", "MCP_JOBS_ONLY_DECLARED"})
+"""A worker accepts no jobs, and must run the queue also when a file of types is gone."""
+
 _SET_FOR_JOBS = frozenset({"MCP_JOBS_JOB_ID", "MCP_JOBS_PROGRESS"})
 
 
@@ -101,6 +104,35 @@ class Settings(BaseSettings):
         description="How long the launcher stays without work.",
     )
 
+    app: str | None = Field(
+        default=None,
+        description="Python job types to serve: module:name or file.py:name of a Jobs object.",
+    )
+
+    config: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="Files of job types, with a colon between them; nothing else is searched then.",
+    )
+    only_declared: bool = Field(
+        default=False,
+        description="Refuse shell: only declared job types can be started.",
+    )
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _paths(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = tuple(path for path in value.split(os.pathsep) if path)
+        return value
+
+    @field_validator("config")
+    @classmethod
+    def _found(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        paths = tuple(Path(os.path.abspath(path.expanduser())) for path in value)
+        if missing := [str(path) for path in paths if not path.is_file()]:
+            raise ValueError(f"there is no file {', '.join(missing)}; name existing files")
+        return paths
+
     @field_validator("pass_env", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -121,7 +153,7 @@ class Settings(BaseSettings):
         """The SQLite file."""
         return self.home / "jobs.db"
 
-    @property
+    @cached_property
     def jobs_dir(self) -> Path:
         """Where each job has its directory."""
         return self.home / "jobs"
@@ -210,7 +242,7 @@ def own_environment(settings: Settings) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in names or name.startswith(_OWN_PREFIX)
+        if name in names or (name.startswith(_OWN_PREFIX) and name not in _NOT_FOR_WORKERS)
     }
     return {**kept, f"{_OWN_PREFIX}HOME": str(settings.home)}
 
@@ -235,6 +267,11 @@ def project_directory() -> str | None:
     except FileNotFoundError:
         return None
     return None if here == "/" else here
+
+
+def config_directory() -> Path:
+    """Return the directory of the user's own job types. It need not exist."""
+    return user_config_path("mcp-jobs")
 
 
 def runtime_directory() -> Path:

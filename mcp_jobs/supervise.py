@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, TypeVarTuple
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
 
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import outcomes, process, summaries
+from mcp_jobs import exchange, launching, outcomes, process, summaries
 from mcp_jobs.errors import LauncherError, StoreError
 from mcp_jobs.launcher import layout
-from mcp_jobs.models import Progress
+from mcp_jobs.models import Progress, Question
 from mcp_jobs.output import read_recent
+from mcp_jobs.patterns import matches
+from mcp_jobs.progress.lines import strip_escapes
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from mcp_jobs.clock import Clock
@@ -49,7 +53,7 @@ class Supervisor:
         store: Store,
         feed: ChangeFeed,
         follower: Follower,
-        launcher: process.LauncherClient,
+        launcher: launching.LauncherClient,
         settings: Settings,
         clock: Clock,
     ) -> None:
@@ -59,6 +63,8 @@ class Supervisor:
         self._launcher = launcher
         self._settings = settings
         self._clock = clock
+        self._to_clean: list[Path] = []
+        self._cleaning = False
 
     async def run(self, job: Job) -> None:
         """Start a freshly claimed job, follow it and store its end."""
@@ -104,15 +110,18 @@ class Supervisor:
 
     # -- steps -----------------------------------------------------------------------------------
 
-    async def _launch(self, job: Job) -> process.RunnerLink | None:
-        request = process.LaunchRequest(
+    async def _launch(self, job: Job) -> launching.RunnerLink | None:
+        request = launching.LaunchRequest(
             job_id=job.id,
             job_dir=str(self._dir(job)),
             token=job.claim_token,
+            attempt=job.attempt,
             timeout_s=job.timeout_s,
             idle_timeout_s=job.idle_timeout_s,
             grace_s=STOP_GRACE_S,
             output_cap_bytes=self._settings.output_cap_bytes,
+            output_limit_bytes=job.policy.output_limit_bytes,
+            detach=job.policy.detach,
         )
         for pause_s in _LAUNCH_PAUSES_S:
             try:
@@ -122,27 +131,29 @@ class Supervisor:
                 await anyio.sleep(pause_s)
         return await self._launcher.run(request)
 
-    async def _follow(self, job: Job, link: process.RunnerLink | None) -> None:
+    async def _follow(self, job: Job, link: launching.RunnerLink | None) -> None:
         """Store progress until the runner is gone: its link closes, or its lock is free."""
-        with self._follower.watch(job.id, track=True, probe=link is None) as watch:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._store_progress, job, watch, link is None, tasks.cancel_scope)
+        pattern = job.policy.progress
+        with self._follower.watch(job.id, track=True, probe=link is None, pattern=pattern) as watch:
+            try:
+                await self._store_progress(job, watch, link)
+            finally:
                 if link is not None:
-                    await link.wait_closed()
-                    tasks.cancel_scope.cancel()
+                    link.close()
             if watch.may_have_grown():
                 await anyio.to_thread.run_sync(watch.last_look, self._clock.monotonic_s())
             await self._store_newest(job, watch)
 
     async def _store_progress(
-        self, job: Job, watch: Watch, until_dead: bool, scope: anyio.CancelScope
+        self, job: Job, watch: Watch, link: launching.RunnerLink | None
     ) -> None:
-        while True:
+        if link is not None:
+            link.when_closed(watch.wake)
+        while watch.alive if link is None else not link.closed:
             await watch.changed.wait()
             watch.changed = anyio.Event()
             await self._store_newest(job, watch)
-            if until_dead and not watch.alive:
-                scope.cancel()
+            await self._store_questions(job, watch)
 
     async def _store_newest(self, job: Job, watch: Watch) -> None:
         seen = watch.take_progress()
@@ -161,10 +172,29 @@ class Supervisor:
         except StoreError as error:
             logger.warning("job %s: progress not stored: %s", job.id, error)
 
+    async def _store_questions(self, job: Job, watch: Watch) -> None:
+        """Store what the job asks, and let it have what was answered before."""
+        for name, asked in watch.questions.items():
+            question = _question(job, asked, now_ms=self._clock.now_ms())
+            try:
+                stored = None if question is None else await self._store.ask(job, question)
+                if stored is not None and stored.answer is not None:
+                    job_dir, answer = self._dir(job), asdict(stored.answer)
+                    await anyio.to_thread.run_sync(
+                        exchange.deliver_answer, job_dir, stored.key, answer
+                    )
+            except (StoreError, OSError) as error:
+                logger.warning("job %s: a question is not stored yet: %s", job.id, error)
+            else:
+                watch.stored.add(name)
+        self._feed.nudge()
+
     async def _conclude(self, job: Job, *, retry: bool = True) -> None:
         """Store what the runner wrote down, or that it was lost."""
         job_dir = self._dir(job)
-        outcome, traces = await anyio.to_thread.run_sync(_read_end, job, job_dir)
+        # A few small files that were just written: less than a trip to another thread.
+        traces = process.read_traces(job_dir)
+        outcome = await self._read_end(job, traces)
         if traces.token is not None and traces.token > job.claim_token:
             return
         if outcome is None:
@@ -184,6 +214,21 @@ class Supervisor:
                 output_start=traces.output_start,
             )
         await self._settle(job, outcome, retry=retry)
+
+    async def _read_end(self, job: Job, traces: process.Traces) -> Outcome | None:
+        """Return how the attempt ended as its runner wrote it down, if it did."""
+        record = traces.record
+        if record is None or not _of_this_attempt(traces, job):
+            return None
+        job_dir = self._dir(job)
+        if record["bytes_total"] > record["output_start"]:
+            outcome = await anyio.to_thread.run_sync(_outcome, job, job_dir, record)
+        else:
+            outcome = _outcome(job, job_dir, record)
+        if outcome.status is Status.COMPLETED:
+            # Whoever settles it: it will not start again. Saves every job that goes well a trip.
+            process.forget_secrets(job_dir)
+        return outcome
 
     async def _give_back(self, job: Job) -> None:
         """A runner lives where none was expected. If the claim still stands, adopt it anew."""
@@ -216,8 +261,24 @@ class Supervisor:
             return
         self._feed.nudge()
         if settled.ended:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+            await self._clean(self._dir(job))
+
+    async def _clean(self, job_dir: Path) -> None:
+        """Remove what an ended job has left; jobs that end meanwhile go with the next trip.
+
+        Nobody waits for it: what a killed process leaves lying, maintenance removes.
+        """
+        self._to_clean.append(job_dir)
+        if self._cleaning:
+            return
+        self._cleaning = True
+        try:
+            while self._to_clean:
+                batch, self._to_clean = self._to_clean, []
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(_clean_all, batch)
+        finally:
+            self._cleaning = False
 
     def _with_retry(self, job: Job, final: Outcome) -> Outcome:
         return outcomes.with_retry(
@@ -242,9 +303,19 @@ class Supervisor:
         return self._settings.jobs_dir / job.id
 
 
+def _question(job: Job, asked: Mapping[str, Any], *, now_ms: int) -> Question | None:
+    """Return what a job's file asks; None for a file that is no question."""
+    key, message, schema = asked.get("key"), asked.get("message"), asked.get("schema")
+    if not (isinstance(key, str) and isinstance(message, str) and isinstance(schema, dict)):
+        logger.warning("job %s has a file among its questions that is none", job.id)
+        return None
+    return Question(job_id=job.id, key=key, message=message, schema=schema, asked_at_ms=now_ms)
+
+
 def _prepare_again(job: Job, job_dir: Path) -> None:
     if job.attempt > 1:
         process.forget_progress(job_dir)
+        exchange.forget_questions(job_dir)
     # Somebody may have claimed this job before and slept; his runner must not start now.
     process.raise_fence(job_dir, job.claim_token)
 
@@ -253,16 +324,9 @@ def _of_this_attempt(traces: process.Traces, job: Job) -> bool:
     return traces.token is not None and traces.token >= job.launch_token
 
 
-def _read_end(job: Job, job_dir: Path) -> tuple[Outcome | None, process.Traces]:
-    """Return how the attempt ended as its runner wrote it down, if it did."""
-    traces = process.read_traces(job_dir)
-    if traces.record is None or not _of_this_attempt(traces, job):
-        return None, traces
-    outcome = _outcome(job, job_dir, traces.record)
-    if outcome.status is Status.COMPLETED:
-        # Whoever settles it: it will not start again. Saves every job that goes well a trip.
-        process.forget_secrets(job_dir)
-    return outcome, traces
+def _clean_all(job_dirs: list[Path]) -> None:
+    for job_dir in job_dirs:
+        process.clean_after_end(job_dir)
 
 
 def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:
@@ -270,12 +334,22 @@ def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:
     printed = record["bytes_total"] - record["output_start"]
     recent = read_recent(output, limit_bytes=min(_SUMMARY_BYTES, printed)) if printed else b""
     summary = summaries.summarise(recent) if recent else None
-    return outcomes.outcome_of(
+    outcome = outcomes.outcome_of(
         job,
         record,
         result=None if summary is None else {"tests": summary},
         last_line=_last_line(recent),
+        printed=partial(_printed, recent),
     )
+    if not exchange.is_python_job(job_dir):
+        return outcome
+    secrets = process.read_launch_secrets(job_dir) or ()
+    return outcomes.with_report(outcome, exchange.read_report(job_dir, record["token"], secrets))
+
+
+def _printed(recent: bytes, patterns: tuple[str, ...]) -> bool:
+    text = strip_escapes(recent).decode("utf-8", "replace")
+    return any(matches(pattern, text) for pattern in patterns)
 
 
 def _last_line(recent: bytes) -> str:

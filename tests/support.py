@@ -50,6 +50,7 @@ class Place:
             "MCP_JOBS_HOME": str(self.home),
             "MCP_JOBS_LAUNCHER_IDLE_SECONDS": "0.2",
             "MCP_JOBS_RETRY_BASE_SECONDS": "0.05",
+            "XDG_CONFIG_HOME": str(self.root / "config"),
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             **more,
         }
@@ -103,10 +104,13 @@ async def until(condition: Callable[[], object], *, bound_s: float = BOUND_S) ->
 
 @asynccontextmanager
 async def open_client(place: Place, mode: str = MODERN, **options: Any) -> AsyncIterator[Client]:
-    """Start `mcp-jobs` over stdio with a real client. `env` adds to its environment."""
+    """Start `mcp-jobs` over stdio with a real client.
+
+    `env` adds to its environment, `args` are other arguments of the interpreter.
+    """
     parameters = StdioServerParameters(
         command=sys.executable,
-        args=["-m", "mcp_jobs"],
+        args=options.pop("args", ["-m", "mcp_jobs"]),
         env=place.environment(PYTHONPATH=str(_project()), **options.pop("env", {})),
         cwd=place.project,
     )

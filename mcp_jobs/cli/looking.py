@@ -204,7 +204,7 @@ def _output(output: JobObject) -> None:
 
 async def _types(as_json: bool) -> None:
     async with desk.open_desk() as opened:
-        found = [_type_object(job_type) for job_type in opened.core.service.registry.types()]
+        found = [_type_object(job_type) for job_type in opened.core.registry.types().values()]
     if as_json:
         screen.write_json(found)
         return
@@ -222,5 +222,5 @@ def _type_object(job_type: JobType) -> JobObject:
     return {
         "name": job_type.name,
         "description": job_type.description,
-        "params": job_type.params.model_json_schema(),
+        "params": dict(job_type.params.schema()),
     }

@@ -34,7 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Part of the socket's name, so that another version's launcher is never spoken to."""
 
 _REQUEST_LIMIT_BYTES = 4 << 20

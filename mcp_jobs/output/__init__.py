@@ -11,6 +11,7 @@ from functools import partial
 
 from anyio import to_thread
 
+from mcp_jobs.output.excerpt import Excerpt, read_excerpt
 from mcp_jobs.output.fold import fold
 from mcp_jobs.output.search import (
     MAX_PATTERN_CHARS,
@@ -37,14 +38,17 @@ __all__ = [
     "MIN_LIMIT_BYTES",
     "BadPattern",
     "CursorPastEnd",
+    "Excerpt",
     "OutputSlice",
     "OutputStat",
     "PatternTimeout",
     "after",
+    "excerpt",
     "fold",
     "grep",
     "grep_output",
     "read_after",
+    "read_excerpt",
     "read_recent",
     "read_tail",
     "stat_output",
@@ -79,4 +83,11 @@ async def grep(
     search = partial(grep_output, directory, pattern=pattern, lines=lines, after=after)
     return await to_thread.run_sync(
         partial(search, limit_bytes=limit_bytes, timeout_s=timeout_s), abandon_on_cancel=True
+    )
+
+
+async def excerpt(directory: StrPath, *, failed: bool, limit_bytes: int = LIMIT_BYTES) -> Excerpt:
+    """`read_excerpt` in a thread."""
+    return await to_thread.run_sync(
+        partial(read_excerpt, directory, failed=failed, limit_bytes=limit_bytes)
     )

@@ -6,18 +6,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from mcp.server.lowlevel import NotificationOptions, Server
-from mcp.server.stdio import stdio_server
-from mcp_types import NotificationParams
+from mcp_types import CallToolRequestParams, NotificationParams
 
 from mcp_jobs import __version__
-from mcp_jobs.core import LOCAL_OWNER, Core, open_core
+from mcp_jobs.clock import SystemClock
+from mcp_jobs.core import Core, open_core
 from mcp_jobs.server.callers import local_user
+from mcp_jobs.server.listening import Listening
+from mcp_jobs.server.pipes import open_stdio
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
+from mcp_jobs.server.subscriptions import Subscriptions
+from mcp_jobs.server.targets import Targets
+from mcp_jobs.server.tasks import Tasks
 from mcp_jobs.server.tools import Tools
+from mcp_jobs.settings import project_directory
 from mcp_jobs.worker import leave_on_signal
 
 if TYPE_CHECKING:
+    from mcp.server.models import InitializationOptions
+
+    from mcp_jobs.definitions import JobSet
+    from mcp_jobs.registry import JobType
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.settings import Settings
 
@@ -30,44 +40,80 @@ appending JSON lines such as {"current": 3, "total": 10, "message": "..."} to th
 $MCP_JOBS_PROGRESS. Jobs can be read and subscribed to as jobs://job/<job_id>."""
 
 
-def build_server(core: Core, push: Push, owner_of: OwnerOf) -> Server[Any]:
+class JobServer(Server[Any]):
+    """The MCP server of this project; what it offers at the handshake is the same everywhere."""
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        """Say that resources and tools come and go, which no handler tells (also over HTTP)."""
+        options = notification_options or NotificationOptions(
+            resources_changed=True, tools_changed=True
+        )
+        # Extensions came with 2026-07-28.
+        return super().create_initialization_options(
+            options, experimental_capabilities, extensions or {}
+        )
+
+
+def build_server(core: Core, push: Push, owner_of: OwnerOf) -> JobServer:
     """Return the MCP server over a running core, for the owners that `owner_of` names."""
-    tools = Tools(core.service, owner_of)
+    tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=owner_of)
+    targets = Targets(core.service, core.follower)
+    subscriptions = Subscriptions(targets=targets, push=push, owner_of=owner_of)
+    listening = Listening(targets=targets, tasks=tasks, push=push, owner_of=owner_of)
+    tools = Tools(core.service, tasks, owner_of, core.registry)
     resources = Resources(core.service, owner_of)
-    server: Server[Any] = Server(
+    server = JobServer(
         "mcp-jobs",
         version=__version__,
         title="Background jobs",
         description="Background jobs for AI agents that outlive everything.",
         instructions=INSTRUCTIONS,
         on_list_tools=tools.list,
-        on_call_tool=tools.call,
         on_list_resources=resources.list,
         on_list_resource_templates=resources.templates,
         on_read_resource=resources.read,
-        on_subscribe_resource=push.subscribe,
-        on_unsubscribe_resource=push.unsubscribe,
-        on_subscriptions_listen=push.listen,
+        on_subscribe_resource=subscriptions.subscribe,
+        on_unsubscribe_resource=subscriptions.unsubscribe,
+        on_subscriptions_listen=listening.listen,
     )
+    server.add_request_handler("tools/call", CallToolRequestParams, tools.call)
     server.add_notification_handler(
-        "notifications/initialized", NotificationParams, push.on_initialized
+        "notifications/initialized", NotificationParams, subscriptions.on_initialized
     )
+    tasks.add_to(server)
     return server
 
 
-async def serve_stdio(settings: Settings) -> None:
+async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
     """Serve one client over stdin and stdout until it closes them or a signal comes.
 
-    Running jobs are not touched by the end of the server. Raises `InvalidInputError` or
-    `StoreError` when the home cannot be used.
+    The job types are the built-in ones, those of `jobs` and those of the setting `app`. Running
+    jobs are not touched by the end of the server. Raises `InvalidInputError` or `StoreError` when
+    the home or the app cannot be used.
     """
-    async with open_core(settings) as core:
-        push = Push(service=core.service, owner=LOCAL_OWNER, bus=core.bus, follower=core.follower)
+    async with open_core(settings, _python_types(settings, jobs)) as core:
+        push = Push(core.bus)
         server = build_server(core, push, local_user)
-        options = server.create_initialization_options(NotificationOptions(resources_changed=True))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave_on_signal, core)
             tasks.start_soon(push.run)
-            async with stdio_server() as (reader, writer):
-                await server.run(reader, writer, options)
+            async with open_stdio() as (reader, writer):
+                await server.run(reader, writer, server.create_initialization_options())
             tasks.cancel_scope.cancel()
+
+
+def _python_types(settings: Settings, jobs: JobSet | None) -> tuple[JobType, ...]:
+    if jobs is None and settings.app is None:
+        return ()
+    # Nobody without Python jobs pays for it.
+    from mcp_jobs import apps  # noqa: PLC0415
+
+    sets = [] if jobs is None else [jobs]
+    if settings.app is not None:
+        sets.append(apps.load(settings.app, project_directory()))
+    return tuple(job_type for job_set in sets for job_type in apps.types_of(job_set))

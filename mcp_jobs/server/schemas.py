@@ -8,6 +8,8 @@ from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import BaseModel
 
 Schema = dict[str, Any]
@@ -19,11 +21,14 @@ def _maybe(kind: str) -> Schema:
 
 def _input(model: type[BaseModel]) -> Schema:
     """Return the model's schema as hosts like it: no titles, no null, no references."""
-    schema = model.model_json_schema()
-    definitions = schema.pop("$defs", {})
-    simplified = _simplified(schema, definitions)
-    simplified.pop("description", None)
-    return dict(simplified)
+    return simplified(model.model_json_schema())
+
+
+def simplified(schema: Mapping[str, Any]) -> Schema:
+    """Return the schema of an object without titles, null and references, and undescribed."""
+    definitions = schema.get("$defs", {})
+    plain = {key: value for key, value in schema.items() if key not in ("$defs", "description")}
+    return dict(_simplified(plain, definitions))
 
 
 def _simplified(node: Any, definitions: Schema) -> Any:
@@ -148,6 +153,7 @@ _NEXT_STEP: Final[Schema] = {"type": "string", "description": "What to do now."}
 JOB_RESULT: Final = _job(
     output=_OUTPUT,
     existing={"type": "boolean"},
+    warning={"type": "string", "description": "What is wrong with the declared job types."},
     attempts={"type": "array", "items": _ATTEMPT},
     questions={"type": "array", "items": _QUESTION},
     next_step=_NEXT_STEP,

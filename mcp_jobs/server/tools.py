@@ -11,6 +11,7 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
     Tool,
@@ -20,27 +21,25 @@ from pydantic import BaseModel, ValidationError
 
 from mcp_jobs.errors import JobsError
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
-from mcp_jobs.server import schemas, wire
+from mcp_jobs.server import offers, schemas, tasks, wire
+from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
 from mcp_jobs.server.progress import ProgressReporter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from mcp.server.context import ServerRequestContext
 
+    from mcp_jobs.registry import JobType, Registry
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.tasks import Tasks
     from mcp_jobs.service import JobService
     from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
 
-    Call = Callable[[str, Any, OnLook], Awaitable[JobObject]]
+    Call = Callable[[str, Any, OnLook | None], Awaitable[JobObject]]
 
 logger = logging.getLogger(__name__)
-
-_START: Final = """\
-Start a background job (test suite, build, deploy, any slow command) and get its job_id at once. \
-The job goes on when this call, the client or the server ends. Use it for everything that may take \
-more than a few seconds. Afterwards go on with other work and wait for the end with check_job."""
 
 _CHECK: Final = """\
 Look at a job: status, progress, result and the end of its output. wait_seconds (up to 50) waits \
@@ -55,17 +54,8 @@ _LIST: Final = """\
 List jobs, newest first, also those of earlier sessions; find a job again after a restart. \
 wait_for "any" or "all" with job_ids and wait_seconds waits for several jobs at once."""
 
-_CHANGES: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
 _READS: Final = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
-_START_TOOL: Final = Tool(
-    name="start_job",
-    title="Start a background job",
-    description=_START,
-    input_schema=schemas.START_INPUT,
-    output_schema=schemas.JOB_RESULT,
-    annotations=_CHANGES,
-)
 _CHECK_TOOL: Final = Tool(
     name="check_job",
     title="Look at a job",
@@ -80,7 +70,7 @@ _CANCEL_TOOL: Final = Tool(
     description=_CANCEL,
     input_schema=schemas.CANCEL_INPUT,
     output_schema=schemas.JOB_RESULT,
-    annotations=_CHANGES,
+    annotations=offers.CHANGES,
 )
 _LIST_TOOL: Final = Tool(
     name="list_jobs",
@@ -96,40 +86,84 @@ _LIST_TOOL: Final = Tool(
 class _Entry:
     tool: Tool
     model: type[BaseModel]
+    """Of the request that `call` takes."""
     call: Call
     text: Callable[[JobObject], str]
+    starts: bool = False
+    """Whether a call starts a job, which may then be a task."""
+    asks: bool = False
+    """Whether the user may be asked in a call what the job asks."""
+    job_type: JobType | None = None
+    """The type whose own tool this is; its params are the arguments."""
+
+    def request(self, arguments: Mapping[str, Any]) -> BaseModel:
+        """Return the request that a call means. Raises ValidationError."""
+        if self.job_type is not None:
+            arguments = offers.start_arguments(self.job_type, arguments)
+        return self.model.model_validate(arguments)
 
 
 class Tools:
     """Serves tools/list and tools/call for the owner of each request."""
 
-    def __init__(self, service: JobService, owner_of: OwnerOf) -> None:
+    def __init__(
+        self, service: JobService, tasks: Tasks, owner_of: OwnerOf, registry: Registry
+    ) -> None:
+        self._service = service
         self._owner_of = owner_of
-        self._entries = {entry.tool.name: entry for entry in _entries(service)}
-        self._list = ListToolsResult(tools=[entry.tool for entry in self._entries.values()])
+        self._tasks = tasks
+        self._asking = Asking(service)
+        self._registry = registry
+        self._types: Mapping[str, JobType] | None = None
+        self._entries: dict[str, _Entry] = {}
+        self._list = ListToolsResult(tools=[])
+        self._offered()
+
+    def _offered(self) -> dict[str, _Entry]:
+        """Return the tools by name, made anew when the job types have changed."""
+        types = self._registry.types()
+        if types is not self._types:
+            self._types = types
+            ours = _entries(self._service, types)
+            taken = {entry.tool.name for entry in ours}
+            own = [t for t in types.values() if t.expose and t.name not in taken]
+            made = [*ours, *(_own_tool(self._service, job_type) for job_type in own)]
+            self._entries = {entry.tool.name: entry for entry in made}
+            self._list = ListToolsResult(tools=[entry.tool for entry in made])
+        return self._entries
+
+    def has(self, name: str) -> bool:
+        """Say whether there is a tool of this name now."""
+        return name in self._offered()
 
     async def list(
         self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        """Answer tools/list; the list is fixed for the process."""
+        """Answer tools/list; the list changes only with the declared job types."""
         del context, params
+        self._offered()
         return self._list
 
     async def call(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
-    ) -> CallToolResult:
-        """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice."""
-        entry = self._entries.get(params.name)
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        """Answer tools/call. Whatever is wrong with the arguments is a tool error with advice.
+
+        A started job that has not ended is a task to whoever declares tasks.
+        """
+        entries = self._offered()
+        entry = entries.get(params.name)
         if entry is None:
             raise MCPError(
                 code=INVALID_PARAMS,
                 message=wire.shortened(
-                    f"Unknown tool {params.name!r}; the tools are {', '.join(self._entries)}."
+                    f"Unknown tool {params.name!r}; the tools are {', '.join(entries)}."
                 ),
             )
         try:
-            request = entry.model.model_validate(params.arguments or {})
-            shown = await entry.call(self._owner_of(context), request, ProgressReporter(context))
+            return await self._call(entry, context, params)
+        except RefusedError as error:
+            return wire.failure(str(error))
         except ValidationError as error:
             return wire.failure(wire.problem_text(entry.model, error))
         except JobsError as error:
@@ -138,23 +172,88 @@ class Tools:
             # The home is full, read-only or gone: the caller can do something about it.
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
+
+    async def _call(
+        self,
+        entry: _Entry,
+        context: ServerRequestContext[Any, Any],
+        params: CallToolRequestParams,
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        request = entry.request(params.arguments or {})
+        owner = self._owner_of(context)
+        reporter = ProgressReporter(context)
+        look = reporter if reporter.wanted else None
+        begun = await self._asking.resumed(owner, params) if entry.asks else None
+        if begun is not None and entry.starts:
+            shown = await self._shown_again(owner, begun, request, look)
+        else:
+            shown = await entry.call(owner, request, look)
+        if entry.starts and shown["finished_at"] is None and tasks.declared(context):
+            return await self._tasks.created(owner, shown["job_id"])
+        if entry.asks:
+            asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)
+            if isinstance(asked, InputRequiredResult):
+                return asked
+            if asked:
+                shown = await self._shown_again(owner, shown["job_id"], request, look)
+        if entry.starts:
+            refuse_unasked(shown)
         return wire.result(shown, entry.text(shown))
 
+    async def _shown_again(
+        self, owner: str, job_id: str, request: BaseModel, look: OnLook | None
+    ) -> JobObject:
+        """Return a job after its questions were answered; a start waits as it was asked to."""
+        wait_s = request.wait_seconds if isinstance(request, StartJob) else 0
+        again = CheckJob(job_id=job_id, wait_seconds=wait_s)
+        shown = await self._service.check(owner, again, on_look=look)
+        if isinstance(request, StartJob):
+            shown.pop("attempts", None)
+        return shown
 
-def _entries(service: JobService) -> list[_Entry]:
-    async def cancel(owner: str, request: CancelJob, on_look: OnLook) -> JobObject:
+
+def _own_tool(service: JobService, job_type: JobType) -> _Entry:
+    async def call(owner: str, request: StartJob, on_look: OnLook | None) -> JobObject:
+        return await service.start(owner, request, on_look=on_look)
+
+    return _Entry(
+        tool=offers.tool_of(job_type),
+        model=StartJob,
+        call=call,
+        text=wire.job_text,
+        starts=True,
+        asks=True,
+        job_type=job_type,
+    )
+
+
+def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
+    async def cancel(owner: str, request: CancelJob, on_look: OnLook | None) -> JobObject:
         del on_look
         return await service.cancel(owner, request)
 
     def looking(operation: Callable[..., Awaitable[JobObject]]) -> Call:
-        async def call(owner: str, request: BaseModel, on_look: OnLook) -> JobObject:
+        async def call(owner: str, request: BaseModel, on_look: OnLook | None) -> JobObject:
             return await operation(owner, request, on_look=on_look)
 
         return call
 
     return [
-        _Entry(tool=_START_TOOL, model=StartJob, call=looking(service.start), text=wire.job_text),
-        _Entry(tool=_CHECK_TOOL, model=CheckJob, call=looking(service.check), text=wire.job_text),
+        _Entry(
+            tool=offers.start_tool(types),
+            model=StartJob,
+            call=looking(service.start),
+            text=wire.job_text,
+            starts=True,
+            asks=True,
+        ),
+        _Entry(
+            tool=_CHECK_TOOL,
+            model=CheckJob,
+            call=looking(service.check),
+            text=wire.job_text,
+            asks=True,
+        ),
         _Entry(tool=_CANCEL_TOOL, model=CancelJob, call=cancel, text=wire.job_text),
         _Entry(tool=_LIST_TOOL, model=ListJobs, call=looking(service.list), text=wire.list_text),
     ]

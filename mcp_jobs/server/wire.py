@@ -39,19 +39,23 @@ def shortened(message: str) -> str:
     return f"{message[:half]} … {message[-half:]}"
 
 
-def job_text(shown: JobObject) -> str:
-    """Describe one job in a few lines."""
+def job_text(shown: JobObject, failing: str = "") -> str:
+    """Describe one job in a few lines; with its failing part, that instead of the output."""
     lines = [_headline(shown)]
     if shown["error"]:
         lines.append(str(shown["error"]))
+    if failing:
+        lines.append(f"What seems to have failed:\n{failing}")
     if shown["progress"] and shown["status"] == "running":
         lines.append(f"Progress: {progress_text(shown['progress'])}")
     tests = (shown["result"] or {}).get("tests") if isinstance(shown["result"], dict) else None
     if tests:
         lines.append(_tests_text(tests))
     output = shown.get("output")
-    if output and output["text"]:
+    if output and output["text"] and not failing:
         lines.append(f"Output ({output['bytes_total']} bytes in all):\n{output['text']}")
+    if shown.get("warning"):
+        lines.append(str(shown["warning"]))
     if shown.get("next_step"):
         lines.append(str(shown["next_step"]))
     return "\n".join(lines)

@@ -5,13 +5,13 @@
 -- Accept a job. No row: the owner used this idempotency key before.
 INSERT INTO jobs (
     id, owner, locality, type, params, title, cwd, created_at_ms, run_at_ms, max_attempts,
-    timeout_s, idle_timeout_s, retry_on_interrupt, idempotency_key, fingerprint,
+    timeout_s, idle_timeout_s, retry_on_interrupt, idempotency_key, fingerprint, policy,
     confirm, status, claimed_by
 )
 VALUES (
     :id, :owner, :locality, :type, :params, :title, :cwd, :created_at_ms, :run_at_ms,
     :max_attempts, :timeout_s, :idle_timeout_s, :retry_on_interrupt, :idempotency_key, :fingerprint,
-    :confirm,
+    :policy, :confirm,
     CASE WHEN :confirm IS NULL THEN 'pending' ELSE 'input_required' END,
     CASE WHEN :confirm IS NULL THEN NULL ELSE '' END
 )

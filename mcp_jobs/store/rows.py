@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mcp_jobs.models import Answer, Attempt, Job, NewJob, Outcome, Progress, Question
+from mcp_jobs.policy import as_stored, from_stored
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def job_from(row: Row) -> Job:
     return Job(
         **{name: row[name] for name in _SAME_NAME},
         params=json.loads(row["params"]),
+        policy=from_stored(json.loads(row["policy"])),
         status=Status(row["status"]),
         reason=_reason(row["reason"]),
         result=None if row["result"] is None else json.loads(row["result"]),
@@ -63,6 +65,7 @@ def new_job_parameters(new: NewJob) -> dict[str, Any]:
         "retry_on_interrupt": new.retry_on_interrupt,
         "idempotency_key": new.idempotency_key,
         "fingerprint": new.fingerprint,
+        "policy": json.dumps(as_stored(new.policy)),
         "confirm": new.confirm,
     }
 

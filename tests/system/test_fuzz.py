@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp import Client
 
-from mcp_jobs.core import LOCAL_OWNER, open_core
+from mcp_jobs.core import open_core
 from mcp_jobs.server import schemas
 from mcp_jobs.server.app import build_server
 from mcp_jobs.server.callers import local_user
@@ -179,7 +179,7 @@ async def test_no_arguments_bring_the_server_down(place: Place, mode: str) -> No
 async def test_no_arguments_make_a_tool_fail(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.project)
     async with open_core(place.settings()) as core:
-        push = Push(service=core.service, owner=LOCAL_OWNER, bus=core.bus, follower=core.follower)
+        push = Push(core.bus)
         async with Client(build_server(core, push, local_user)) as client:
             await fuzz(client, 400)
 

@@ -139,7 +139,9 @@ def test_the_example_of_a_job_is_one() -> None:
     (block,) = (b for b in blocks(README, "json") if '"job_id"' in b.text)
     job = json.loads(block.text)
     jsonschema.validate(job, JOB_RESULT)
-    assert set(JOB_RESULT["properties"]) - set(job) == {"existing", "attempts", "questions"}
+    assert set(JOB_RESULT["properties"]) - set(job) == {
+        *("existing", "attempts", "questions", "warning"),
+    }
 
 
 def test_the_state_diagram_is_that_of_the_code() -> None:
@@ -156,8 +158,9 @@ def test_the_architecture_names_every_module_and_every_file_of_a_job() -> None:
     told = {
         names(row[0])[0].rstrip("/") for row in rows(section(DOCS / "architecture.md", "Files"))[1:]
     }
-    constants = (layout.ENV, layout.ALIVE, layout.FENCE, layout.RUNNER, layout.STOP, layout.BELL)
-    assert told == {*constants, layout.OUTPUT, layout.PROGRESS, "exit.<token>"}
+    constants = (layout.ENV, layout.ALIVE, layout.FENCE, layout.STOP, layout.BELL)
+    python = (layout.CALL, layout.QUESTIONS, layout.ANSWERS, layout.WORK, "report.<token>")
+    assert told == {*constants, *python, layout.OUTPUT, layout.PROGRESS, "exit.<token>"}
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
@@ -215,7 +218,11 @@ def _default_of_setting(name: str, field: FieldInfo) -> str:
     default: Any = field.default
     if name in COMPUTED_DEFAULTS:
         return COMPUTED_DEFAULTS[name]
-    return "none" if default == () else str(int(default) if default == int(default) else default)
+    if default in ((), None):
+        return "none"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return str(int(default) if default == int(default) else default)
 
 
 def _above(limit: object) -> bool:

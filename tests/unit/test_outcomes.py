@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from mcp_jobs.models import Job
 from mcp_jobs.outcomes import (
     INTERRUPTS_RETRIED,
-    RETRIED,
     backoff_ms,
     interrupted,
     not_started,
     outcome_of,
     with_retry,
 )
+from mcp_jobs.policy import DEFAULT, RETRIED
 from mcp_jobs.states import LONGEST_PAUSE_MS, TERMINAL, Reason, Status
 from tests.stores import HERE, NOW, OWNER, ending
 
@@ -50,6 +50,7 @@ def running(**given: Any) -> Job:
         "launch_token": 1,
         "claimed_by": "server-1",
         "fingerprint": "f",
+        "policy": DEFAULT,
     }
     return Job(**{**fields, **given})
 
@@ -150,7 +151,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], Status, Reason | None, str | N
         Reason.SPAWN_ERROR,
         "/nowhere is gone.",
     ),
-    ({}, {"reason": "output_limit"}, Status.FAILED, Reason.OUTPUT_LIMIT, None),
+    ({}, {"reason": "output_limit"}, Status.FAILED, Reason.OUTPUT_LIMIT, "more than its limit."),
 ]
 
 

@@ -184,6 +184,18 @@ async def test_jobs_that_a_clock_set_back_would_keep_waiting_are_due_again(store
     assert await store.find(delayed.id) == delayed
 
 
+async def test_a_long_pause_that_a_job_asked_for_is_no_clock_that_was_set_back(
+    store: Store,
+) -> None:
+    job = await in_state(store, Status.RUNNING)
+    later = NOW + 10 * LONGEST_PAUSE_MS
+    await store.settle(job, ending(Status.RETRYING, finished_at_ms=NOW, run_at_ms=later))
+
+    assert not await store.mend_future(now_ms=NOW)
+    assert await claim(store, now_ms=later - 1) is None
+    assert await claim(store, now_ms=later) is not None
+
+
 async def test_a_clock_that_was_not_set_back_mends_nothing(store: Store) -> None:
     await in_state(store, Status.RETRYING)
     await created(store)

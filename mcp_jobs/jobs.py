@@ -1,0 +1,107 @@
+"""`Jobs`: the job types of a Python application, and how to serve them."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mcp_jobs.definitions import Definition, JobSet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from mcp_jobs.server.mounting import Mount
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Jobs(JobSet):
+    """Functions that agents may start as background jobs.
+
+    Each job runs in an interpreter of its own, which imports the module that defines the function.
+    So a job survives this process and can be killed, and the module must be importable.
+    """
+
+    def job(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        timeout: float | None = None,
+        idle_timeout: float | None = None,
+        retries: int = 0,
+        retry_on_interrupt: bool = False,
+        confirm: bool | str = False,
+        expose: bool = False,
+    ) -> Callable[[Function], Function]:
+        """Make a typed function, sync or async, a job type. The function itself stays as it is.
+
+        `timeout` and `idle_timeout` are seconds. `retries` is how often `RetryableError` leads to
+        another attempt. With `confirm` a person is asked before a job begins. `expose` makes it a
+        tool of its own too. Name and description are the function's if not given. Raises
+        `InvalidInputError` for what cannot be a job type.
+        """
+        question = "May this job start?" if confirm is True else confirm or None
+
+        def take(function: Function) -> Function:
+            own_name = name or function.__name__
+            definition = Definition(
+                name=own_name,
+                description=description or _first_paragraph(function) or own_name,
+                function=function,
+                timeout_s=timeout,
+                idle_timeout_s=idle_timeout,
+                retries=retries,
+                retry_on_interrupt=retry_on_interrupt,
+                confirm=question,
+                expose=expose,
+            )
+            return self.add(function, definition)
+
+        return take
+
+    def run(self) -> None:
+        """Serve the jobs over stdio until the client leaves: the whole main part of a server.
+
+        In the process of a job it does nothing, so that a job's process may import the script.
+        """
+        from mcp_jobs.child import MAIN_NAME
+
+        if MAIN_NAME in sys.modules:
+            return
+        from mcp_jobs.__main__ import serve
+
+        serve(self)
+
+    def mount(self, server: object, *, owner_of: Callable[[Any], str] | None = None) -> None:
+        """Offer the jobs in an existing `MCPServer` or low-level `Server`, beside its own tools.
+
+        Build that server with `lifespan=jobs.lifespan`. `owner_of` names the owner of a request by
+        its context, where a server has several users; without it all jobs belong to one. Raises
+        `InvalidInputError` for anything that is no such server.
+        """
+        self._mount.put_on(server, owner_of)
+
+    @asynccontextmanager
+    async def lifespan(self, server: object) -> AsyncIterator[dict[str, Any]]:
+        """Work on jobs while a server that they are mounted into runs.
+
+        Enter it in your own lifespan if the server has one. Raises `InvalidInputError` or
+        `StoreError` when the home cannot be used.
+        """
+        del server
+        async with self._mount.running() as state:
+            yield state
+
+    @cached_property
+    def _mount(self) -> Mount:
+        from mcp_jobs.server.mounting import Mount
+
+        return Mount(self)
+
+
+def _first_paragraph(function: Callable[..., Any]) -> str:
+    text = (function.__doc__ or "").strip().partition("\n\n")[0]
+    return " ".join(text.split())

@@ -1,0 +1,149 @@
+"""Ask the user what a job asks, in the way that the call at hand allows.
+
+The store has the questions and the answers; this only carries them. In the handshake era the server
+sends `elicitation/create` while the call is open. At 2026-07-28 the call returns `input_required`
+and the client repeats it with the answers (SEP-2322). Whoever can do neither is told how a person
+approves.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    CallToolRequestParams,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    InputRequiredResult,
+)
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.ids import is_id
+from mcp_jobs.models import CONFIRM_KEY
+from mcp_jobs.states import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mcp.server.context import ServerRequestContext
+
+    from mcp_jobs.models import Question
+    from mcp_jobs.service import JobService
+    from mcp_jobs.views import JobObject
+
+    Context = ServerRequestContext[Any, Any]
+
+logger = logging.getLogger(__name__)
+
+
+class RefusedError(Exception):
+    """A job waits for an approval that its caller cannot obtain; the text says who can."""
+
+
+class Asking:
+    """Carries questions and answers for the calls of one server."""
+
+    def __init__(self, service: JobService) -> None:
+        self._service = service
+        self._open: set[tuple[str, str]] = set()
+        """Questions that a user is looking at just now."""
+
+    async def resumed(self, owner: str, params: CallToolRequestParams) -> str | None:
+        """Take the answers of a repeated call; return the job that the first call was about.
+
+        None means that this is a first call. Raises `InvalidInputError` for answers that do not
+        fit, and `UnknownJobError`.
+        """
+        job_id = params.request_state
+        if job_id is None:
+            return None
+        if not is_id(job_id):
+            raise InvalidInputError("requestState is not what an earlier reply of this tool said.")
+        await self._service.find(owner, job_id)
+        for key, response in (params.input_responses or {}).items():
+            if isinstance(response, ElicitResult):
+                await self._take(owner, job_id, key, response)
+        return job_id
+
+    async def ask(
+        self, context: Context, owner: str, shown: JobObject, *, repeated: bool
+    ) -> InputRequiredResult | bool:
+        """Ask what the job of a reply waits for.
+
+        False means that nobody was asked, True that there are answers now. A call is sent back for
+        input only once.
+        """
+        if shown["status"] != Status.INPUT_REQUIRED or not _can_ask(context):
+            return False
+        job_id = str(shown["job_id"])
+        asked = await self._service.questions(owner, job_id)
+        if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            return False if repeated or not asked else _requests(job_id, asked)
+        return await self._elicit(context, owner, asked)
+
+    async def _elicit(self, context: Context, owner: str, asked: Sequence[Question]) -> bool:
+        answered = False
+        for question in asked:
+            place = (question.job_id, question.key)
+            if place in self._open:
+                # Another call of this client has it on the user's screen.
+                continue
+            self._open.add(place)
+            try:
+                response = await context.session.elicit_form(
+                    question.message, dict(question.schema), context.request_id
+                )
+                await self._take(owner, *place, response)
+                answered = True
+            except MCPError as error:
+                logger.warning("the client did not ask the user: %s", error)
+                break
+            finally:
+                self._open.discard(place)
+        return answered
+
+    async def _take(self, owner: str, job_id: str, key: str, response: ElicitResult) -> None:
+        given = {"action": response.action, "content": response.content or {}}
+        await self._service.answer(owner, job_id, key, given)
+
+
+def refuse_unasked(shown: JobObject) -> None:
+    """Raise `RefusedError` for a job that cannot begin without a person's approval."""
+    asked = shown.get("questions", ())
+    if [question["key"] for question in asked] != [CONFIRM_KEY]:
+        return
+    job_id = shown["job_id"]
+    raise RefusedError(
+        f"Not started: job {job_id} needs a person's approval ({asked[0]['message']!r}), and this "
+        f"client cannot ask for it. Tell the user to run `mcp-jobs approve {job_id}` in a terminal "
+        f'and then wait for the job with check_job {{"job_id": "{job_id}", "wait_seconds": 50}}. '
+        "cancel_job declines. Do not start it again."
+    )
+
+
+def _can_ask(context: Context) -> bool:
+    """Say whether the caller shows forms: `elicitation: {}` alone does, one with `url` only not."""
+    capabilities = context.session.client_capabilities
+    elicitation = None if capabilities is None else capabilities.elicitation
+    if elicitation is None or (elicitation.form is None and elicitation.url is not None):
+        return False
+    modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
+    return modern or context.session.can_send_request
+
+
+def _requests(job_id: str, asked: Sequence[Question]) -> InputRequiredResult:
+    return InputRequiredResult(
+        input_requests={
+            question.key: ElicitRequest(
+                params=ElicitRequestFormParams(
+                    message=question.message, requested_schema=dict(question.schema)
+                )
+            )
+            for question in asked
+        },
+        request_state=job_id,
+    )

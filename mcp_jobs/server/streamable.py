@@ -1,0 +1,43 @@
+"""MCP over Streamable HTTP, both eras, as an ASGI application without authentication."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+from mcp_jobs.server.app import build_server
+from mcp_jobs.server.push import Push
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mcp.server.transport_security import TransportSecuritySettings
+    from starlette.types import ASGIApp
+
+    from mcp_jobs.core import Core
+    from mcp_jobs.server.callers import OwnerOf
+
+
+@asynccontextmanager
+async def streamable_app(
+    core: Core, owner_of: OwnerOf, *, security: TransportSecuritySettings | None = None
+) -> AsyncIterator[ASGIApp]:
+    """Serve MCP at whatever path the application is mounted on, as long as the context lasts.
+
+    There is no authentication inside. Whoever adds it sets `scope["user"]` to the SDK's
+    `AuthenticatedUser`: the handshake era has sessions, and the SDK lets a session be used only by
+    the user who began it. `owner_of` finds the HTTP request in `context.request`. `security` lists
+    the hosts and origins to accept; None accepts all.
+    """
+    push = Push(core.bus)
+    manager = StreamableHTTPSessionManager(
+        build_server(core, push, owner_of), security_settings=security
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(push.run)
+        async with manager.run():
+            yield manager.asgi_app
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,119 @@
+"""resources/subscribe and resources/unsubscribe: what clients up to 2025-11-25 hear of."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_REQUEST,
+    EmptyResult,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+)
+
+from mcp_jobs.server.callers import connection_of
+from mcp_jobs.server.mailbox import Mailbox
+from mcp_jobs.server.resources import not_found
+
+if TYPE_CHECKING:
+    from mcp.server.connection import Connection
+    from mcp.server.context import ServerRequestContext
+    from mcp.server.session import ServerSession
+
+    from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.mailbox import News
+    from mcp_jobs.server.push import Push
+    from mcp_jobs.server.targets import Targets
+
+
+class Subscriptions:
+    """Keeps what each connection of the handshake era has subscribed to, as long as it lasts."""
+
+    def __init__(self, *, targets: Targets, push: Push, owner_of: OwnerOf) -> None:
+        self._targets = targets
+        self._push = push
+        self._owner_of = owner_of
+        self._sessions: dict[Connection, _Session] = {}
+
+    async def on_initialized(self, context: ServerRequestContext[Any, Any], _: object) -> None:
+        """Tell a connection of list changes from now on."""
+        self._session(context)
+
+    async def subscribe(
+        self, context: ServerRequestContext[Any, Any], params: SubscribeRequestParams
+    ) -> EmptyResult:
+        """Answer resources/subscribe. Subscribing twice is subscribing once."""
+        uri = str(params.uri)
+        owner = self._owner_of(context)
+        fault = await self._targets.fault(owner, uri)
+        if fault is not None:
+            not_found(context, fault)
+        session = self._session(context)
+        watching = await self._targets.watching(owner, [uri])
+        session.forget(uri)
+        session.watches[uri] = watching
+        return EmptyResult()
+
+    async def unsubscribe(
+        self, context: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams
+    ) -> EmptyResult:
+        """Answer resources/unsubscribe."""
+        self._session(context).forget(str(params.uri))
+        return EmptyResult()
+
+    def _session(self, context: ServerRequestContext[Any, Any]) -> _Session:
+        connection, owner = connection_of(context), self._owner_of(context)
+        session = self._sessions.get(connection)
+        if session is None:
+            session = self._sessions[connection] = _Session(owner, context.session)
+            stop = self._push.deliver(session.mailbox, session.send)
+            connection.exit_stack.callback(self._end, connection)
+            connection.exit_stack.callback(stop)
+        if session.mailbox.owner != owner:
+            raise MCPError(code=INVALID_REQUEST, message="This session belongs to another caller.")
+        return session
+
+    def _end(self, connection: Connection) -> None:
+        self._sessions.pop(connection).close()
+
+
+class _Session:
+    """One connection: it hears of list changes and of what it named."""
+
+    def __init__(self, owner: str, session: ServerSession) -> None:
+        self._session = session
+        self.watches: dict[str, ExitStack] = {}
+        """What it subscribed to, and how to stop following it."""
+        self.mailbox = Mailbox(owner, self._wants)
+
+    def _wants(self, news: News) -> bool:
+        if isinstance(news, ResourceUpdated):
+            return news.uri in self.watches
+        return isinstance(news, ResourcesListChanged | ToolsListChanged)
+
+    def forget(self, uri: str) -> None:
+        """Stop telling of one resource."""
+        stack = self.watches.pop(uri, None)
+        if stack is not None:
+            stack.close()
+
+    def close(self) -> None:
+        """Stop following everything."""
+        for uri in list(self.watches):
+            self.forget(uri)
+
+    async def send(self, news: News) -> None:
+        """Send one update; a client that is gone is not told."""
+        try:
+            if isinstance(news, ToolsListChanged):
+                await self._session.send_tool_list_changed()
+            elif not isinstance(news, ResourceUpdated):
+                await self._session.send_resource_list_changed()
+            elif news.uri in self.watches:
+                await self._session.send_resource_updated(news.uri)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass

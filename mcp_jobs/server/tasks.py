@@ -1,0 +1,251 @@
+"""The Tasks extension of 2026-07-28: a job, seen as the task of the call that started it.
+
+The rules are those of https://modelcontextprotocol.io/seps/2663-tasks-extension. The id of a task
+is the id of its job, so it is valid in every server process on this home.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
+from mcp_types import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    MISSING_REQUIRED_CLIENT_CAPABILITY,
+    RequestParams,
+)
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from mcp_jobs.errors import InvalidInputError, UnknownJobError
+from mcp_jobs.server import wire
+from mcp_jobs.states import Status
+from mcp_jobs.views import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mcp.server.context import ServerRequestContext
+    from mcp.server.lowlevel import Server
+
+    from mcp_jobs.clock import Clock
+    from mcp_jobs.models import Job, Question
+    from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.service import JobService
+
+EXTENSION: Final = "io.modelcontextprotocol/tasks"
+
+TaskObject = dict[str, Any]
+
+_GRACE_S: Final = 5.0
+_FIRST_POLL_MS: Final = 500
+_LONGEST_POLL_MS: Final = 15_000
+_POLLS_OF_AGE: Final = 10
+
+_STATUS: Final = {
+    Status.PENDING: "working",
+    Status.RUNNING: "working",
+    Status.RETRYING: "working",
+    Status.INPUT_REQUIRED: "input_required",
+    Status.COMPLETED: "completed",
+    Status.FAILED: "completed",
+    Status.CANCELLED: "cancelled",
+}
+"""A failed job is a completed task: its result is a tool error. `failed` means a protocol fault."""
+
+
+class TaskParams(RequestParams):
+    """What tasks/get and tasks/cancel take."""
+
+    task_id: str
+
+
+class UpdateTaskParams(TaskParams):
+    """What tasks/update takes."""
+
+    input_responses: dict[str, Any]
+
+
+def declared(context: ServerRequestContext[Any, Any]) -> bool:
+    """Say whether this very request declares that its sender understands tasks."""
+    if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+        return False
+    capabilities = context.session.client_capabilities
+    return capabilities is not None and EXTENSION in (capabilities.extensions or {})
+
+
+def require_declared(context: ServerRequestContext[Any, Any]) -> None:
+    """Refuse a request that needs tasks and does not declare them."""
+    if not declared(context):
+        raise MCPError(
+            code=MISSING_REQUIRED_CLIENT_CAPABILITY,
+            message=f"This needs the extension {EXTENSION}, which the request does not declare.",
+            data={"requiredCapabilities": {"extensions": {EXTENSION: {}}}},
+        )
+
+
+class Tasks:
+    """Serves tasks/get, tasks/update and tasks/cancel to the owner of each request."""
+
+    def __init__(self, *, service: JobService, clock: Clock, owner_of: OwnerOf) -> None:
+        self._service = service
+        self._clock = clock
+        self._owner_of = owner_of
+
+    def add_to(self, server: Server[Any]) -> None:
+        """Advertise the extension and serve its methods."""
+        server.extensions[EXTENSION] = {}
+        server.add_request_handler("tasks/get", TaskParams, self.get)
+        server.add_request_handler("tasks/update", UpdateTaskParams, self.update)
+        server.add_request_handler("tasks/cancel", TaskParams, self.cancel)
+
+    async def get(
+        self, context: ServerRequestContext[Any, Any], params: TaskParams
+    ) -> dict[str, Any]:
+        """Answer tasks/get: all there is to know, with the result once there is one."""
+        owner = self._admit(context, params)
+        try:
+            return {"resultType": "complete", **await self.detailed(owner, params.task_id)}
+        except UnknownJobError as error:
+            raise _unknown(error) from None
+
+    async def update(
+        self, context: ServerRequestContext[Any, Any], params: UpdateTaskParams
+    ) -> dict[str, Any]:
+        """Answer tasks/update: pass on answers. Unknown and answered keys are ignored."""
+        owner = self._admit(context, params)
+        try:
+            for key, response in params.input_responses.items():
+                given = response if isinstance(response, dict) else {}
+                await self._service.answer(owner, params.task_id, key, given)
+        except UnknownJobError as error:
+            raise _unknown(error) from None
+        except InvalidInputError as error:
+            raise MCPError(code=INVALID_PARAMS, message=wire.shortened(str(error))) from None
+        return {"resultType": "complete"}
+
+    async def cancel(
+        self, context: ServerRequestContext[Any, Any], params: TaskParams
+    ) -> dict[str, Any]:
+        """Answer tasks/cancel: the order is given; tasks/get tells when the job is gone."""
+        owner = self._admit(context, params)
+        try:
+            await self._service.begin_cancel(owner, params.task_id, grace_s=_GRACE_S)
+        except UnknownJobError as error:
+            raise _unknown(error) from None
+        return {"resultType": "complete"}
+
+    async def created(self, owner: str, job_id: str) -> dict[str, Any]:
+        """Return the task that a call answers with instead of its result."""
+        job = await self._service.find(owner, job_id)
+        return {"resultType": "task", **self._fields(job, _STATUS[job.status])}
+
+    async def detailed(self, owner: str, job_id: str) -> TaskObject:
+        """Return a task as tasks/get and notifications/tasks have it.
+
+        Raises `UnknownJobError`.
+        """
+        job = await self._service.find(owner, job_id)
+        if job.status is Status.INPUT_REQUIRED:
+            asked = await self._service.questions(owner, job_id)
+            if not asked:
+                # Everything is answered, and the job has not yet gone on.
+                return self._fields(job, "working")
+            return {
+                **self._fields(job, "input_required"),
+                "inputRequests": _input_requests(asked),
+            }
+        task = self._fields(job, _STATUS[job.status])
+        if task["status"] == "completed":
+            task["result"] = await self._result(job)
+        return task
+
+    # -- small things ----------------------------------------------------------------------------
+
+    def _admit(self, context: ServerRequestContext[Any, Any], params: TaskParams) -> str:
+        if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            raise MCPError(code=METHOD_NOT_FOUND, message="Method not found", data=context.method)
+        require_declared(context)
+        if context.request is not None:
+            named = decode_header_value(context.request.headers.get(MCP_NAME_HEADER))
+            if named != params.task_id:
+                raise MCPError(
+                    code=HEADER_MISMATCH,
+                    message="The header Mcp-Name must be the taskId of the request.",
+                )
+        return self._owner_of(context)
+
+    async def _result(self, job: Job) -> dict[str, Any]:
+        shown, failing = await self._service.report(job)
+        text = wire.job_text(shown, failing)
+        return {
+            "resultType": "complete",
+            "content": [{"type": "text", "text": text}],
+            "structuredContent": shown,
+            "isError": job.status is Status.FAILED,
+        }
+
+    def _fields(self, job: Job, status: str) -> TaskObject:
+        return {
+            "taskId": job.id,
+            "status": status,
+            "statusMessage": _message(job),
+            "createdAt": rfc3339(job.created_at_ms),
+            "lastUpdatedAt": rfc3339(_updated_at_ms(job)),
+            # How long a job is kept depends on its end and on the number of jobs.
+            "ttlMs": None,
+            "pollIntervalMs": poll_interval_ms(job, now_ms=self._clock.now_ms()),
+        }
+
+
+def poll_interval_ms(job: Job, *, now_ms: int) -> int:
+    """Return how long to wait before the next look: a tenth of the job's age, within bounds.
+
+    A job that is not due yet is not worth a look before.
+    """
+    if job.ended:
+        return _FIRST_POLL_MS
+    begun_ms = max(job.run_at_ms, job.created_at_ms)
+    if begun_ms > now_ms:
+        return min(_LONGEST_POLL_MS, max(_FIRST_POLL_MS, begun_ms - now_ms))
+    age_ms = now_ms - begun_ms
+    return min(_LONGEST_POLL_MS, max(_FIRST_POLL_MS, age_ms // _POLLS_OF_AGE))
+
+
+def _updated_at_ms(job: Job) -> int:
+    known = (
+        job.created_at_ms,
+        job.attempt_started_at_ms,
+        job.cancel_requested_at_ms,
+        job.finished_at_ms,
+        None if job.progress is None else job.progress.updated_at_ms,
+    )
+    return max(moment for moment in known if moment is not None)
+
+
+def _message(job: Job) -> str:
+    if job.error is not None:
+        return wire.shortened(job.error)
+    if job.progress is not None and job.progress.message and not job.ended:
+        return job.progress.message
+    return f"{job.title}: {job.status}"
+
+
+def _input_requests(asked: Sequence[Question]) -> dict[str, Any]:
+    return {
+        question.key: {
+            "method": "elicitation/create",
+            "params": {
+                "mode": "form",
+                "message": question.message,
+                "requestedSchema": dict(question.schema),
+            },
+        }
+        for question in asked
+    }
+
+
+def _unknown(error: UnknownJobError) -> MCPError:
+    return MCPError(code=INVALID_PARAMS, message=wire.shortened(str(error)))
