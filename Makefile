@@ -20,11 +20,12 @@ CANDIDATES := $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench bundle hosts chaos clean
+.PHONY: help demo test node check fix bench bundle hosts chaos clean
 
 help:
 	@echo "make demo    watch a real client run a test suite as a background job"
 	@echo "make test    run the tests           (ARGS='tests/unit -k name' for some of them)"
+	@echo "make node    install Node and the foreign clients that tests use, into the user's cache"
 	@echo "make check   format, lint, types, layers, file rules"
 	@echo "make fix     let ruff format and repair what it can"
 	@echo "make bench   run the benchmarks      (ARGS=... is passed on)"
@@ -38,6 +39,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(RUN) -m pytest -n auto $(ARGS)
+
+node: $(STAMP)
+	@$(RUN) -m tests.npm
 
 check: $(STAMP)
 	@failed=''; \

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         DeclinedError,
         JobCancelledError,
         JobContext,
+        ProtocolError,
         Retry,
         RetryableError,
     )
@@ -25,6 +26,7 @@ __all__ = [
     "JobContext",
     "Jobs",
     "JobsError",
+    "ProtocolError",
     "Retry",
     "RetryableError",
     "__version__",
@@ -37,6 +39,7 @@ _LAZY = {
     "JobContext": "mcp_jobs.context",
     "Jobs": "mcp_jobs.jobs",
     "JobsError": "mcp_jobs.errors",
+    "ProtocolError": "mcp_jobs.context",
     "Retry": "mcp_jobs.context",
     "RetryableError": "mcp_jobs.context",
 }

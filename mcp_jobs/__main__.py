@@ -13,14 +13,19 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import __version__
-from mcp_jobs.errors import JobsError, UnsupportedPlatformError
+from mcp_jobs.errors import InvalidInputError, JobsError, UnsupportedPlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp_jobs.definitions import JobSet
     from mcp_jobs.settings import Settings
-PLAIN_COMMANDS: Final = {"worker": "run jobs of this home, without MCP"}
+
+PLAIN_COMMANDS: Final = {
+    "worker": "run jobs of this home, without MCP",
+    "serve": "serve MCP, REST and live events over HTTP",
+    "token": "print the token of this home, or manage named ones",
+}
 """Commands that argparse knows; every other one is the command line's for people."""
 
 _FOR_PEOPLE: Final = ("-h", "--help", "--install-completion", "--show-completion")
@@ -111,10 +116,49 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="refuse shell: only declared job types can be started",
     )
+    parser.add_argument(
+        "--channel",
+        action="store_true",
+        default=None,
+        help="tell Claude Code of ends as channel events (a research preview)",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     worker = commands.add_parser("worker", help=PLAIN_COMMANDS["worker"])
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
+    _add_serve(commands.add_parser("serve", help=PLAIN_COMMANDS["serve"]))
+    _add_token(commands.add_parser("token", help=PLAIN_COMMANDS["token"]))
     return parser
+
+
+def _add_serve(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--http", action="store_true", required=True, help="the way to serve")
+    serve.add_argument("--host", help="address to bind to; default 127.0.0.1")
+    serve.add_argument("--port", type=int, help="port; default 8765")
+    # Suppressed: an option that was given before the command must not be overwritten.
+    serve.add_argument(
+        "--config", action="append", metavar="FILE", default=argparse.SUPPRESS, help="see above"
+    )
+    serve.add_argument(
+        "--only-declared",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="refuse shell; needed for tokens of several owners",
+    )
+    serve.add_argument("--oidc-issuer", help="accept access tokens of this issuer too")
+    serve.add_argument("--oidc-audience", help="the URL of this server's /mcp, as tokens name it")
+
+
+def _add_token(token: argparse.ArgumentParser) -> None:
+    changes = token.add_subparsers(dest="change", metavar="CHANGE")
+    add = changes.add_parser("add", help="make a named token and print it once")
+    add.add_argument("name")
+    add.add_argument("--owner", help="whose jobs it sees; default: jobs of its own name")
+    add.add_argument(
+        "--scopes", default="read,start,cancel", help="with commas: read, start, cancel, metrics"
+    )
+    remove = changes.add_parser("remove", help="make a named token worthless")
+    remove.add_argument("name")
+    changes.add_parser("list", help="list the named tokens, without the tokens themselves")
 
 
 def _require_supported_platform() -> None:
@@ -129,7 +173,18 @@ def _run(arguments: argparse.Namespace) -> None:
     import anyio
 
     loaded = _settings(**_overrides(arguments))
-    if arguments.command == "worker":
+    if arguments.command == "token":
+        _token(arguments, loaded)
+    elif arguments.command == "serve":
+        try:
+            from mcp_jobs.http.serve import serve_http
+        except ImportError as error:
+            raise InvalidInputError(
+                f"Serving HTTP needs more packages ({error.name} is missing). Install "
+                "mcp-jobs[http]."
+            ) from None
+        anyio.run(serve_http, loaded)
+    elif arguments.command == "worker":
         from mcp_jobs.worker import work
 
         anyio.run(work, loaded, arguments.drain)
@@ -146,9 +201,28 @@ def _settings(**flags: Any) -> Settings:
     return settings.load(**flags)
 
 
+def _token(arguments: argparse.Namespace, loaded: Settings) -> None:
+    from mcp_jobs import settings
+    from mcp_jobs.http.tokens import TokenFile
+
+    settings.prepare_home(loaded)
+    file = TokenFile(loaded.home)
+    if arguments.change == "add":
+        scopes = [scope.strip() for scope in arguments.scopes.split(",")]
+        print(file.add(arguments.name, owner=arguments.owner, scopes=scopes))
+    elif arguments.change == "remove":
+        file.remove(arguments.name)
+    elif arguments.change == "list":
+        for token in file.load().named:
+            print(f"{token.name}\towner {token.owner}\t{','.join(token.scopes)}")
+    else:
+        print(file.load().default)
+
+
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the command line names; they win over the environment."""
-    named = {name: getattr(arguments, name) for name in ("app", "config", "only_declared")}
+    flags = ("app", "config", "only_declared", "channel", "host", "port", "oidc_issuer")
+    named = {name: getattr(arguments, name, None) for name in (*flags, "oidc_audience")}
     return {name: value for name, value in named.items() if value is not None}
 
 

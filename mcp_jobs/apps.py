@@ -87,6 +87,8 @@ def _type(definition: Definition) -> JobType:
         retry_on_interrupt=definition.retry_on_interrupt,
         confirm=definition.confirm or False,
         expose=definition.expose,
+        tasks=definition.tasks,
+        ask_for=definition.ask_for,
     )
 
 

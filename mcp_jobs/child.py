@@ -19,7 +19,15 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.context import DeclinedError, JobContext, Retry, RetryableError, print_line
+from mcp_jobs.context import (
+    FAULT,
+    DeclinedError,
+    JobContext,
+    ProtocolError,
+    Retry,
+    RetryableError,
+    print_line,
+)
 from mcp_jobs.definitions import definition_of
 from mcp_jobs.launcher import layout
 
@@ -145,6 +153,8 @@ def _raised(error: BaseException) -> dict[str, Any]:
     elif isinstance(error, DeclinedError):
         came_to, text = "declined", str(error)
     report: dict[str, Any] = {"came_to": came_to, "error": text[:_ERROR_CHARS]}
+    if isinstance(error, ProtocolError):
+        report["result"] = {FAULT: {"code": error.code, "message": str(error)[:_ERROR_CHARS]}}
     if isinstance(error, Retry):
         report["after_s"] = error.after_s
     return report

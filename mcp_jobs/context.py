@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     Form = TypeVar("Form", bound=BaseModel)
 
+FAULT: Final = "jsonrpc_error"
+"""Where the result of a job has the protocol fault that it raised: its code and message."""
+
 POLL_S: Final = 0.1
 """How late an answer may be seen. A look is one attempt to open a file."""
 
@@ -50,6 +53,18 @@ class Retry(RetryableError):
         if after is not None and not 0 <= after <= _YEAR_S:
             raise ValueError(f"after is a number of seconds from 0 to {_YEAR_S}, not {after!r}.")
         self.after_s = after
+
+
+class ProtocolError(Exception):
+    """A fault of the call itself and not of the work: the caller gets a JSON-RPC error.
+
+    To a client that asked for a task the task is `failed` with this error; everybody else sees a
+    job that failed. Anything that went wrong with the work is any other exception.
+    """
+
+    def __init__(self, message: str, *, code: int = -32603) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class DeclinedError(Exception):

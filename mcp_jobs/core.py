@@ -23,6 +23,7 @@ from mcp_jobs.registry import SHELL, Registry
 from mcp_jobs.service import JobService
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.supervise import Supervisor
+from mcp_jobs.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,25 +49,36 @@ class Core:
     feed: ChangeFeed
     pool: Pool
     maintenance: Maintenance
+    webhooks: Webhooks
     presence: Presence
     registry: Registry
     catalogue: catalogue.Catalogue
 
 
 @asynccontextmanager
-async def open_core(settings: Settings, types: tuple[JobType, ...] = ()) -> AsyncIterator[Core]:
+async def open_core(
+    settings: Settings, types: tuple[JobType, ...] = (), *, shared: bool = False
+) -> AsyncIterator[Core]:
     """Open the home and work on its jobs until the context ends. Running jobs then go on.
 
     `types` can be started besides the built-in ones; jobs of any type are worked on without them.
+    With `shared`, any worker of the store may run the jobs that are accepted here.
     Raises `InvalidInputError` or `StoreError` when the home or its database cannot be used.
     """
     configuration.prepare_home(settings)
     files_before = configuration.raise_file_limit()
     store = await SqliteStore.open(settings.database)
     try:
-        core = await _assemble(settings, store, files_before, types)
+        core = await _assemble(settings, store, files_before, types, shared=shared)
         async with anyio.create_task_group() as tasks:
-            for part in (core.feed, core.follower, core.pool, core.maintenance, core.catalogue):
+            for part in (
+                core.feed,
+                core.follower,
+                core.pool,
+                core.maintenance,
+                core.catalogue,
+                core.webhooks,
+            ):
                 tasks.start_soon(part.run)
             yield core
             tasks.cancel_scope.cancel()
@@ -104,14 +116,11 @@ async def _assemble(
     types: tuple[JobType, ...] = (),
     *,
     visiting: bool = False,
+    shared: bool = False,
 ) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
-    launcher = launching.LauncherClient(
-        home=settings.home,
-        runtime_dir=configuration.runtime_directory(),
-        idle_s=settings.launcher_idle_seconds,
-    )
+    launcher = _launcher(settings)
     feed = ChangeFeed(store, bus)
     await feed.start()
     follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
@@ -142,7 +151,7 @@ async def _assemble(
         registry=registry,
         settings=settings,
         clock=clock,
-        origin=_origin(settings, files_before),
+        origin=_origin(settings, shared=shared, files_before=files_before),
         care=presence.knock if visiting else presence.care,
     )
     return Core(
@@ -153,6 +162,7 @@ async def _assemble(
         store=store,
         pool=pool,
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
+        webhooks=Webhooks(store=store, bus=bus, presence=presence, settings=settings, clock=clock),
         presence=presence,
         registry=registry,
         catalogue=declared,
@@ -172,9 +182,18 @@ def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> cata
     )
 
 
-def _origin(settings: Settings, files_before: tuple[int, int]) -> process.Origin:
+def _launcher(settings: Settings) -> launching.LauncherClient:
+    return launching.LauncherClient(
+        home=settings.home,
+        runtime_dir=configuration.runtime_directory(),
+        idle_s=settings.launcher_idle_seconds,
+    )
+
+
+def _origin(settings: Settings, *, shared: bool, files_before: tuple[int, int]) -> process.Origin:
     return process.Origin(
         locality=process.locality(),
+        shared=shared,
         environ=configuration.job_environment(settings),
         umask=configuration.current_umask(),
         rlimit_nofile=files_before,

@@ -14,7 +14,7 @@ import typing
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from mcp_jobs.context import JobContext
 from mcp_jobs.errors import InvalidInputError
@@ -50,6 +50,10 @@ class Definition:
     """What a person is asked before a job begins; None asks nobody."""
     expose: bool
     """Whether it is a tool of its own besides being a type of start_job."""
+    tasks: Literal["optional", "never", "required"] = "optional"
+    """How that tool answers."""
+    ask_for: tuple[str, ...] = ()
+    """Parameters that a person is asked for when a call of that tool leaves them out."""
 
     @cached_property
     def context_name(self) -> str | None:
@@ -142,6 +146,7 @@ class JobSet:
         if definition.name in self.definitions:
             raise InvalidInputError(f"There are two jobs of the name {definition.name!r}.")
         _require_runnable(function, definition.name)
+        _require_parameters(function, definition)
         self.definitions[definition.name] = definition
         setattr(function, _MARK, definition)
         return function
@@ -167,6 +172,15 @@ def _require_limits(definition: Definition) -> None:
         raise InvalidInputError(
             f"The retries of the job {definition.name!r} are 0 to {_MOST_RETRIES}, not "
             f"{definition.retries!r}."
+        )
+
+
+def _require_parameters(function: Callable[..., Any], definition: Definition) -> None:
+    known = inspect.signature(function).parameters
+    if unknown := [name for name in definition.ask_for if name not in known]:
+        raise InvalidInputError(
+            f"The job {definition.name!r} asks for {', '.join(unknown)} and has no such parameter; "
+            f"it has {', '.join(known) or 'none'}."
         )
 
 

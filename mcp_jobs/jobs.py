@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mcp_jobs.definitions import Definition, JobSet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from mcp_jobs.server.mounting import Mount
 
@@ -24,7 +24,7 @@ class Jobs(JobSet):
     So a job survives this process and can be killed, and the module must be importable.
     """
 
-    def job(
+    def job(  # noqa: PLR0913 - each is an option by name
         self,
         *,
         name: str | None = None,
@@ -35,13 +35,19 @@ class Jobs(JobSet):
         retry_on_interrupt: bool = False,
         confirm: bool | str = False,
         expose: bool = False,
+        tasks: Literal["optional", "never", "required"] = "optional",
+        ask_for: Sequence[str] = (),
     ) -> Callable[[Function], Function]:
         """Make a typed function, sync or async, a job type. The function itself stays as it is.
 
         `timeout` and `idle_timeout` are seconds. `retries` is how often `RetryableError` leads to
         another attempt. With `confirm` a person is asked before a job begins. `expose` makes it a
-        tool of its own too. Name and description are the function's if not given. Raises
-        `InvalidInputError` for what cannot be a job type.
+        tool of its own too. Name and description are the function's if not given.
+
+        `tasks` and `ask_for` are for that tool. With tasks="never" it waits for the end, up to 50
+        seconds, and answers with the result; with "required" it can be called only by clients that
+        understand tasks. `ask_for` names parameters that the user is asked for when a call leaves
+        them out. Raises `InvalidInputError` for what cannot be a job type.
         """
         question = "May this job start?" if confirm is True else confirm or None
 
@@ -57,6 +63,8 @@ class Jobs(JobSet):
                 retry_on_interrupt=retry_on_interrupt,
                 confirm=question,
                 expose=expose,
+                tasks=tasks,
+                ask_for=tuple(ask_for),
             )
             return self.add(function, definition)
 

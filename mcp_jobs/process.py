@@ -34,6 +34,8 @@ class Origin:
     """What a job takes from the process that accepts it."""
 
     locality: str
+    shared: bool
+    """Whether any worker of the store may run its jobs, wherever it is."""
     environ: Mapping[str, str] = field(repr=False)
     umask: int
     rlimit_nofile: tuple[int, int] | None

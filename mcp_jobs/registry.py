@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -77,6 +77,10 @@ class JobType:
     """It is also a tool of its own."""
     annotations: Mapping[str, bool] = field(default_factory=dict)
     """Of that tool: read_only, destructive, idempotent, open_world."""
+    tasks: Literal["optional", "never", "required"] = "optional"
+    """How that tool answers. never: it waits for the result; required: only with a task."""
+    ask_for: tuple[str, ...] = ()
+    """Parameters of that tool that a person is asked for when a call leaves them out."""
 
 
 class TypeSource(Protocol):
@@ -153,6 +157,17 @@ class Registry:
         if job_type is None:
             raise InvalidInputError(self._unknown(name))
         return job_type
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return each type's name, description and the JSON Schema of its parameters."""
+        return [
+            {
+                "name": name,
+                "description": job_type.description,
+                "params": dict(job_type.params.schema()),
+            }
+            for name, job_type in sorted(self.types().items())
+        ]
 
     def prepare(self, name: str, params: Mapping[str, Any]) -> Prepared:
         """Check `params` for the type `name` and return what to run.

@@ -100,8 +100,8 @@ class Supervisor:
         """Settle a job of another pid namespace that is gone: it cannot be started from here."""
         job_dir = self._dir(job)
         await anyio.to_thread.run_sync(process.raise_fence, job_dir, job.claim_token)
-        # Another attempt would wait for ever: nobody is left who may start it.
-        await self._conclude(job, retry=False)
+        # Unless any worker may start it, another attempt would wait for ever.
+        await self._conclude(job, retry=job.shared)
 
     async def _still_ours(self, job: Job) -> bool:
         """After a refusal: whether the claim stands, so that its runner was started before."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.support import BOUND_S, MODERN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.support import Place
 
 Message = dict[str, Any]
@@ -32,8 +34,17 @@ _META = {
 class RawServer:
     """`mcp-jobs` as a child process; what it writes must be JSON-RPC, a line each."""
 
-    def __init__(self, place: Place, *, modern: bool = True, code: str | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        modern: bool = True,
+        code: str | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
         self.modern = modern
+        self.offered: Message = {}
+        """What the server answered to initialize."""
         self._stderr_path = place.root / f"stderr-{os.urandom(4).hex()}"
         self.notifications: list[Message] = []
         self._lines: queue.Queue[bytes | None] = queue.Queue()
@@ -41,7 +52,7 @@ class RawServer:
         run = ["-m", "mcp_jobs"] if code is None else ["-c", code]
         with self._stderr_path.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, *run],
+                [sys.executable, *run, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -161,7 +172,8 @@ class RawServer:
             "capabilities": {},
             "clientInfo": {"name": "raw", "version": "1"},
         }
-        assert self.request("initialize", offer)["result"]["protocolVersion"] == _HANDSHAKE
+        self.offered = self.request("initialize", offer)["result"]
+        assert self.offered["protocolVersion"] == _HANDSHAKE
         self.write(b'{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
 
     def _read(self) -> None:

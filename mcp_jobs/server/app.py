@@ -10,9 +10,11 @@ from mcp_types import CallToolRequestParams, NotificationParams
 
 from mcp_jobs import __version__
 from mcp_jobs.clock import SystemClock
-from mcp_jobs.core import Core, open_core
+from mcp_jobs.core import LOCAL_OWNER, Core, open_core
 from mcp_jobs.server.callers import local_user
+from mcp_jobs.server.channel import CAPABILITY, Channel
 from mcp_jobs.server.listening import Listening
+from mcp_jobs.server.notices import Notices
 from mcp_jobs.server.pipes import open_stdio
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
@@ -24,6 +26,7 @@ from mcp_jobs.settings import project_directory
 from mcp_jobs.worker import leave_on_signal
 
 if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
     from mcp.server.models import InitializationOptions
 
     from mcp_jobs.definitions import JobSet
@@ -39,9 +42,14 @@ runs). After a restart, list_jobs finds your jobs again. A program can report pr
 appending JSON lines such as {"current": 3, "total": 10, "message": "..."} to the file named by \
 $MCP_JOBS_PROGRESS. Jobs can be read and subscribed to as jobs://job/<job_id>."""
 
+_CHANNEL: Final = "The end of a job of this project arrives as a channel event."
+
 
 class JobServer(Server[Any]):
     """The MCP server of this project; what it offers at the handshake is the same everywhere."""
+
+    channel = False
+    """Whether it is a channel of Claude Code too."""
 
     def create_initialization_options(
         self,
@@ -53,26 +61,37 @@ class JobServer(Server[Any]):
         options = notification_options or NotificationOptions(
             resources_changed=True, tools_changed=True
         )
+        experimental = experimental_capabilities or ({CAPABILITY: {}} if self.channel else None)
         # Extensions came with 2026-07-28.
-        return super().create_initialization_options(
-            options, experimental_capabilities, extensions or {}
-        )
+        return super().create_initialization_options(options, experimental, extensions or {})
 
 
-def build_server(core: Core, push: Push, owner_of: OwnerOf) -> JobServer:
-    """Return the MCP server over a running core, for the owners that `owner_of` names."""
-    tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=owner_of)
+def build_server(
+    core: Core,
+    push: Push,
+    owner_of: OwnerOf,
+    *,
+    notices: Notices | None = None,
+    channel: Channel | None = None,
+) -> JobServer:
+    """Return the MCP server over a running core, for the owners that `owner_of` names.
+
+    `notices` and `channel` are for a server of one connection.
+    """
+    tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=owner_of, notices=notices)
     targets = Targets(core.service, core.follower)
     subscriptions = Subscriptions(targets=targets, push=push, owner_of=owner_of)
     listening = Listening(targets=targets, tasks=tasks, push=push, owner_of=owner_of)
-    tools = Tools(core.service, tasks, owner_of, core.registry)
-    resources = Resources(core.service, owner_of)
+    tools = Tools(
+        core.service, registry=core.registry, tasks=tasks, owner_of=owner_of, notices=notices
+    )
+    resources = Resources(core.service, owner_of=owner_of, notices=notices)
     server = JobServer(
         "mcp-jobs",
         version=__version__,
         title="Background jobs",
         description="Background jobs for AI agents that outlive everything.",
-        instructions=INSTRUCTIONS,
+        instructions=INSTRUCTIONS if channel is None else f"{INSTRUCTIONS} {_CHANNEL}",
         on_list_tools=tools.list,
         on_list_resources=resources.list,
         on_list_resource_templates=resources.templates,
@@ -82,10 +101,15 @@ def build_server(core: Core, push: Push, owner_of: OwnerOf) -> JobServer:
         on_subscriptions_listen=listening.listen,
     )
     server.add_request_handler("tools/call", CallToolRequestParams, tools.call)
-    server.add_notification_handler(
-        "notifications/initialized", NotificationParams, subscriptions.on_initialized
-    )
     tasks.add_to(server)
+
+    async def on_initialized(context: ServerRequestContext[Any, Any], params: object) -> None:
+        await subscriptions.on_initialized(context, params)
+        if channel is not None:
+            await channel.on_initialized(context, params)
+
+    server.channel = channel is not None
+    server.add_notification_handler("notifications/initialized", NotificationParams, on_initialized)
     return server
 
 
@@ -96,18 +120,30 @@ async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
     jobs are not touched by the end of the server. Raises `InvalidInputError` or `StoreError` when
     the home or the app cannot be used.
     """
-    async with open_core(settings, _python_types(settings, jobs)) as core:
+    async with open_core(settings, python_types(settings, jobs)) as core:
         push = Push(core.bus)
-        server = build_server(core, push, local_user)
+        project = project_directory()
+        notices = Notices(service=core.service, owner=LOCAL_OWNER, project=project)
+        channel = (
+            Channel(service=core.service, push=push, owner=LOCAL_OWNER, project=project)
+            if settings.channel
+            else None
+        )
+        server = build_server(core, push, local_user, notices=notices, channel=channel)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave_on_signal, core)
             tasks.start_soon(push.run)
             async with open_stdio() as (reader, writer):
-                await server.run(reader, writer, server.create_initialization_options())
+                with notices.listening(core.bus):
+                    await server.run(reader, writer, server.create_initialization_options())
             tasks.cancel_scope.cancel()
 
 
-def _python_types(settings: Settings, jobs: JobSet | None) -> tuple[JobType, ...]:
+def python_types(settings: Settings, jobs: JobSet | None = None) -> tuple[JobType, ...]:
+    """Return the types of `jobs` and of the app that the settings name.
+
+    Raises `InvalidInputError` when there is no such app. A worker needs neither.
+    """
     if jobs is None and settings.app is None:
         return ()
     # Nobody without Python jobs pays for it.

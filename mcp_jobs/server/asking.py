@@ -77,7 +77,7 @@ class Asking:
         False means that nobody was asked, True that there are answers now. A call is sent back for
         input only once.
         """
-        if shown["status"] != Status.INPUT_REQUIRED or not _can_ask(context):
+        if shown["status"] != Status.INPUT_REQUIRED or not can_ask(context):
             return False
         job_id = str(shown["job_id"])
         asked = await self._service.questions(owner, job_id)
@@ -125,7 +125,7 @@ def refuse_unasked(shown: JobObject) -> None:
     )
 
 
-def _can_ask(context: Context) -> bool:
+def can_ask(context: Context) -> bool:
     """Say whether the caller shows forms: `elicitation: {}` alone does, one with `url` only not."""
     capabilities = context.session.client_capabilities
     elicitation = None if capabilities is None else capabilities.elicitation

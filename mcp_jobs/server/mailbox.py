@@ -14,6 +14,7 @@ class TaskChanged:
     """The job behind a task changed."""
 
     job_id: str
+    ended: bool
 
 
 News = ServerEvent | TaskChanged

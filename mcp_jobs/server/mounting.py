@@ -71,8 +71,10 @@ class Mount:
         """
         async with open_core(configuration.load(), types_of(self._jobs)) as core:
             tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=self._owner_of)
-            self._tools = Tools(core.service, tasks, self._owner_of, core.registry)
-            self._resources = Resources(core.service, self._owner_of)
+            self._tools = Tools(
+                core.service, registry=core.registry, tasks=tasks, owner_of=self._owner_of
+            )
+            self._resources = Resources(core.service, owner_of=self._owner_of)
             if self._server is not None:
                 tasks.add_to(self._server)
             try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp_types import Tool, ToolAnnotations
 
 from mcp_jobs.registry import SHELL_NAME
-from mcp_jobs.requests import StartJob
+from mcp_jobs.requests import WAIT_LIMIT_S, StartJob
 from mcp_jobs.server import schemas
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ more than a few seconds. Afterwards go on with other work and wait for the end w
 _STARTED: Final = (
     " Runs as a background job: returns its job_id at once; wait for the end with check_job."
 )
+_AWAITED: Final = " Waits for the result."
 _HEADING: Final = "\n\nJob types, with their params (? means optional):\n"
 _SHORT_CHARS: Final = 60
 _MORE: Final = ", and {} more; an unknown type is answered with their names"
@@ -62,11 +63,12 @@ def listing(types: Iterable[JobType]) -> str:
 def tool_of(job_type: JobType) -> Tool:
     """Return the tool of its own that a type has."""
     hints = job_type.annotations
-    kept = job_type.description.encode()[: LIMIT_BYTES - len(_STARTED.encode())]
+    how = _AWAITED if job_type.tasks == "never" else _STARTED
+    kept = job_type.description.encode()[: LIMIT_BYTES - len(how.encode())]
     return Tool(
         name=job_type.name,
         title=job_type.name.replace("_", " ").replace("-", " ").capitalize(),
-        description=kept.decode("utf-8", "ignore") + _STARTED,
+        description=kept.decode("utf-8", "ignore") + how,
         input_schema=_type_schema(job_type),
         output_schema=schemas.JOB_RESULT,
         annotations=ToolAnnotations(
@@ -82,6 +84,8 @@ def start_arguments(job_type: JobType, arguments: Mapping[str, Any]) -> dict[str
     """Return what start_job would have been given for a call of the type's own tool."""
     own = {name: arguments[name] for name in _own_arguments(job_type) if name in arguments}
     params = {name: value for name, value in arguments.items() if name not in own}
+    if job_type.tasks == "never":
+        own.setdefault("wait_seconds", WAIT_LIMIT_S)
     return {"type": job_type.name, "params": params, **own}
 
 
@@ -89,7 +93,10 @@ def _type_schema(job_type: JobType) -> dict[str, Any]:
     schema = schemas.simplified(job_type.params.schema())
     fields = schemas.START_INPUT["properties"]
     own = {name: fields[name] for name in _own_arguments(job_type)}
-    return {**schema, "properties": {**schema.get("properties", {}), **own}}
+    # What a person can be asked for may be left out.
+    required = [name for name in schema.get("required", ()) if name not in job_type.ask_for]
+    properties = {**schema.get("properties", {}), **own}
+    return {**schema, "type": "object", "properties": properties, "required": required}
 
 
 def _own_arguments(job_type: JobType) -> list[str]:

@@ -89,7 +89,7 @@ class Push:
         if isinstance(event, OutputGrew):
             self._mark(event.job_id, [_job(event.job_id), _output(event.job_id)])
         elif isinstance(event, JobChanged):
-            news: list[News] = [TaskChanged(event.job_id), _job(event.job_id)]
+            news: list[News] = [TaskChanged(event.job_id, event.ended), _job(event.job_id)]
             if event.ended:
                 # The end of a job may come with its last output.
                 news.append(_output(event.job_id))
@@ -97,7 +97,7 @@ class Push:
             news = [_ALL_JOBS, ResourcesListChanged()] if event.created else [_ALL_JOBS]
             self._mark(f"/{event.owner}", news, owner=event.owner)
         elif isinstance(event, TypesChanged):
-            self._mark("types", [ToolsListChanged()])
+            self._mark("/types", [ToolsListChanged()])
 
     def _mark(
         self,

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.notices import Notices
     from mcp_jobs.service import JobService
+    from mcp_jobs.views import JobObject
 
+SCHEME: Final = "jobs://"
 ALL_JOBS: Final = "jobs://all"
 RESOURCE_NOT_FOUND: Final = -32002
 """Up to 2025-11-25; from 2026-07-28 on it is INVALID_PARAMS (-32602)."""
@@ -52,19 +55,25 @@ def job_id_of(uri: str) -> str | None:
     return job_id if uri.startswith(_JOB_PREFIX) and is_id(job_id) else None
 
 
-def not_found(context: ServerRequestContext[Any, Any], message: str) -> NoReturn:
+def not_found(
+    context: ServerRequestContext[Any, Any], message: str, *, uri: str | None = None
+) -> NoReturn:
     """Raise the error that this era has for a resource that does not exist."""
     modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
     code = INVALID_PARAMS if modern else RESOURCE_NOT_FOUND
-    raise MCPError(code=code, message=shortened(message))
+    data = None if uri is None else {"uri": shortened(uri)}
+    raise MCPError(code=code, message=shortened(message), data=data)
 
 
 class Resources:
     """Serves resources/list, resources/templates/list and resources/read to each owner."""
 
-    def __init__(self, service: JobService, owner_of: OwnerOf) -> None:
+    def __init__(
+        self, service: JobService, *, owner_of: OwnerOf, notices: Notices | None = None
+    ) -> None:
         self._service = service
         self._owner_of = owner_of
+        self._notices = notices
 
     async def list(
         self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
@@ -123,7 +132,7 @@ class Resources:
         try:
             kind, text = await self._read(self._owner_of(context), uri)
         except UnknownJobError as error:
-            not_found(context, str(error))
+            not_found(context, str(error), uri=uri)
         except JobsError as error:
             raise MCPError(code=INVALID_PARAMS, message=str(error)) from error
         if text is None:
@@ -131,16 +140,22 @@ class Resources:
                 context,
                 f"There is no resource {uri!r}. There are {ALL_JOBS}, jobs://job/<job_id> and "
                 "jobs://job/<job_id>/output.",
+                uri=uri,
             )
         contents = TextResourceContents(uri=uri, mime_type=kind, text=text)
         return ReadResourceResult(contents=[contents])
 
     async def _read(self, owner: str, uri: str) -> tuple[str, str | None]:
         if uri == ALL_JOBS:
-            return _JSON, json.dumps(await self._service.list(owner, ListJobs(limit=100)))
+            return _JSON, self._seen(await self._service.list(owner, ListJobs(limit=100)))
         job_id = job_id_of(uri)
         if job_id is None:
             return _JSON, None
         if uri.endswith(_OUTPUT_SUFFIX):
             return "text/plain", await self._service.output_text(owner, job_id)
-        return _JSON, json.dumps(await self._service.show(owner, job_id))
+        return _JSON, self._seen(await self._service.show(owner, job_id))
+
+    def _seen(self, shown: JobObject) -> str:
+        if self._notices is not None:
+            self._notices.saw_in(shown)
+        return json.dumps(shown)

@@ -150,7 +150,25 @@ def _job(**more: Schema) -> Schema:
 
 _NEXT_STEP: Final[Schema] = {"type": "string", "description": "What to do now."}
 
+_NOTICES: Final[Schema] = {
+    "type": "array",
+    "description": "Other jobs that have ended meanwhile; each is told once.",
+    "items": {
+        "type": "object",
+        "properties": {
+            "job_id": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "string"},
+            "reason": _maybe("string"),
+            "error": _maybe("string"),
+            "finished_at": {"type": "string"},
+        },
+        "required": ["job_id", "title", "status", "reason", "error", "finished_at"],
+    },
+}
+
 JOB_RESULT: Final = _job(
+    notices=_NOTICES,
     output=_OUTPUT,
     existing={"type": "boolean"},
     warning={"type": "string", "description": "What is wrong with the declared job types."},
@@ -165,6 +183,7 @@ LIST_RESULT: Final[Schema] = {
         "jobs": {"type": "array", "items": _job()},
         "next_cursor": _maybe("string"),
         "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "notices": _NOTICES,
     },
     "required": ["jobs", "next_cursor", "counts"],
 }

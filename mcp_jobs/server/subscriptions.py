@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from mcp_jobs.server.push import Push
     from mcp_jobs.server.targets import Targets
 
+MOST_SUBSCRIPTIONS: Final = 1000
+"""Resources that one connection may subscribe to."""
+
 
 class Subscriptions:
     """Keeps what each connection of the handshake era has subscribed to, as long as it lasts."""
@@ -51,8 +54,13 @@ class Subscriptions:
         owner = self._owner_of(context)
         fault = await self._targets.fault(owner, uri)
         if fault is not None:
-            not_found(context, fault)
+            not_found(context, fault, uri=uri)
         session = self._session(context)
+        if len(session.watches) >= MOST_SUBSCRIPTIONS and uri not in session.watches:
+            raise MCPError(
+                code=INVALID_REQUEST,
+                message=f"A connection has at most {MOST_SUBSCRIPTIONS} subscriptions.",
+            )
         watching = await self._targets.watching(owner, [uri])
         session.forget(uri)
         session.watches[uri] = watching

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from mcp_jobs.errors import UnknownJobError
-from mcp_jobs.server.resources import ALL_JOBS, job_id_of
+from mcp_jobs.server.resources import ALL_JOBS, SCHEME, job_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +23,15 @@ class Targets:
         self._follower = follower
 
     async def fault(self, owner: str, uri: str) -> str | None:
-        """Say why a resource cannot be subscribed to; None when it can."""
+        """Say why a resource cannot be subscribed to; None when it can.
+
+        A name of ours for nothing is a mistake and is told as one. What is no name of ours is let
+        pass, and nothing is ever told of it: hosts subscribe to what they know from elsewhere.
+        """
         job_id = job_id_of(uri)
         if job_id is None:
-            return None if uri == ALL_JOBS else f"There is no resource {uri!r}."
+            ours = uri.startswith(SCHEME) and uri != ALL_JOBS
+            return f"There is no resource {uri!r}." if ours else None
         return await self.fault_of_task(owner, job_id)
 
     async def fault_of_task(self, owner: str, task_id: str) -> str | None:

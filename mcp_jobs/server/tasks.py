@@ -15,13 +15,16 @@ from mcp_types import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     MISSING_REQUIRED_CLIENT_CAPABILITY,
+    CallToolResult,
     RequestParams,
+    TextContent,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from mcp_jobs.context import FAULT
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.server import wire
-from mcp_jobs.states import Status
+from mcp_jobs.states import Reason, Status
 from mcp_jobs.views import rfc3339
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from mcp_jobs.clock import Clock
     from mcp_jobs.models import Job, Question
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.notices import Notices
     from mcp_jobs.service import JobService
 
 EXTENSION: Final = "io.modelcontextprotocol/tasks"
@@ -89,10 +93,18 @@ def require_declared(context: ServerRequestContext[Any, Any]) -> None:
 class Tasks:
     """Serves tasks/get, tasks/update and tasks/cancel to the owner of each request."""
 
-    def __init__(self, *, service: JobService, clock: Clock, owner_of: OwnerOf) -> None:
+    def __init__(
+        self,
+        *,
+        service: JobService,
+        clock: Clock,
+        owner_of: OwnerOf,
+        notices: Notices | None = None,
+    ) -> None:
         self._service = service
         self._clock = clock
         self._owner_of = owner_of
+        self._notices = notices
 
     def add_to(self, server: Server[Any]) -> None:
         """Advertise the extension and serve its methods."""
@@ -157,10 +169,37 @@ class Tasks:
                 **self._fields(job, "input_required"),
                 "inputRequests": _input_requests(asked),
             }
+        if job.ended and self._notices is not None:
+            self._notices.saw(job_id)
+        fault = _fault(job)
+        if fault is not None:
+            return {**self._fields(job, "failed"), "error": fault}
         task = self._fields(job, _STATUS[job.status])
         if task["status"] == "completed":
-            task["result"] = await self._result(job)
+            result = await self._result(job)
+            task["result"] = result.model_dump(by_alias=True, mode="json", exclude_none=True)
         return task
+
+    async def result_of(self, owner: str, job_id: str) -> CallToolResult:
+        """Return what a call that waited for an ended job says.
+
+        Raises `MCPError` for a job that raised a protocol fault, and `UnknownJobError`.
+        """
+        job = await self._service.find(owner, job_id)
+        fault = _fault(job)
+        if fault is not None:
+            raise MCPError(code=fault["code"], message=fault["message"])
+        return await self._result(job)
+
+    async def _result(self, job: Job) -> CallToolResult:
+        shown, failing = await self._service.report(job)
+        texts = [job.result] if isinstance(job.result, str) else []
+        texts.append(wire.job_text(shown, failing))
+        return CallToolResult(
+            content=[TextContent(text=text) for text in texts],
+            structured_content=shown,
+            is_error=job.status is Status.FAILED,
+        )
 
     # -- small things ----------------------------------------------------------------------------
 
@@ -176,16 +215,6 @@ class Tasks:
                     message="The header Mcp-Name must be the taskId of the request.",
                 )
         return self._owner_of(context)
-
-    async def _result(self, job: Job) -> dict[str, Any]:
-        shown, failing = await self._service.report(job)
-        text = wire.job_text(shown, failing)
-        return {
-            "resultType": "complete",
-            "content": [{"type": "text", "text": text}],
-            "structuredContent": shown,
-            "isError": job.status is Status.FAILED,
-        }
 
     def _fields(self, job: Job, status: str) -> TaskObject:
         return {
@@ -212,6 +241,14 @@ def poll_interval_ms(job: Job, *, now_ms: int) -> int:
         return min(_LONGEST_POLL_MS, max(_FIRST_POLL_MS, begun_ms - now_ms))
     age_ms = now_ms - begun_ms
     return min(_LONGEST_POLL_MS, max(_FIRST_POLL_MS, age_ms // _POLLS_OF_AGE))
+
+
+def _fault(job: Job) -> dict[str, Any] | None:
+    """Return the protocol fault that a Python job raised; None when it raised none."""
+    if job.reason is not Reason.EXCEPTION or not isinstance(job.result, dict):
+        return None
+    fault = job.result.get(FAULT)
+    return fault if isinstance(fault, dict) else None
 
 
 def _updated_at_ms(job: Job) -> int:

@@ -17,11 +17,12 @@ from mcp_types import (
     Tool,
     ToolAnnotations,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
-from mcp_jobs.errors import JobsError
+from mcp_jobs.errors import JobsError, StoreError
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
-from mcp_jobs.server import offers, schemas, tasks, wire
+from mcp_jobs.server import missing, offers, schemas, tasks, wire
 from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
 from mcp_jobs.server.progress import ProgressReporter
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.registry import JobType, Registry
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.server.notices import Notices
     from mcp_jobs.server.tasks import Tasks
     from mcp_jobs.service import JobService
     from mcp_jobs.views import JobObject
@@ -107,13 +109,20 @@ class Tools:
     """Serves tools/list and tools/call for the owner of each request."""
 
     def __init__(
-        self, service: JobService, tasks: Tasks, owner_of: OwnerOf, registry: Registry
+        self,
+        service: JobService,
+        *,
+        registry: Registry,
+        tasks: Tasks,
+        owner_of: OwnerOf,
+        notices: Notices | None = None,
     ) -> None:
         self._service = service
-        self._owner_of = owner_of
-        self._tasks = tasks
-        self._asking = Asking(service)
         self._registry = registry
+        self._tasks = tasks
+        self._owner_of = owner_of
+        self._notices = notices
+        self._asking = Asking(service)
         self._types: Mapping[str, JobType] | None = None
         self._entries: dict[str, _Entry] = {}
         self._list = ListToolsResult(tools=[])
@@ -161,7 +170,7 @@ class Tools:
                 ),
             )
         try:
-            return await self._call(entry, context, params)
+            return await self._answer(entry, context, params)
         except RefusedError as error:
             return wire.failure(str(error))
         except ValidationError as error:
@@ -173,13 +182,29 @@ class Tools:
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
 
+    async def _answer(
+        self, entry: _Entry, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        arguments: dict[str, Any] | InputRequiredResult = params.arguments or {}
+        job_type = entry.job_type
+        if job_type is not None:
+            modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
+            if modern and job_type.tasks == "required":
+                tasks.require_declared(context)
+            if params.request_state is None:
+                # Else the call is repeated for what its job asks.
+                arguments = await missing.completed(context, params, job_type)
+        if isinstance(arguments, InputRequiredResult):
+            return arguments
+        return await self._call(entry, entry.request(arguments), context, params)
+
     async def _call(
         self,
         entry: _Entry,
+        request: BaseModel,
         context: ServerRequestContext[Any, Any],
         params: CallToolRequestParams,
     ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
-        request = entry.request(params.arguments or {})
         owner = self._owner_of(context)
         reporter = ProgressReporter(context)
         look = reporter if reporter.wanted else None
@@ -188,7 +213,8 @@ class Tools:
             shown = await self._shown_again(owner, begun, request, look)
         else:
             shown = await entry.call(owner, request, look)
-        if entry.starts and shown["finished_at"] is None and tasks.declared(context):
+        may_be_task = entry.starts and (entry.job_type is None or entry.job_type.tasks != "never")
+        if may_be_task and shown["finished_at"] is None and tasks.declared(context):
             return await self._tasks.created(owner, shown["job_id"])
         if entry.asks:
             asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)
@@ -198,7 +224,22 @@ class Tools:
                 shown = await self._shown_again(owner, shown["job_id"], request, look)
         if entry.starts:
             refuse_unasked(shown)
-        return wire.result(shown, entry.text(shown))
+        result = wire.result(shown, entry.text(shown))
+        if entry.job_type is not None and shown["finished_at"] is not None:
+            result = await self._tasks.result_of(owner, shown["job_id"])
+        return await self._noticed(result)
+
+    async def _noticed(self, result: CallToolResult) -> CallToolResult:
+        """Add to a reply what else has ended."""
+        shown = result.structured_content
+        if self._notices is None or not isinstance(shown, dict):
+            return result
+        self._notices.saw_in(shown)
+        try:
+            taken = await self._notices.take()
+        except StoreError:
+            taken = []
+        return wire.with_notices(result, taken) if taken else result
 
     async def _shown_again(
         self, owner: str, job_id: str, request: BaseModel, look: OnLook | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,9 +50,12 @@ def job_text(shown: JobObject, failing: str = "") -> str:
         lines.append(f"What seems to have failed:\n{failing}")
     if shown["progress"] and shown["status"] == "running":
         lines.append(f"Progress: {progress_text(shown['progress'])}")
-    tests = (shown["result"] or {}).get("tests") if isinstance(shown["result"], dict) else None
+    returned = shown["result"]
+    tests = returned.get("tests") if isinstance(returned, dict) else None
     if tests:
         lines.append(_tests_text(tests))
+    elif returned is not None:
+        lines.append(f"Result: {shortened(json.dumps(returned, ensure_ascii=False))}")
     output = shown.get("output")
     if output and output["text"] and not failing:
         lines.append(f"Output ({output['bytes_total']} bytes in all):\n{output['text']}")
@@ -69,6 +74,26 @@ def list_text(shown: JobObject) -> str:
     if shown["next_cursor"]:
         lines.append(f"More with cursor {shown['next_cursor']}.")
     return "\n".join(lines)
+
+
+def with_notices(result: CallToolResult, notices: list[JobObject]) -> CallToolResult:
+    """Return a reply that also tells what else has ended."""
+    *first, last = result.content
+    if isinstance(last, TextContent):
+        last = TextContent(text=f"{last.text}\n{notices_text(notices)}")
+    shown = {**(result.structured_content or {}), "notices": notices}
+    return result.model_copy(update={"content": [*first, last], "structured_content": shown})
+
+
+def in_project(cwd: str, project: str | None) -> bool:
+    """Say whether a directory belongs to a project; everything does when there is none."""
+    return project is None or cwd == project or cwd.startswith(project.rstrip(os.sep) + os.sep)
+
+
+def notices_text(notices: list[JobObject]) -> str:
+    """Describe what else has ended, a line for each job."""
+    lines = [f"{n['job_id']} {n['status']}: {n['title']}" for n in notices]
+    return "\n".join(["Ended meanwhile:", *lines])
 
 
 def progress_text(progress: JobObject) -> str:

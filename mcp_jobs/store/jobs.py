@@ -21,6 +21,7 @@ from mcp_jobs.states import LONGEST_PAUSE_MS, Status
 from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store import rows
 from mcp_jobs.store.base import Accepted, Change, Claimed
+from mcp_jobs.store.outbox import SqliteOutbox
 from mcp_jobs.store.queries import queries
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class SqliteStore:
         self._writer = writer
         self._reader = reader
         self._data_version = -1
+        self.outbox = SqliteOutbox(path, writer, reader)
 
     @classmethod
     async def open(cls, path: Path) -> SqliteStore:
@@ -183,6 +185,9 @@ class SqliteStore:
         found = await self._read("counts", owner=owner)
         return {Status(row["status"]): row["total"] for row in found if row["total"]}
 
+    async def totals(self) -> dict[Status, int]:
+        return {Status(row["status"]): row["total"] for row in await self._read("totals")}
+
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         return [rows.attempt_from(row) for row in await self._read("attempts_of", id=job_id)]
 
@@ -229,6 +234,9 @@ class SqliteStore:
 
     async def last_change(self) -> int:
         return int((await self._read("last_change"))[0]["seq"])
+
+    async def first_change(self) -> int:
+        return int((await self._read("first_change"))[0]["seq"])
 
     async def changes_after(self, seq: int, *, limit: int) -> Sequence[Change]:
         return [

@@ -99,11 +99,11 @@ def types(tmp_path_factory: pytest.TempPathFactory) -> dict[str, JobType]:
     return found
 
 
-def run(prepared: Prepared, directory: Path, *, sh: str | None = None) -> list[str]:
+def run(prepared: Prepared, directory: Path, *, with_shell: str | None = None) -> list[str]:
     """Run as a runner would, and return the arguments that printf saw."""
     program, *arguments = prepared.argv
-    if sh is not None and program == "/bin/sh":
-        program = sh
+    if with_shell is not None and program == "/bin/sh":
+        program = with_shell
     done = subprocess.run(
         [program, *arguments],
         env={"PATH": os.defpath, "HOME": "/", **prepared.env},
@@ -138,7 +138,9 @@ def test_every_shell_reads_the_scripts_alike(
     types: dict[str, JobType], tmp_path: Path, name: str, shell: str
 ) -> None:
     for value in NASTY:
-        seen = run(prepare(types[name], {"p": value, "q": "$(touch PWNED)"}), tmp_path, sh=shell)
+        seen = run(
+            prepare(types[name], {"p": value, "q": "$(touch PWNED)"}), tmp_path, with_shell=shell
+        )
         assert seen == EXPECTED[name](value, "$(touch PWNED)")
     assert list(tmp_path.iterdir()) == []
 
