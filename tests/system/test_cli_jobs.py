@@ -33,7 +33,8 @@ def environment(place: Place, **more: str) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "HOME": str(place.root),
         "PYTHONPATH": str(ROOT),
-        **place.environment(**more),
+        **place.environment(XDG_CONFIG_HOME=str(place.root / ".config")),
+        **more,
     }
 
 
