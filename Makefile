@@ -20,7 +20,7 @@ CANDIDATES := $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test node check fix bench chaos clean
+.PHONY: help demo test node check fix bench bundle hosts chaos clean
 
 help:
 	@echo "make demo    watch a real client run a test suite as a background job"
@@ -29,6 +29,8 @@ help:
 	@echo "make check   format, lint, types, layers, file rules"
 	@echo "make fix     let ruff format and repair what it can"
 	@echo "make bench   run the benchmarks      (ARGS=... is passed on)"
+	@echo "make bundle  write the bundle for Claude Desktop into dist/"
+	@echo "make hosts   try real hosts from npm (about 1 GB, once)"
 	@echo "make chaos   kill everything at random (ROUNDS=1000 SEED=1)"
 	@echo "make clean   remove .venv, caches and build output"
 
@@ -63,6 +65,18 @@ fix: $(STAMP)
 
 bench: $(STAMP)
 	@$(RUN) -m benchmarks $(ARGS)
+
+bundle: $(STAMP)
+	@$(RUN) scripts/bundle.py
+
+hosts: $(STAMP) .hosts/.stamp
+	@$(RUN) -m pytest tests/hosts $(ARGS)
+
+.hosts/.stamp: tests/hosts/package.json
+	@mkdir -p .hosts
+	@cp tests/hosts/package.json .hosts/package.json
+	@npm install --prefix .hosts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 chaos: $(STAMP)
 	@$(RUN) -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)

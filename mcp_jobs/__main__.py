@@ -1,4 +1,8 @@
-"""The command `mcp-jobs`: serve MCP over stdio."""
+"""The command `mcp-jobs`: serve MCP over stdio, or hand over to the command line for people.
+
+What serves or works is parsed here, by argparse alone; `mcp_jobs.cli` and what it needs are
+imported only for the commands that people type.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +10,62 @@ import argparse
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import __version__
-from mcp_jobs.errors import JobsError, UnsupportedPlatformError
+from mcp_jobs.errors import InvalidInputError, JobsError, UnsupportedPlatformError
+
+if TYPE_CHECKING:
+    from mcp_jobs.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp_jobs.definitions import JobSet
     from mcp_jobs.settings import Settings
+PLAIN_COMMANDS: Final = {
+    "worker": "run jobs of this home, without MCP",
+    "serve": "serve MCP, REST and live events over HTTP",
+    "token": "print the token of this home, or manage named ones",
+}
+"""Commands that argparse knows; every other one is the command line's for people."""
+
+_FOR_PEOPLE: Final = ("-h", "--help", "--install-completion", "--show-completion")
 
 
 def main() -> None:
     """Run the command line; every known problem is one sentence on stderr and exit code 1."""
-    parser = _parser()
-    arguments = parser.parse_args()
-    if arguments.command is None and sys.stdin.isatty():
-        # A person, not a host.
-        parser.print_help()
-        return
-    _guarded(lambda: _run(arguments))
+    _guarded(_chosen)
 
 
 def serve(jobs: JobSet) -> None:
     """Serve Python jobs over stdio, as `mcp-jobs` does the built-in ones."""
 
-    def run() -> None:
+    def run() -> int:
         import anyio
 
         from mcp_jobs.server.app import serve_stdio
 
         anyio.run(serve_stdio, _settings(), jobs)
+        return 0
 
     _guarded(run)
 
 
-def _guarded(run: Callable[[], None]) -> None:
-    """Run something; every known problem is one sentence on stderr and exit code 1."""
+def _chosen() -> int:
+    if _is_for_people(sys.argv[1:]):
+        from mcp_jobs import cli
+
+        return cli.main(sys.argv[1:], PLAIN_COMMANDS)
+    _run(_parser().parse_args())
+    return 0
+
+
+def _guarded(run: Callable[[], int]) -> None:
+    """Run something and leave with its exit code; a known problem is a sentence on stderr."""
     try:
         _require_supported_platform()
-        run()
+        code = run()
     except JobsError as error:
         sys.exit(f"mcp-jobs: {error}")
     except BaseExceptionGroup as group:
@@ -57,7 +76,17 @@ def _guarded(run: Callable[[], None]) -> None:
         sys.exit(f"mcp-jobs: {_first(known)}")
     sys.stdout.flush()
     # Past this point only threads that wait for nothing would be joined.
-    os._exit(0)
+    os._exit(code)
+
+
+def _is_for_people(arguments: list[str]) -> bool:
+    """Say whether a person typed this; a host gives no command and has a pipe for stdin."""
+    if not arguments:
+        from mcp_jobs import settings
+
+        return settings.completing() or (sys.stdin is not None and sys.stdin.isatty())
+    first = arguments[0]
+    return first in _FOR_PEOPLE or not (first.startswith("-") or first in PLAIN_COMMANDS)
 
 
 def _first(group: BaseExceptionGroup[JobsError]) -> BaseException:
@@ -96,9 +125,42 @@ def _parser() -> argparse.ArgumentParser:
         help="tell Claude Code of ends as channel events (a research preview)",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    worker = commands.add_parser("worker", help="run jobs of this home, without MCP")
+    worker = commands.add_parser("worker", help=PLAIN_COMMANDS["worker"])
     worker.add_argument("--drain", action="store_true", help="end when no job is left")
+    _add_serve(commands.add_parser("serve", help=PLAIN_COMMANDS["serve"]))
+    _add_token(commands.add_parser("token", help=PLAIN_COMMANDS["token"]))
     return parser
+
+
+def _add_serve(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--http", action="store_true", required=True, help="the way to serve")
+    serve.add_argument("--host", help="address to bind to; default 127.0.0.1")
+    serve.add_argument("--port", type=int, help="port; default 8765")
+    # Suppressed: an option that was given before the command must not be overwritten.
+    serve.add_argument(
+        "--config", action="append", metavar="FILE", default=argparse.SUPPRESS, help="see above"
+    )
+    serve.add_argument(
+        "--only-declared",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="refuse shell; needed for tokens of several owners",
+    )
+    serve.add_argument("--oidc-issuer", help="accept access tokens of this issuer too")
+    serve.add_argument("--oidc-audience", help="the URL of this server's /mcp, as tokens name it")
+
+
+def _add_token(token: argparse.ArgumentParser) -> None:
+    changes = token.add_subparsers(dest="change", metavar="CHANGE")
+    add = changes.add_parser("add", help="make a named token and print it once")
+    add.add_argument("name")
+    add.add_argument("--owner", help="whose jobs it sees; default: jobs of its own name")
+    add.add_argument(
+        "--scopes", default="read,start,cancel", help="with commas: read, start, cancel, metrics"
+    )
+    remove = changes.add_parser("remove", help="make a named token worthless")
+    remove.add_argument("name")
+    changes.add_parser("list", help="list the named tokens, without the tokens themselves")
 
 
 def _require_supported_platform() -> None:
@@ -113,7 +175,18 @@ def _run(arguments: argparse.Namespace) -> None:
     import anyio
 
     loaded = _settings(**_overrides(arguments))
-    if arguments.command == "worker":
+    if arguments.command == "token":
+        _token(arguments, loaded)
+    elif arguments.command == "serve":
+        try:
+            from mcp_jobs.http.serve import serve_http
+        except ImportError as error:
+            raise InvalidInputError(
+                f"Serving HTTP needs more packages ({error.name} is missing). Install "
+                "mcp-jobs[http]."
+            ) from None
+        anyio.run(serve_http, loaded)
+    elif arguments.command == "worker":
         from mcp_jobs.worker import work
 
         anyio.run(work, loaded, arguments.drain)
@@ -130,10 +203,28 @@ def _settings(**flags: Any) -> Settings:
     return settings.load(**flags)
 
 
+def _token(arguments: argparse.Namespace, loaded: Settings) -> None:
+    from mcp_jobs import settings
+    from mcp_jobs.http.tokens import TokenFile
+
+    settings.prepare_home(loaded)
+    file = TokenFile(loaded.home)
+    if arguments.change == "add":
+        scopes = [scope.strip() for scope in arguments.scopes.split(",")]
+        print(file.add(arguments.name, owner=arguments.owner, scopes=scopes))
+    elif arguments.change == "remove":
+        file.remove(arguments.name)
+    elif arguments.change == "list":
+        for token in file.load().named:
+            print(f"{token.name}\towner {token.owner}\t{','.join(token.scopes)}")
+    else:
+        print(file.load().default)
+
+
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the command line names; they win over the environment."""
-    names = ("app", "config", "only_declared", "channel")
-    named = {name: getattr(arguments, name) for name in names}
+    flags = ("app", "config", "only_declared", "channel", "host", "port", "oidc_issuer")
+    named = {name: getattr(arguments, name, None) for name in (*flags, "oidc_audience")}
     return {name: value for name, value in named.items() if value is not None}
 
 

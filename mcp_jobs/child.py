@@ -77,7 +77,7 @@ class FileChannel:
 def main() -> None:
     """Run the job of the directory that is named on the command line."""
     job_dir = Path(sys.argv[1])
-    runner = layout.read_json(str(job_dir / layout.RUNNER))
+    runner = layout.read_identity(str(job_dir))
     call = layout.read_json(str(job_dir / layout.CALL))
     if runner is None or call is None:
         sys.exit(f"{job_dir} is not the directory of a Python job that runs.")

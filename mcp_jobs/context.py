@@ -194,7 +194,7 @@ class JobContext:
         if self._cancelled:
             raise JobCancelledError(f"Stopped while it waited for an answer to: {question.message}")
         self._channel.ask(question)
-        return None
+        return self._channel.answer(question.key)
 
 
 def _question(message: str, form: Any, key: str | None) -> Asked:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_jobs import process
+from mcp_jobs import catalogue, launching, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.events import InProcessBus
@@ -19,10 +19,11 @@ from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence
-from mcp_jobs.registry import built_in
+from mcp_jobs.registry import SHELL, Registry
 from mcp_jobs.service import JobService
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.supervise import Supervisor
+from mcp_jobs.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,26 +49,60 @@ class Core:
     feed: ChangeFeed
     pool: Pool
     maintenance: Maintenance
+    webhooks: Webhooks
     presence: Presence
+    registry: Registry
+    catalogue: catalogue.Catalogue
 
 
 @asynccontextmanager
-async def open_core(settings: Settings, types: tuple[JobType, ...] = ()) -> AsyncIterator[Core]:
+async def open_core(
+    settings: Settings, types: tuple[JobType, ...] = (), *, shared: bool = False
+) -> AsyncIterator[Core]:
     """Open the home and work on its jobs until the context ends. Running jobs then go on.
 
     `types` can be started besides the built-in ones; jobs of any type are worked on without them.
+    With `shared`, any worker of the store may run the jobs that are accepted here.
     Raises `InvalidInputError` or `StoreError` when the home or its database cannot be used.
     """
     configuration.prepare_home(settings)
     files_before = configuration.raise_file_limit()
     store = await SqliteStore.open(settings.database)
     try:
-        core = await _assemble(settings, store, files_before, types)
+        core = await _assemble(settings, store, files_before, types, shared=shared)
         async with anyio.create_task_group() as tasks:
-            for run in (core.feed.run, core.follower.run, core.pool.run, core.maintenance.run):
-                tasks.start_soon(run)
+            for part in (
+                core.feed,
+                core.follower,
+                core.pool,
+                core.maintenance,
+                core.catalogue,
+                core.webhooks,
+            ):
+                tasks.start_soon(part.run)
             yield core
             tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+
+
+@asynccontextmanager
+async def visit(settings: Settings) -> AsyncIterator[Core]:
+    """Open the home for a command that comes and goes: it works on no job itself.
+
+    A job that is accepted here is worked on by others; when there are none, a worker is started as
+    soon as the context ends or `presence.hand_over` is called. Raises like `open_core`.
+    """
+    configuration.prepare_home(settings)
+    store = await SqliteStore.open(settings.database)
+    try:
+        core = await _assemble(settings, store, configuration.file_limit(), visiting=True)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(core.feed.run)
+            yield core
+            tasks.cancel_scope.cancel()
+        await core.presence.hand_over()
     finally:
         with anyio.CancelScope(shield=True):
             await store.close()
@@ -78,22 +113,20 @@ async def _assemble(
     store: SqliteStore,
     files_before: tuple[int, int],
     types: tuple[JobType, ...] = (),
+    *,
+    visiting: bool = False,
+    shared: bool = False,
 ) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
-    locality = process.locality()
-    launcher = process.LauncherClient(
-        home=settings.home,
-        runtime_dir=configuration.runtime_directory(),
-        idle_s=settings.launcher_idle_seconds,
-    )
+    launcher = _launcher(settings)
     feed = ChangeFeed(store, bus)
     await feed.start()
     follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
     presence = _presence(settings, store, launcher, clock)
     pool = Pool(
         presence=presence,
-        locality=locality,
+        locality=process.locality(),
         store=store,
         feed=feed,
         bus=bus,
@@ -108,20 +141,17 @@ async def _assemble(
         settings=settings,
         clock=clock,
     )
+    declared = _catalogue(settings, bus, types)
+    registry = Registry(types if settings.only_declared else (SHELL, *types), source=declared)
     service = JobService(
         store=store,
         bus=bus,
         feed=feed,
-        registry=built_in(types),
+        registry=registry,
         settings=settings,
         clock=clock,
-        origin=process.Origin(
-            locality=locality,
-            environ=configuration.job_environment(settings),
-            umask=configuration.current_umask(),
-            rlimit_nofile=files_before,
-        ),
-        care=presence.care,
+        origin=_origin(settings, shared=shared, files_before=files_before),
+        care=presence.knock if visiting else presence.care,
     )
     return Core(
         service=service,
@@ -131,17 +161,51 @@ async def _assemble(
         store=store,
         pool=pool,
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
+        webhooks=Webhooks(store=store, bus=bus, presence=presence, settings=settings, clock=clock),
         presence=presence,
+        registry=registry,
+        catalogue=declared,
+    )
+
+
+def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> catalogue.Catalogue:
+    return catalogue.Catalogue(
+        catalogue.sources(
+            settings.config,
+            project=configuration.project_directory(),
+            user_directory=configuration.config_directory(),
+        ),
+        bus=bus,
+        # Also where it is refused, so that nothing else goes by its name.
+        reserved=frozenset({SHELL.name, *(job_type.name for job_type in types)}),
+    )
+
+
+def _launcher(settings: Settings) -> launching.LauncherClient:
+    return launching.LauncherClient(
+        home=settings.home,
+        runtime_dir=configuration.runtime_directory(),
+        idle_s=settings.launcher_idle_seconds,
+    )
+
+
+def _origin(settings: Settings, *, shared: bool, files_before: tuple[int, int]) -> process.Origin:
+    return process.Origin(
+        locality=process.locality(),
+        shared=shared,
+        environ=configuration.job_environment(settings),
+        umask=configuration.current_umask(),
+        rlimit_nofile=files_before,
     )
 
 
 def _presence(
-    settings: Settings, store: Store, launcher: process.LauncherClient, clock: Clock
+    settings: Settings, store: Store, launcher: launching.LauncherClient, clock: Clock
 ) -> Presence:
     return Presence(
         owners=Owners(settings.owners_dir, new_id(clock.now_ms()), clock),
         store=store,
         launcher=launcher,
-        drain=process.drain_command(configuration.own_environment(settings)),
+        drain=launching.drain_command(configuration.own_environment(settings)),
         locality=process.locality(),
     )

@@ -7,7 +7,7 @@ published on the same bus, so a subscriber sees one stream and need not know who
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class JobChanged:
     status: Status
     created: bool
     ended: bool
+    seq: int = field(default=0, compare=False)
+    """Its place in the store's log of changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,5 +84,6 @@ class ChangeFeed:
                             status=change.status,
                             created=change.created,
                             ended=change.status in TERMINAL,
+                            seq=change.seq,
                         )
                     )

@@ -23,6 +23,7 @@ from mcp_jobs.exchange import read_questions
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.mask import Masker
 from mcp_jobs.launcher.spool import SpoolView, newest_segment
+from mcp_jobs.patterns import searcher
 from mcp_jobs.process import read_launch_secrets, read_output_start, runner_alive
 
 if TYPE_CHECKING:
@@ -48,16 +49,22 @@ Mark: TypeAlias = tuple[int, ...]
 class Watch:
     """One running job as its files show it. `look` blocks and runs in a worker thread."""
 
-    def __init__(self, job_id: str, job_dir: Path, *, track: bool, probe: bool) -> None:
+    def __init__(
+        self, job_id: str, job_dir: Path, *, track: bool, probe: bool, pattern: str | None = None
+    ) -> None:
         self.job_id = job_id
         self.changed = anyio.Event()
         self._dir = job_dir
         self._output = str(job_dir / layout.OUTPUT)
         self._track = track
         self._probe = probe
-        self._secrets = read_launch_secrets(job_dir) if track else None
+        self._secrets: tuple[bytes, ...] | None = None
         self._parser = progress.ProgressFileParser()
-        self._recogniser = progress.OutputRecogniser()
+        self._recogniser: progress.Recogniser = (
+            progress.OutputRecogniser()
+            if pattern is None
+            else progress.PatternRecogniser(searcher(pattern))
+        )
         self._tracker = progress.ProgressTracker()
         self._progress_offset = 0
         # Progress is read from where the attempt began, also by whoever adopts it later.
@@ -87,15 +94,14 @@ class Watch:
         self.grew = False
         if not self._looks_different():
             return
-        if self._track:
-            asked = read_questions(self._dir, self._secrets or ())
+        if self._track and os.path.exists(self._questions_path):
+            asked = read_questions(self._dir, self._known_secrets() or ())
             self.questions = {name: q for name, q in asked.items() if name not in self.stored}
         total = _bytes_total(self._output, self._output_offset)
         self.grew = total > self._output_offset
         if self._track:
             self._recognise(total, now_s)
-            if self._secrets is not None:
-                self._read_progress_file(now_s)
+            self._read_progress_file(now_s)
         self._output_offset = total
 
     def _looks_different(self) -> bool:
@@ -116,6 +122,10 @@ class Watch:
         self._newest = newest_segment(self._output)
         self._marks = (marks[0], _mark(self._newest), *marks[2:])
         return True
+
+    def wake(self) -> None:
+        """Make whoever waits for `changed` look again."""
+        self.changed.set()
 
     def may_have_grown(self) -> bool:
         """Say, without reading anything, whether another look can show more."""
@@ -167,6 +177,9 @@ class Watch:
                 data = file.read(size - start)
         except OSError:
             return
+        if self._known_secrets() is None:
+            # The environment is forgotten: nobody can say what must not be shown.
+            return
         if start > self._progress_offset:
             # Only the newest lines count; the first of them may be half a line.
             data = b"\n" + data.partition(b"\n")[2]
@@ -178,6 +191,12 @@ class Watch:
             self.progress = snapshot or self.progress
         # Only now: until the reading is kept, `may_have_grown` must ask for another look.
         self._progress_offset = size
+
+    def _known_secrets(self) -> tuple[bytes, ...] | None:
+        # Read when needed: few programs report progress in a file, or ask.
+        if self._secrets is None:
+            self._secrets = read_launch_secrets(self._dir)
+        return self._secrets
 
     def _masked(self, text: str) -> str:
         masker = Masker(self._secrets or ())
@@ -196,12 +215,15 @@ class Follower:
         self._work = anyio.Event()
 
     @contextmanager
-    def watch(self, job_id: str, *, track: bool = False, probe: bool = False) -> Iterator[Watch]:
+    def watch(
+        self, job_id: str, *, track: bool = False, probe: bool = False, pattern: str | None = None
+    ) -> Iterator[Watch]:
         """Follow one job as long as the context lasts.
 
-        `track` reads its progress, `probe` sees whether its runner lives.
+        `track` reads its progress, of which `pattern` tells in the output; `probe` sees whether its
+        runner lives.
         """
-        watch = Watch(job_id, self._jobs_dir / job_id, track=track, probe=probe)
+        watch = Watch(job_id, self._jobs_dir / job_id, track=track, probe=probe, pattern=pattern)
         self._watches.add(watch)
         self._work.set()
         try:

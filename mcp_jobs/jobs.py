@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mcp_jobs.definitions import Definition, JobSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from mcp_jobs.server.mounting import Mount
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -78,6 +82,32 @@ class Jobs(JobSet):
         from mcp_jobs.__main__ import serve
 
         serve(self)
+
+    def mount(self, server: object, *, owner_of: Callable[[Any], str] | None = None) -> None:
+        """Offer the jobs in an existing `MCPServer` or low-level `Server`, beside its own tools.
+
+        Build that server with `lifespan=jobs.lifespan`. `owner_of` names the owner of a request by
+        its context, where a server has several users; without it all jobs belong to one. Raises
+        `InvalidInputError` for anything that is no such server.
+        """
+        self._mount.put_on(server, owner_of)
+
+    @asynccontextmanager
+    async def lifespan(self, server: object) -> AsyncIterator[dict[str, Any]]:
+        """Work on jobs while a server that they are mounted into runs.
+
+        Enter it in your own lifespan if the server has one. Raises `InvalidInputError` or
+        `StoreError` when the home cannot be used.
+        """
+        del server
+        async with self._mount.running() as state:
+            yield state
+
+    @cached_property
+    def _mount(self) -> Mount:
+        from mcp_jobs.server.mounting import Mount
+
+        return Mount(self)
 
 
 def _first_paragraph(function: Callable[..., Any]) -> str:

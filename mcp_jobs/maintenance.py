@@ -56,23 +56,27 @@ class Maintenance:
                 logger.warning("cleaning up failed: %s", error)
             await anyio.sleep(EVERY_S)
 
-    async def run_once(self) -> None:
-        """Remove everything that the policy does not keep."""
+    async def run_once(self) -> int:
+        """Remove everything that the policy does not keep; returns how many jobs that were."""
         await self._forget_changes()
-        await self._remove_old_jobs()
+        removed = await self._remove_old_jobs()
         await self._clean_directories()
+        return removed
 
     async def _forget_changes(self) -> None:
         before_ms = self._clock.now_ms() - _CHANGES_KEPT_MS
         while await self._store.prune_changes(before_ms=before_ms, limit=_CHANGES_STEP):
             await anyio.lowlevel.checkpoint()
 
-    async def _remove_old_jobs(self) -> None:
+    async def _remove_old_jobs(self) -> int:
+        count = 0
         before_ms = self._clock.now_ms() - round(self._settings.retention_days * _DAY_MS)
         while removed := await self._store.remove_old(
             before_ms=before_ms, keep=self._settings.retention_jobs, limit=_STEP
         ):
             await anyio.to_thread.run_sync(self._remove_directories, removed)
+            count += len(removed)
+        return count
 
     async def _clean_directories(self) -> None:
         """Remove directories without a job, and what ended jobs no longer need."""

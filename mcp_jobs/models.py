@@ -34,6 +34,10 @@ class NewJob:
     idempotency_key: str | None
     fingerprint: str
     """Hash of everything asked for: the same key with another fingerprint is a conflict."""
+    shared: bool = False
+    """Whether any worker of the store may run it, wherever it is."""
+    webhooks: tuple[Mapping[str, Any], ...] = ()
+    """Who is told of its end: `url`, and `on`, the states that are told there (default: all)."""
     policy: Policy = DEFAULT
     """The rules of the job's type, as they were when it was accepted."""
     confirm: str | None = None
@@ -109,6 +113,8 @@ class Job:
     claimed_by: str | None
     """The id of the server or worker that supervises it; None while nothing of it runs."""
     fingerprint: str = field(repr=False)
+    shared: bool = False
+    """Whether any worker of the store may run it; `locality` is then that of the last one."""
     policy: Policy = DEFAULT
     confirm: str | None = None
     """What a person had to agree to before it began."""
@@ -187,3 +193,36 @@ class Page:
 
     jobs: tuple[Job, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One ended attempt to deliver a message."""
+
+    number: int
+    """From 1; the number of an attempt that was killed is missing."""
+    started_at_ms: int
+    finished_at_ms: int
+    http_status: int | None
+    """What the receiver answered; None when there was no answer."""
+    error: str | None
+    """Why it counts as failed; None when it was accepted."""
+    next_attempt_at_ms: int | None
+    """When it is tried again; None after the last attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxMessage:
+    """One message about the end of a job."""
+
+    id: str
+    """The same in every attempt, so that the receiver can drop what it has seen."""
+    job_id: str
+    url: str
+    status: str
+    """pending, delivered or failed."""
+    created_at_ms: int
+    attempt: int
+    """How many attempts were begun."""
+    next_attempt_at_ms: int | None
+    deliveries: tuple[Delivery, ...] = ()

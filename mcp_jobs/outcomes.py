@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.models import Outcome
+from mcp_jobs.policy import RETRIED
 from mcp_jobs.states import LONGEST_PAUSE_MS, Reason, Status
 
 if TYPE_CHECKING:
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
     from mcp_jobs.launcher.record import ExitRecord
     from mcp_jobs.models import Job
 
-RETRIED: Final = frozenset(
-    {Reason.EXIT_CODE, Reason.SIGNAL, Reason.TIMEOUT, Reason.IDLE_TIMEOUT, Reason.EXCEPTION}
-)
-"""Ends that another attempt may mend. A program that cannot be started will not start later."""
+LINEAR_DELAY_S: Final = 30.0
+"""The step of a linear backoff where its type names none."""
+
+Printed = Callable[[tuple[str, ...]], bool]
+"""Says whether the attempt's output has a match of any of these patterns."""
 
 INTERRUPTS_RETRIED: Final = 3
 """How many lost attempts `retry_on_interrupt` replaces, so that a job which brings the machine
@@ -32,8 +35,13 @@ _SHELL_NOT_EXECUTABLE: Final = 126
 _SHELL_COMPLAINS: Final = "/bin/sh: "
 
 
-def outcome_of(job: Job, record: ExitRecord, *, result: Any, last_line: str) -> Outcome:
-    """Say how an attempt with this record ended, before retries are considered."""
+def outcome_of(
+    job: Job, record: ExitRecord, *, result: Any, last_line: str, printed: Printed | None = None
+) -> Outcome:
+    """Say how an attempt with this record ended, before retries are considered.
+
+    `printed` is asked only where the job's policy looks for patterns.
+    """
     reason = _reason(job, record, last_line)
     if reason is None:
         status = Status.COMPLETED
@@ -52,6 +60,22 @@ def outcome_of(job: Job, record: ExitRecord, *, result: Any, last_line: str) -> 
         output_start=record["output_start"],
         cpu_s=record["cpu_s"],
         memory_peak_bytes=record["memory_peak_bytes"],
+        retryable=_retryable(job, reason, record, printed),
+    )
+
+
+def _retryable(
+    job: Job, reason: Reason | None, record: ExitRecord, printed: Printed | None
+) -> bool:
+    """Say whether the policy lets another attempt follow."""
+    on = job.policy.retry_on
+    if on is None or reason not in RETRIED:
+        return True
+    return (
+        (reason in (Reason.TIMEOUT, Reason.IDLE_TIMEOUT) and on.timeout)
+        or (reason is Reason.SIGNAL and on.signal)
+        or (reason is Reason.EXIT_CODE and record["exit_code"] in on.exit_codes)
+        or (bool(on.output) and printed is not None and printed(on.output))
     )
 
 
@@ -117,18 +141,23 @@ def with_retry(job: Job, outcome: Outcome, *, now_ms: int, base_s: float) -> Out
     if outcome.reason is Reason.INTERRUPTED:
         again = job.retry_on_interrupt and job.interrupts < INTERRUPTS_RETRIED
     else:
-        again = (
-            outcome.retryable
-            and outcome.reason in RETRIED
-            and job.attempt < job.max_attempts + job.interrupts
-        )
+        left = job.attempt < job.max_attempts + job.interrupts
+        again = left and outcome.reason in RETRIED and outcome.retryable
     if not again:
         return outcome
     if outcome.pause_s is None:
-        pause_ms = backoff_ms(job.attempt, base_s=base_s)
+        pause_ms = _pause_ms(job, base_s=base_s)
     else:
         pause_ms = round(1000 * outcome.pause_s)
     return replace(outcome, status=Status.RETRYING, run_at_ms=now_ms + pause_ms)
+
+
+def _pause_ms(job: Job, *, base_s: float) -> int:
+    if job.policy.backoff == "linear":
+        step_s = LINEAR_DELAY_S if job.policy.delay_s is None else job.policy.delay_s
+        return round(min(step_s * 1000 * job.attempt, LONGEST_PAUSE_MS))
+    delay_s = base_s if job.policy.delay_s is None else job.policy.delay_s
+    return backoff_ms(job.attempt, base_s=delay_s)
 
 
 def backoff_ms(attempt: int, *, base_s: float) -> int:
@@ -148,7 +177,7 @@ def _reason(job: Job, record: ExitRecord, last_line: str) -> Reason | None:
         return Reason(record["reason"])
     if record["signal"] is not None:
         return Reason.SIGNAL
-    if record["exit_code"] == 0:
+    if record["exit_code"] in job.policy.success_codes:
         return None
     if _shell_found_nothing(job, record, last_line):
         return Reason.SPAWN_ERROR
@@ -184,6 +213,8 @@ def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: 
         Reason.IDLE_TIMEOUT: f"Stopped: it printed nothing for {_seconds(job.idle_timeout_s)} s."
         if job.idle_timeout_s
         else "Stopped: it printed nothing for too long.",
+        Reason.OUTPUT_LIMIT: "Stopped: it printed more than its limit"
+        + (f" of {limit} bytes." if (limit := job.policy.output_limit_bytes) else "."),
         Reason.CANCELLED_BY_USER: _CANCELLED,
         Reason.INTERRUPTED: record["error"] or "Interrupted: the system was going down.",
         Reason.SPAWN_ERROR: record["error"]

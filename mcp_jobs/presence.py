@@ -11,8 +11,8 @@ import anyio
 from mcp_jobs.errors import LauncherError, StoreError
 
 if TYPE_CHECKING:
+    from mcp_jobs.launching import Drain, LauncherClient, LauncherLink
     from mcp_jobs.owners import Owners
-    from mcp_jobs.process import Drain, LauncherClient, LauncherLink
     from mcp_jobs.store import Store
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,20 @@ class Presence:
         """Return when the launcher knows of this process, or cannot be had."""
         self.expect_work()
         await self._tried.wait()
+
+    async def knock(self) -> None:
+        """Have a worker started, unless others work, as soon as this process leaves or hands over.
+
+        For commands that come and go and work on no job. Raises `LauncherError`.
+        """
+        if self._link is None:
+            self._link = await self._launcher.attach(self._drain)
+
+    async def hand_over(self) -> None:
+        """After a `knock`: leave the jobs to others from now on."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.aclose()
 
     async def stay_attached(self) -> None:
         """Keep the launcher informed for ever."""

@@ -63,10 +63,11 @@ class JobType:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What it adds to the environment."""
     closed: bool = False
-    """The caller may give neither `env` nor a `cwd` other than the type's."""
+    """The caller may give neither `env`, nor a `cwd` other than the type's, nor a longer
+    `idle_timeout_s`."""
     timeout_s: float | None = None
     timeout_is_limit: bool = False
-    """The caller may shorten `timeout_s` but not lengthen it; the same for `idle_timeout_s`."""
+    """The caller may shorten `timeout_s` but not lengthen it."""
     idle_timeout_s: float | None = None
     max_retries: int = 0
     retry_on_interrupt: bool = False
@@ -157,6 +158,17 @@ class Registry:
             raise InvalidInputError(self._unknown(name))
         return job_type
 
+    def describe(self) -> list[dict[str, Any]]:
+        """Return each type's name, description and the JSON Schema of its parameters."""
+        return [
+            {
+                "name": name,
+                "description": job_type.description,
+                "params": dict(job_type.params.schema()),
+            }
+            for name, job_type in sorted(self.types().items())
+        ]
+
     def prepare(self, name: str, params: Mapping[str, Any]) -> Prepared:
         """Check `params` for the type `name` and return what to run.
 
@@ -184,12 +196,11 @@ class Registry:
 def prepare(job_type: JobType, params: Mapping[str, Any]) -> Prepared:
     """Check `params` for a type and return what to run. Raises `InvalidInputError`."""
     try:
-        checked = job_type.params.check(params)
+        prepared = job_type.prepare(job_type.params.check(params))
     except ValueError as error:
         raise InvalidInputError(
             f"params do not fit the job type {job_type.name!r}: {error}"
         ) from None
-    prepared = job_type.prepare(checked)
     if not job_type.confirm:
         return prepared
     asked = job_type.confirm if isinstance(job_type.confirm, str) else "May this job start?"

@@ -64,6 +64,7 @@ Wait = Annotated[
     Field(ge=0, le=WAIT_LIMIT_S, description="Wait up to this long for the end, at most 50 s."),
 ]
 Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=_YEAR_S)]
+Grace = Annotated[float, BeforeValidator(_number), Field(ge=0, le=300)]
 Count = Annotated[int, BeforeValidator(_number)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[
@@ -137,9 +138,7 @@ class CancelJob(Request):
     """End a job."""
 
     job_id: JobId = Field(description="Id of the job to end.")
-    grace_seconds: Annotated[float, BeforeValidator(_number), Field(ge=0, le=300)] = Field(
-        default=5, description="Time between SIGTERM and SIGKILL."
-    )
+    grace_seconds: Grace = Field(default=5, description="Time between SIGTERM and SIGKILL.")
 
 
 class ListJobs(Request):

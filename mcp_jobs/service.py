@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
-import json
 import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -13,15 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import exchange, inputs, output, process, registry, views
+from mcp_jobs import exchange, inputs, output, process, views
+from mcp_jobs.accepting import Acceptor
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
-from mcp_jobs.ids import is_id, new_id
+from mcp_jobs.ids import is_id
 from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
-from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter, NewJob
-from mcp_jobs.settings import looks_secret, project_directory
+from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter
 from mcp_jobs.states import TERMINAL, Reason, Status
-from mcp_jobs.terms import terms_of
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -31,15 +27,13 @@ if TYPE_CHECKING:
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
-    from mcp_jobs.models import Question
-    from mcp_jobs.registry import JobType, Registry
+    from mcp_jobs.models import OutboxMessage, Question
+    from mcp_jobs.registry import Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
     from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
-
-PROGRESS_VARIABLE: Final = "MCP_JOBS_PROGRESS"
 
 _CANCEL_MARGIN_S: Final = 2.0
 _NEAREST_OF: Final = 500
@@ -86,26 +80,39 @@ class JobService:
         self._registry = registry
         self._settings = settings
         self._clock = clock
-        self._origin = origin
+        self._acceptor = Acceptor(registry=registry, settings=settings, clock=clock, origin=origin)
         self._care = care
         """Makes sure that the job would run even if this process were killed after its answer."""
         self._waiter = Waiter(store=store, bus=bus)
 
+    @property
+    def registry(self) -> Registry:
+        """The job types that can be started."""
+        return self._registry
+
     async def start(
-        self, owner: str, request: StartJob, *, on_look: OnLook | None = None
+        self,
+        owner: str,
+        request: StartJob,
+        *,
+        on_look: OnLook | None = None,
+        webhooks: tuple[str, ...] = (),
     ) -> JobObject:
-        """Accept a job and return it; its row is durable then. Waits if the request says so."""
-        new, launch, call = self._accept(owner, request)
+        """Accept a job and return it; its row is durable then. Waits if the request says so.
+
+        `webhooks` are told of its end; whoever passes them has checked that they may be.
+        """
+        draft = self._acceptor.draft(owner, request, webhooks)
         await self._care()
-        job_dir = self._settings.jobs_dir / new.id
+        job_dir = self._settings.jobs_dir / draft.job.id
         existing = True
         try:
             # A directory and a small file without an fsync take less time than a worker thread.
-            process.make_job_dir(job_dir, launch, call)
+            process.make_job_dir(job_dir, draft.launch, draft.call)
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
             with anyio.CancelScope(shield=True):
-                accepted = await self._store.create(new)
+                accepted = await self._store.create(draft.job)
             existing = accepted.existing
         finally:
             if existing:
@@ -117,6 +124,8 @@ class JobService:
         shown = await self._shown(job, position)
         if existing:
             shown["existing"] = True
+        if warning := self._registry.take_news():
+            shown["warning"] = warning
         if existing or request.wait_seconds:
             return await self._told(job, await self._with_output(job, shown))
         return await self._told(job, {**shown, "output": _NO_OUTPUT})
@@ -129,7 +138,7 @@ class JobService:
         if request.wait_seconds and not job.ended:
             job = await self._wait_for(job, request.wait_seconds, on_look)
         shown = await self._shown(job)
-        shown["output"] = views.output_object(await self._read_output(request))
+        shown["output"] = await self._read_output(request)
         if job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
             shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
         return await self._told(job, shown)
@@ -186,10 +195,6 @@ class JobService:
             "counts": {status.value: counts.get(status, 0) for status in Status},
         }
 
-    def types(self) -> Mapping[str, JobType]:
-        """Return what can be started; the same object as long as nothing changes."""
-        return self._registry.types()
-
     async def questions(self, owner: str, job_id: str) -> Sequence[Question]:
         """Return what a job waits to be told, first to last; nothing unless it waits for input."""
         return await self._outstanding(await self.find(owner, job_id))
@@ -237,6 +242,24 @@ class JobService:
         job = await self.find(owner, job_id)
         return await self._with_output(job, await self._shown(job))
 
+    async def glance(self, owner: str, job_id: str) -> JobObject | None:
+        """Return one job without its output; None when there is no such job of this owner."""
+        job = await self._store.get(owner, job_id)
+        return None if job is None else await self._shown(job)
+
+    async def raw_output(self, owner: str, job_id: str) -> Path:
+        """Return the directory that holds the output of a job."""
+        return self._output((await self.find(owner, job_id)).id)
+
+    async def messages(self, owner: str, job_id: str) -> Sequence[OutboxMessage]:
+        """Return the webhook messages about a job, with every attempt to deliver them."""
+        job = await self.find(owner, job_id)
+        return await self._store.outbox.of_job(job.id)
+
+    def job_types(self) -> Sequence[JobObject]:
+        """Return the job types that can be started: name, description, schema of the params."""
+        return self._registry.describe()
+
     async def report(self, job: Job) -> tuple[JobObject, str]:
         """Return an ended job as check_job shows it, sized for a model, and the failing part.
 
@@ -256,61 +279,6 @@ class JobService:
         tail = await output.tail(self._output(job.id), lines=1000, limit_bytes=self._limit)
         return tail.text
 
-    # -- accepting -------------------------------------------------------------------------------
-
-    def _accept(
-        self, owner: str, request: StartJob
-    ) -> tuple[NewJob, process.LaunchFile, Mapping[str, Any] | None]:
-        job_type = self._registry.get(request.type)
-        prepared = registry.prepare(job_type, request.params)
-        terms = terms_of(job_type, request, default_cwd=_default_directory)
-        now_ms = self._clock.now_ms()
-        job_id = new_id(now_ms)
-        new = NewJob(
-            id=job_id,
-            owner=owner,
-            locality=self._origin.locality,
-            type=request.type,
-            params=request.params,
-            title=request.title or prepared.title,
-            cwd=terms.cwd,
-            created_at_ms=now_ms,
-            run_at_ms=now_ms + round(request.delay_seconds * 1000),
-            max_attempts=1 + terms.max_retries,
-            timeout_s=terms.timeout_s,
-            idle_timeout_s=terms.idle_timeout_s,
-            retry_on_interrupt=terms.retry_on_interrupt,
-            idempotency_key=request.idempotency_key,
-            fingerprint=_fingerprint(request, terms.cwd),
-            policy=job_type.policy,
-            confirm=prepared.confirm,
-        )
-        added = {**request.env, **job_type.env, **prepared.env}
-        argv = prepared.argv
-        if prepared.call is not None:
-            argv = (*argv, str(self._settings.jobs_dir / job_id))
-        return new, self._launch_file(job_id, terms.cwd, argv, added), prepared.call
-
-    def _launch_file(
-        self, job_id: str, cwd: str, argv: tuple[str, ...], added: Mapping[str, str]
-    ) -> process.LaunchFile:
-        job_dir = self._settings.jobs_dir / job_id
-        environ = {
-            **self._origin.environ,
-            "PWD": cwd,
-            **added,
-            JOB_ID_VARIABLE: job_id,
-            PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
-        }
-        return process.LaunchFile(
-            argv=argv,
-            cwd=cwd,
-            umask=self._origin.umask,
-            environ=environ,
-            secrets=tuple(value for name, value in environ.items() if looks_secret(name)),
-            rlimit_nofile=self._origin.rlimit_nofile,
-        )
-
     # -- reading ---------------------------------------------------------------------------------
 
     async def _told(self, job: Job, shown: JobObject) -> JobObject:
@@ -329,11 +297,19 @@ class JobService:
         return views.job_object(job, now_ms=now_ms, queue_position=position)
 
     async def _with_output(self, job: Job, shown: JobObject) -> JobObject:
+        if not self._output(job.id).exists():
+            return {**shown, "output": _NO_OUTPUT}
         tail = await output.tail(self._output(job.id), lines=_TAIL_LINES, limit_bytes=self._limit)
         return {**shown, "output": views.output_object(tail)}
 
-    async def _read_output(self, request: CheckJob) -> output.OutputSlice:
+    async def _read_output(self, request: CheckJob) -> dict[str, Any]:
         directory = self._output(request.job_id)
+        if request.grep is None and request.after is None and not directory.exists():
+            # Nothing was printed: no need to ask another thread for it.
+            return _NO_OUTPUT
+        return views.output_object(await self._read_slice(directory, request))
+
+    async def _read_slice(self, directory: Path, request: CheckJob) -> output.OutputSlice:
         try:
             if request.grep is not None:
                 return await output.grep(
@@ -390,29 +366,6 @@ class JobService:
 
     def _output(self, job_id: str) -> Path:
         return self._settings.jobs_dir / job_id / layout.OUTPUT
-
-
-def _default_directory() -> str:
-    directory = project_directory()
-    if directory is None:
-        raise InvalidInputError(
-            "cwd is needed: this server was started in / and knows no project. Pass the absolute "
-            "path of the directory to run in."
-        )
-    try:
-        directory.encode()
-    except UnicodeEncodeError:
-        raise InvalidInputError(
-            f"cwd is needed: the name of this server's directory, {directory!a}, is not "
-            "UTF-8. Pass the absolute path of another directory to run in."
-        ) from None
-    return directory
-
-
-def _fingerprint(request: StartJob, cwd: str) -> str:
-    """Hash what the caller asked for; how long the call waits is not part of the job."""
-    asked: dict[str, Any] = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _filter(request: ListJobs) -> JobFilter:

@@ -5,19 +5,22 @@ Each setting is the variable `MCP_JOBS_<NAME>`; docs/configuration.md lists them
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import os
 import resource
 import stat
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from platformdirs import user_config_path, user_state_path
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.targets import networks
 
 SECRET_PATTERNS: Final = (
     "*TOKEN*",
@@ -121,6 +124,45 @@ class Settings(BaseSettings):
         description="Tell Claude Code of ends as channel events (a research preview).",
     )
 
+    host: str = Field(default="127.0.0.1", description="Address that the HTTP server binds to.")
+    port: int = Field(
+        default=8765, ge=0, le=65_535, description="Port of the HTTP server; 0 for any free one."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated names by which the HTTP server may be addressed as well.",
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Comma-separated origins whose web pages may use the HTTP server."
+    )
+    oidc_issuer: str = Field(
+        default="", description="Issuer whose access tokens the HTTP server accepts."
+    )
+    oidc_audience: str = Field(
+        default="", description="Audience that access tokens must be for; with oidc_issuer."
+    )
+    max_connections: int = Field(
+        default=1024, ge=1, le=100_000, description="Most connections to the HTTP server at once."
+    )
+    max_body_bytes: int = Field(
+        default=1 << 20, ge=1 << 10, le=1 << 30, description="Largest body of an HTTP request."
+    )
+    requests_per_second: float = Field(
+        default=100.0, gt=0, le=100_000, description="Requests for each token over HTTP."
+    )
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated hosts (* allowed) that webhooks given with a job may name.",
+    )
+    webhook_private: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated private networks that webhooks may go to, as 10.0.0.0/8.",
+    )
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Secret that signs webhooks (whsec_...); default: one made in the home.",
+    )
+
     @field_validator("config", mode="before")
     @classmethod
     def _paths(cls, value: object) -> object:
@@ -136,11 +178,34 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no file {', '.join(missing)}; name existing files")
         return paths
 
-    @field_validator("pass_env", mode="before")
+    @field_validator(
+        "pass_env",
+        "allowed_hosts",
+        "allowed_origins",
+        "webhook_hosts",
+        "webhook_private",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("webhook_private")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        networks(value)
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signing_secret(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value().removeprefix("whsec_")
+        try:
+            base64.b64decode(text, validate=True)
+        except ValueError:
+            raise ValueError("must be whsec_ and base64") from None
         return value
 
     @field_validator("home")
@@ -156,7 +221,7 @@ class Settings(BaseSettings):
         """The SQLite file."""
         return self.home / "jobs.db"
 
-    @property
+    @cached_property
     def jobs_dir(self) -> Path:
         """Where each job has its directory."""
         return self.home / "jobs"
@@ -177,21 +242,33 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         problems = [
-            f"{_OWN_PREFIX}{'.'.join(map(str, e['loc'])).upper()}={e['input']!r}: {e['msg']}"
+            f"{_OWN_PREFIX}{'.'.join(map(str, e['loc'])).upper()}={_shown(e)}: {e['msg']}"
             for e in error.errors()
         ]
         raise InvalidInputError("Bad setting: " + "; ".join(problems) + ".") from None
 
 
+def _shown(problem: Mapping[str, Any]) -> str:
+    return "***" if looks_secret(str(problem["loc"][0])) else repr(problem["input"])
+
+
 def _refuse_unknown() -> None:
     """A misspelt limit must not count as no limit."""
-    known = {f"{_OWN_PREFIX}{name.upper()}" for name in Settings.model_fields}
-    own = {name for name in os.environ if name.startswith(_OWN_PREFIX)} - _SET_FOR_JOBS
-    if unknown := sorted(own - known):
+    if unknown := sorted(unknown_settings(os.environ)):
         raise InvalidInputError(
             f"There is no setting {', '.join(unknown)}. The settings are "
-            f"{', '.join(sorted(known))}."
+            f"{', '.join(sorted(_known()))}."
         )
+
+
+def unknown_settings(names: Iterable[str]) -> set[str]:
+    """Return those of `names` that look like settings and are none."""
+    own = {name for name in names if name.startswith(_OWN_PREFIX)} - _SET_FOR_JOBS
+    return own - _known()
+
+
+def _known() -> set[str]:
+    return {f"{_OWN_PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
 def prepare_home(settings: Settings) -> None:
@@ -240,6 +317,16 @@ def own_environment(settings: Settings) -> dict[str, str]:
         if name in names or (name.startswith(_OWN_PREFIX) and name not in _NOT_FOR_WORKERS)
     }
     return {**kept, f"{_OWN_PREFIX}HOME": str(settings.home)}
+
+
+def foreign_variable(name: str) -> str | None:
+    """Return an environment variable that belongs to another program; empty counts as unset."""
+    return os.environ.get(name) or None
+
+
+def completing() -> bool:
+    """Say whether a shell asks for completions of the command line."""
+    return "_MCP_JOBS_COMPLETE" in os.environ
 
 
 def project_directory() -> str | None:
@@ -294,13 +381,18 @@ def current_umask() -> int:
     return umask
 
 
+def file_limit() -> tuple[int, int]:
+    """Return how many files this process may open: the soft and the hard limit."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
 def raise_file_limit() -> tuple[int, int]:
     """Allow this process as many files as the system lets it; returns the limits from before.
 
     Each running job takes a connection. Jobs get the old limits back: programs that use select(2)
     break with descriptors above 1024.
     """
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = file_limit()
     soft, hard = before
     wanted = hard if hard != resource.RLIM_INFINITY else 65_536
     if soft < wanted:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
 
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import exchange, outcomes, process, summaries
+from mcp_jobs import exchange, launching, outcomes, process, summaries
 from mcp_jobs.errors import LauncherError, StoreError
 from mcp_jobs.launcher import layout
 from mcp_jobs.models import Progress, Question
 from mcp_jobs.output import read_recent
+from mcp_jobs.patterns import matches
+from mcp_jobs.progress.lines import strip_escapes
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ class Supervisor:
         store: Store,
         feed: ChangeFeed,
         follower: Follower,
-        launcher: process.LauncherClient,
+        launcher: launching.LauncherClient,
         settings: Settings,
         clock: Clock,
     ) -> None:
@@ -60,6 +63,8 @@ class Supervisor:
         self._launcher = launcher
         self._settings = settings
         self._clock = clock
+        self._to_clean: list[Path] = []
+        self._cleaning = False
 
     async def run(self, job: Job) -> None:
         """Start a freshly claimed job, follow it and store its end."""
@@ -95,8 +100,8 @@ class Supervisor:
         """Settle a job of another pid namespace that is gone: it cannot be started from here."""
         job_dir = self._dir(job)
         await anyio.to_thread.run_sync(process.raise_fence, job_dir, job.claim_token)
-        # Another attempt would wait for ever: nobody is left who may start it.
-        await self._conclude(job, retry=False)
+        # Unless any worker may start it, another attempt would wait for ever.
+        await self._conclude(job, retry=job.shared)
 
     async def _still_ours(self, job: Job) -> bool:
         """After a refusal: whether the claim stands, so that its runner was started before."""
@@ -105,8 +110,8 @@ class Supervisor:
 
     # -- steps -----------------------------------------------------------------------------------
 
-    async def _launch(self, job: Job) -> process.RunnerLink | None:
-        request = process.LaunchRequest(
+    async def _launch(self, job: Job) -> launching.RunnerLink | None:
+        request = launching.LaunchRequest(
             job_id=job.id,
             job_dir=str(self._dir(job)),
             token=job.claim_token,
@@ -115,6 +120,8 @@ class Supervisor:
             idle_timeout_s=job.idle_timeout_s,
             grace_s=STOP_GRACE_S,
             output_cap_bytes=self._settings.output_cap_bytes,
+            output_limit_bytes=job.policy.output_limit_bytes,
+            detach=job.policy.detach,
         )
         for pause_s in _LAUNCH_PAUSES_S:
             try:
@@ -124,28 +131,29 @@ class Supervisor:
                 await anyio.sleep(pause_s)
         return await self._launcher.run(request)
 
-    async def _follow(self, job: Job, link: process.RunnerLink | None) -> None:
+    async def _follow(self, job: Job, link: launching.RunnerLink | None) -> None:
         """Store progress until the runner is gone: its link closes, or its lock is free."""
-        with self._follower.watch(job.id, track=True, probe=link is None) as watch:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._store_progress, job, watch, link is None, tasks.cancel_scope)
+        pattern = job.policy.progress
+        with self._follower.watch(job.id, track=True, probe=link is None, pattern=pattern) as watch:
+            try:
+                await self._store_progress(job, watch, link)
+            finally:
                 if link is not None:
-                    await link.wait_closed()
-                    tasks.cancel_scope.cancel()
+                    link.close()
             if watch.may_have_grown():
                 await anyio.to_thread.run_sync(watch.last_look, self._clock.monotonic_s())
             await self._store_newest(job, watch)
 
     async def _store_progress(
-        self, job: Job, watch: Watch, until_dead: bool, scope: anyio.CancelScope
+        self, job: Job, watch: Watch, link: launching.RunnerLink | None
     ) -> None:
-        while True:
+        if link is not None:
+            link.when_closed(watch.wake)
+        while watch.alive if link is None else not link.closed:
             await watch.changed.wait()
             watch.changed = anyio.Event()
             await self._store_newest(job, watch)
             await self._store_questions(job, watch)
-            if until_dead and not watch.alive:
-                scope.cancel()
 
     async def _store_newest(self, job: Job, watch: Watch) -> None:
         seen = watch.take_progress()
@@ -184,7 +192,9 @@ class Supervisor:
     async def _conclude(self, job: Job, *, retry: bool = True) -> None:
         """Store what the runner wrote down, or that it was lost."""
         job_dir = self._dir(job)
-        outcome, traces = await anyio.to_thread.run_sync(_read_end, job, job_dir)
+        # A few small files that were just written: less than a trip to another thread.
+        traces = process.read_traces(job_dir)
+        outcome = await self._read_end(job, traces)
         if traces.token is not None and traces.token > job.claim_token:
             return
         if outcome is None:
@@ -204,6 +214,21 @@ class Supervisor:
                 output_start=traces.output_start,
             )
         await self._settle(job, outcome, retry=retry)
+
+    async def _read_end(self, job: Job, traces: process.Traces) -> Outcome | None:
+        """Return how the attempt ended as its runner wrote it down, if it did."""
+        record = traces.record
+        if record is None or not _of_this_attempt(traces, job):
+            return None
+        job_dir = self._dir(job)
+        if record["bytes_total"] > record["output_start"]:
+            outcome = await anyio.to_thread.run_sync(_outcome, job, job_dir, record)
+        else:
+            outcome = _outcome(job, job_dir, record)
+        if outcome.status is Status.COMPLETED:
+            # Whoever settles it: it will not start again. Saves every job that goes well a trip.
+            process.forget_secrets(job_dir)
+        return outcome
 
     async def _give_back(self, job: Job) -> None:
         """A runner lives where none was expected. If the claim still stands, adopt it anew."""
@@ -236,8 +261,24 @@ class Supervisor:
             return
         self._feed.nudge()
         if settled.ended:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+            await self._clean(self._dir(job))
+
+    async def _clean(self, job_dir: Path) -> None:
+        """Remove what an ended job has left; jobs that end meanwhile go with the next trip.
+
+        Nobody waits for it: what a killed process leaves lying, maintenance removes.
+        """
+        self._to_clean.append(job_dir)
+        if self._cleaning:
+            return
+        self._cleaning = True
+        try:
+            while self._to_clean:
+                batch, self._to_clean = self._to_clean, []
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(_clean_all, batch)
+        finally:
+            self._cleaning = False
 
     def _with_retry(self, job: Job, final: Outcome) -> Outcome:
         return outcomes.with_retry(
@@ -283,16 +324,9 @@ def _of_this_attempt(traces: process.Traces, job: Job) -> bool:
     return traces.token is not None and traces.token >= job.launch_token
 
 
-def _read_end(job: Job, job_dir: Path) -> tuple[Outcome | None, process.Traces]:
-    """Return how the attempt ended as its runner wrote it down, if it did."""
-    traces = process.read_traces(job_dir)
-    if traces.record is None or not _of_this_attempt(traces, job):
-        return None, traces
-    outcome = _outcome(job, job_dir, traces.record)
-    if outcome.status is Status.COMPLETED:
-        # Whoever settles it: it will not start again. Saves every job that goes well a trip.
-        process.forget_secrets(job_dir)
-    return outcome, traces
+def _clean_all(job_dirs: list[Path]) -> None:
+    for job_dir in job_dirs:
+        process.clean_after_end(job_dir)
 
 
 def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:
@@ -305,11 +339,17 @@ def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:
         record,
         result=None if summary is None else {"tests": summary},
         last_line=_last_line(recent),
+        printed=partial(_printed, recent),
     )
     if not exchange.is_python_job(job_dir):
         return outcome
     secrets = process.read_launch_secrets(job_dir) or ()
     return outcomes.with_report(outcome, exchange.read_report(job_dir, record["token"], secrets))
+
+
+def _printed(recent: bytes, patterns: tuple[str, ...]) -> bool:
+    text = strip_escapes(recent).decode("utf-8", "replace")
+    return any(matches(pattern, text) for pattern in patterns)
 
 
 def _last_line(recent: bytes) -> str:

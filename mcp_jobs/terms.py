@@ -35,12 +35,19 @@ def terms_of(job_type: JobType, request: StartJob, *, default_cwd: Callable[[], 
     given = request.model_fields_set
     return Terms(
         cwd=_cwd(job_type, request, default_cwd),
-        timeout_s=_limit(job_type, "timeout_seconds", request.timeout_seconds, job_type.timeout_s),
+        timeout_s=_limit(
+            job_type,
+            "timeout_seconds",
+            request.timeout_seconds,
+            job_type.timeout_s,
+            binding=job_type.timeout_is_limit,
+        ),
         idle_timeout_s=_limit(
             job_type,
             "idle_timeout_seconds",
             request.idle_timeout_seconds,
             job_type.idle_timeout_s,
+            binding=job_type.closed,
         ),
         max_retries=(request.max_retries if "max_retries" in given else job_type.max_retries),
         retry_on_interrupt=(
@@ -63,11 +70,16 @@ def _cwd(job_type: JobType, request: StartJob, default_cwd: Callable[[], str]) -
 
 
 def _limit(
-    job_type: JobType, name: str, asked_s: float | None, declared_s: float | None
+    job_type: JobType,
+    name: str,
+    asked_s: float | None,
+    declared_s: float | None,
+    *,
+    binding: bool,
 ) -> float | None:
     if asked_s is None or declared_s is None:
         return declared_s if asked_s is None else asked_s
-    if job_type.timeout_is_limit and asked_s > declared_s:
+    if binding and asked_s > declared_s:
         raise InvalidInputError(
             f"{name} {asked_s:g} is more than the job type {job_type.name!r} allows, which is "
             f"{declared_s:g}. Ask for less, or leave it out."

@@ -47,7 +47,10 @@ class Waiter:
         changed = anyio.Event()
 
         def listen(event: Event) -> None:
-            if isinstance(event, JobChanged) and event.job_id in ids:
+            if not isinstance(event, JobChanged) or event.job_id not in ids:
+                return
+            # Whoever reports nothing on the way need not look before there is something to do.
+            if on_look is not None or event.ended or event.status is Status.INPUT_REQUIRED:
                 changed.set()
 
         unsubscribe = self._bus.subscribe(listen)

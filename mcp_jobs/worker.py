@@ -27,6 +27,7 @@ async def work(settings: Settings, drain: bool) -> None:
         tasks.start_soon(leave_on_signal, core)
         if drain:
             await core.pool.until_drained()
+            await core.webhooks.until_tried()
             tasks.cancel_scope.cancel()
         else:
             await anyio.sleep_forever()

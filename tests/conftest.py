@@ -22,6 +22,7 @@ def anyio_backend() -> str:
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A home of its own, also for code that runs in the test's process."""
     place = make_place()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(place.root / "config"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(place.root / "run"))
     yield place
     left = dispose(place)

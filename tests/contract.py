@@ -37,7 +37,7 @@ _ALWAYS: Final = {
     "cancel_job": JOB_FIELDS | {"next_step"},
 }
 _SOMETIMES: Final = {
-    "start_job": {"existing", "output", "questions"},
+    "start_job": {"existing", "warning", "output", "questions"},
     "check_job": {"attempts", "questions"},
     "cancel_job": {"output", "questions"},
 }

@@ -50,6 +50,7 @@ class Place:
             "MCP_JOBS_HOME": str(self.home),
             "MCP_JOBS_LAUNCHER_IDLE_SECONDS": "0.2",
             "MCP_JOBS_RETRY_BASE_SECONDS": "0.05",
+            "XDG_CONFIG_HOME": str(self.root / "config"),
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             **more,
         }

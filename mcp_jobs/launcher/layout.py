@@ -3,19 +3,21 @@
 | file | written by | holds |
 |---|---|---|
 | `env` | the accepting server | cwd, umask, environment, values to mask; removed at the end |
-| `alive` | runner | nothing: the runner holds an flock on it for life |
+| `alive` | runner | a line per attempt: pids, start times, boot id, token; locked for life |
 | `fence` | whoever claims again | the lowest claim token that may still start |
-| `runner` | runner | identity: pids, start times, boot id, namespace, token |
-| `stop` | whoever cancels | that the job must end, and its grace |
+| `stop` | whoever cancels | that the job must end, and its grace, as a symbolic link |
 | `bell` | runner | a FIFO; a byte in it makes the runner look at `stop` |
 | `exit.<token>` | runner | the exit record of the attempt with that claim token |
-| `output/` | runner | the spool |
+| `output/` | runner | the spool, from the first output on |
 | `progress` | the job | JSON lines, see docs |
 | `call` | the accepting server | which Python function to call with what; removed at the end |
 | `report.<token>` | a Python job | what its function returned or raised |
 | `questions/` | a Python job | what it asks, a file for each question |
 | `answers/` | whoever has the answer | the answers, in files of the same names |
 | `work/` | a Python job | what it likes |
+
+Making a file is most of what a short job costs, so there is none that another could stand in for:
+the fence is guarded by a lock on the directory itself, and exists only after a second claim.
 """
 
 from __future__ import annotations
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 ENV = "env"
 ALIVE = "alive"
 FENCE = "fence"
-RUNNER = "runner"
 STOP = "stop"
 BELL = "bell"
 OUTPUT = "output"
@@ -49,6 +50,7 @@ WORK = "work"
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
 
+_READ_BYTES = 1 << 16
 _LOCK_TRIES = 50
 _LOCK_PAUSE_S = 0.01
 
@@ -105,11 +107,22 @@ def write_json(path: str, value: Mapping[str, Any], *, durable: bool = False) ->
 def read_json(path: str) -> dict[str, Any] | None:
     """Return the object in `path`; None when it is absent or not a whole JSON object."""
     try:
-        with open(path, "rb") as file:
-            value = json.loads(file.read())
+        value = json.loads(_read(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _read(path: str) -> bytes:
+    # A tenth of what a file object costs, in a runner that has just been forked.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = [os.read(fd, _READ_BYTES)]
+        while parts[-1]:
+            parts.append(os.read(fd, _READ_BYTES))
+    finally:
+        os.close(fd)
+    return b"".join(parts)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -175,26 +188,77 @@ def is_locked(path: str) -> bool:
 
 
 @contextmanager
-def fence_lock(job_dir: str) -> Iterator[int]:
-    """Hold the job's fence lock; yields the descriptor of the fence file."""
-    fd = lock_file(os.path.join(job_dir, FENCE), wait=True)
-    if fd is None:  # `wait` gives a descriptor or raises
-        raise BlockingIOError(errno.EWOULDBLOCK, "the fence lock was not given")
+def fence_lock(job_dir: str) -> Iterator[None]:
+    """Hold the job's fence lock. Raises FileNotFoundError for a job without a directory."""
+    fd = os.open(job_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield fd
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(fd)
 
 
-def read_fence(fd: int) -> int:
-    """Return the token in an open fence file; an empty one admits every token."""
-    text = os.pread(fd, 32, 0).strip()
+def read_fence(job_dir: str) -> int:
+    """Return the lowest token that may start; 0 admits every one. Call it under the lock."""
+    path = os.path.join(job_dir, FENCE)
+    # Mostly there is none, and an exception costs more than a look.
+    text = _read(path).strip() if os.access(path, os.F_OK) else b""
     return int(text) if text else 0
 
 
 def raise_fence(job_dir: str, token: int) -> None:
     """Refuse, from now on, every runner of this job whose claim token is below `token`."""
-    with fence_lock(job_dir) as fd:
-        if token > read_fence(fd):
+    with fence_lock(job_dir):
+        if token <= read_fence(job_dir):
+            return
+        path = os.path.join(job_dir, FENCE)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            # Always of the same length, so that an overwrite leaves nothing of the old one.
             os.pwrite(fd, b"%020d\n" % token, 0)
             os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def add_identity(fd: int, identity: Mapping[str, Any]) -> None:
+    """Append a runner's identity to the open `alive` file."""
+    size = os.fstat(fd).st_size
+    # What a killed writer left half done must not swallow this line.
+    text = (b"\n" if size else b"") + json.dumps(identity).encode() + b"\n"
+    os.pwrite(fd, text, size)
+
+
+def read_identity(job_dir: str) -> dict[str, Any] | None:
+    """Return the identity of the newest runner, or None before the first."""
+    try:
+        whole = _read(os.path.join(job_dir, ALIVE)).rpartition(b"\n")[0]
+        value = json.loads(whole.rpartition(b"\n")[2])
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def order_stop(job_dir: str, reason: str, grace_s: float) -> None:
+    """Write down that the job must end, in one step and over any earlier order.
+
+    A short symbolic link takes no disk block, so a job that has filled the disk can be ended.
+    """
+    temporary = os.path.join(job_dir, f".{STOP}.{os.urandom(6).hex()}")
+    os.symlink(f"{reason} {grace_s!r}", temporary)
+    try:
+        os.replace(temporary, os.path.join(job_dir, STOP))
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_stop(job_dir: str) -> tuple[str, float] | None:
+    """Return why and with which grace (seconds) the job must end; None without an order."""
+    try:
+        reason, _, grace_s = os.readlink(os.path.join(job_dir, STOP)).partition(" ")
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+    return reason, float(grace_s)

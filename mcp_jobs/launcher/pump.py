@@ -81,6 +81,27 @@ class OutputPump:
             if not self._read_some() and self._open:
                 self.read_for(deadline_s - time.monotonic())
 
+    @property
+    def printed_bytes(self) -> int:
+        """How much this attempt has printed so far."""
+        return self.spool.bytes_total - self.start
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody may still write."""
+        return self._open
+
+    def skip(self, wakeup_fd: int) -> None:
+        """Wait for output or for a wake-up, and drop what came. For after `finish`."""
+        poller = select.poll()
+        poller.register(wakeup_fd, select.POLLIN)
+        if self._open:
+            poller.register(self._read_fd, select.POLLIN)
+        poller.poll()
+        with contextlib.suppress(BlockingIOError):
+            while self._open:
+                self._open = os.readv(self._read_fd, [self._buffer]) > 0
+
     def finish(self) -> None:
         """Write out everything that is held. Calling it again does nothing."""
         while self._open and self._read_some():

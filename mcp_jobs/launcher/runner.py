@@ -20,7 +20,7 @@ import time
 from mcp_jobs.launcher import layout, record, tree
 from mcp_jobs.launcher.identity import ON_LINUX, Stat, boot_id, pid_namespace, start_time
 from mcp_jobs.launcher.pump import OutputPump
-from mcp_jobs.launcher.spawn import Gate, SpawnError, fork_gated
+from mcp_jobs.launcher.spawn import SpawnError, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ class Runner:
     def run(self) -> None:
         """Live the whole life of the attempt."""
         try:
-            with layout.fence_lock(self._job_dir) as fence_fd:
-                alive_fd = self._take_over(fence_fd)
-                pump, gate = self._prepare()
+            with layout.fence_lock(self._job_dir):
+                alive_fd = self._take_over()
+                pump = self._start(alive_fd)
         except Refused as refusal:
             self._tell(event="refused", error=str(refusal))
             return
@@ -66,7 +66,7 @@ class Runner:
             # No disk space or no process for the runner itself: the caller may try again.
             self._tell(event="failed", error=_plain(error))
             raise
-        if gate is not None and self._open(gate):
+        if self._pid:
             self._tell(event="started", pid=self._pid)
             self._run(pump)
         else:
@@ -74,6 +74,26 @@ class Runner:
         self._write_record(pump)
         self._clean_up()
         os.close(alive_fd)
+        if self._detached():
+            self._connection.close()
+            self._keep(pump)
+
+    def _detached(self) -> bool:
+        """Whether what the main process left behind may go on, as it ended by itself."""
+        return bool(self._request.get("detach")) and self._reason is None
+
+    def _keep(self, pump: OutputPump) -> None:
+        """Stay the parent of what was left behind, until it has ended.
+
+        So the launcher never takes it for what a dead runner left. The end of the job is written
+        down already: what is printed now is read for the writers' sake, and dropped.
+        """
+        while not self._going_down:
+            # Where there is no subreaper, only the pipe tells that somebody is left.
+            if self._reap() and (ON_LINUX or not pump.open):
+                return
+            pump.skip(self._wakeup_read)
+            _empty(self._wakeup_read)
 
     def _run(self, pump: OutputPump) -> None:
         try:
@@ -85,24 +105,25 @@ class Runner:
 
     # -- start ---------------------------------------------------------------------------------
 
-    def _take_over(self, fence_fd: int) -> int:
+    def _take_over(self) -> int:
         """Become this job's only runner; raises `Refused` for a stale or a second claim."""
-        if layout.read_fence(fence_fd) > self._token:
+        if layout.read_fence(self._job_dir) > self._token:
             raise Refused("A newer claim of this job exists.")
         alive_fd = layout.lock_file_patiently(self._path(layout.ALIVE))
         if alive_fd is None:
             raise Refused("A runner of this job is alive.")
-        previous = layout.read_json(self._path(layout.RUNNER))
+        previous = layout.read_identity(self._job_dir)
         if previous is not None and previous["token"] >= self._token:
             # The same request came twice (the launcher died after it had forked).
             os.close(alive_fd)
             raise Refused("This claim has already been run.")
         return alive_fd
 
-    def _prepare(self) -> tuple[OutputPump, Gate | None]:
-        """Fork the job, held before its first instruction, and write down who it is.
+    def _start(self, alive_fd: int) -> OutputPump:
+        """Write down who this is and start the job; without a `_pid` after it, `_reason` says why.
 
-        No gate means that there is nothing to run, and `_reason` says why.
+        From the identity on this claim counts as run: whoever kills the runner in between finds a
+        job that is interrupted, and none that is started twice.
         """
         self._catch_signals()
         tree.become_subreaper()
@@ -115,25 +136,33 @@ class Runner:
             cap_bytes=self._request["output_cap_bytes"],
             secrets=launch["secrets"] if launch else (),
         )
-        gate = self._fork(launch, pump.write_fd)
+        before = os.fstat(alive_fd).st_size
+        self._write_identity(alive_fd, pump.start)
+        try:
+            self._spawn(launch, pump.write_fd)
+        except OSError:
+            # What fails now may work in a moment, so this error goes back to who asked.
+            os.ftruncate(alive_fd, before)
+            raise
         pump.close_write_end()
-        self._write_identity(pump.start)
-        return pump, gate
+        if self._pid:
+            self._write_job_identity(alive_fd, pump.start)
+        return pump
 
-    def _fork(self, launch: Mapping[str, Any] | None, output_fd: int) -> Gate | None:
-        stop = layout.read_json(self._path(layout.STOP))
+    def _spawn(self, launch: Mapping[str, Any] | None, output_fd: int) -> None:
+        stop = layout.read_stop(self._job_dir)
         if stop is not None:
             # Cancelled between claim and start: nothing has run, and nothing will.
-            self._reason = stop["reason"]
-            return None
+            self._reason, _ = stop
+            return
         if launch is None:
             self._cannot_start("The job's stored environment is gone, so it cannot be started.")
-            return None
+            return
         self._started_at_ms = _now_ms()
-        # A fork that fails now may work in a moment, so this error goes back to who asked.
-        gate = fork_gated(launch, output_fd)
-        self._pid = gate.pid
-        return gate
+        try:
+            self._pid = spawn(launch, output_fd)
+        except SpawnError as error:
+            self._cannot_start(str(error))
 
     def _cannot_start(self, problem: str) -> None:
         self._reason, self._error = "spawn_error", problem
@@ -150,15 +179,6 @@ class Runner:
         # The machine or the user's session is going down: the job is interrupted, not at fault.
         # Kept in memory, since an order on the disk would also stop the next attempt.
         self._going_down = True
-
-    def _open(self, gate: Gate) -> bool:
-        try:
-            gate.open()
-        except SpawnError as error:
-            os.waitpid(gate.pid, 0)
-            self._cannot_start(str(error))
-            return False
-        return True
 
     # -- run -----------------------------------------------------------------------------------
 
@@ -179,7 +199,11 @@ class Runner:
                 _empty(bell_fd)
                 pump.on_ready(ready, selector)
         pump.drain()
-        self._end_leftovers(pump)
+        if self._reason is None and self._over_limit(pump):
+            # It ended in the moment in which it went over the limit.
+            self._reason = "output_limit"
+        if not self._detached():
+            self._end_leftovers(pump)
         os.close(bell_fd)
 
     def _main_ended(self) -> bool:
@@ -200,9 +224,9 @@ class Runner:
 
     def _due_stop(self, pump: OutputPump, began_s: float) -> tuple[str, float] | None:
         """Return why and with which grace (seconds) the tree must end now, if it must."""
-        stop = layout.read_json(self._path(layout.STOP))
+        stop = layout.read_stop(self._job_dir)
         if stop is not None:
-            return stop["reason"], stop["grace_s"]
+            return stop
         if self._going_down:
             return "interrupted", _SHUTDOWN_GRACE_S
         now_s = time.monotonic()
@@ -214,7 +238,13 @@ class Runner:
                 return "idle_timeout", self._request["grace_s"]
             # It waits for a person, and is not to blame.
             pump.last_output_s = now_s
+        if self._over_limit(pump):
+            return "output_limit", self._request["grace_s"]
         return None
+
+    def _over_limit(self, pump: OutputPump) -> bool:
+        limit: int | None = self._request.get("output_limit_bytes")
+        return limit is not None and pump.printed_bytes > limit
 
     def _next_wait_s(self, pump: OutputPump, began_s: float) -> float | None:
         deadlines_s = [pump.flush_due_s]
@@ -266,9 +296,9 @@ class Runner:
         deadline_s = time.monotonic() + grace_s
         while not self._gone() and time.monotonic() < deadline_s:
             # A later order may be less patient than the one that is being carried out.
-            stop = layout.read_json(self._path(layout.STOP))
-            if stop is not None and stop["grace_s"] < grace_s:
-                grace_s = stop["grace_s"]
+            stop = layout.read_stop(self._job_dir)
+            if stop is not None and stop[1] < grace_s:
+                grace_s = stop[1]
                 deadline_s = min(deadline_s, time.monotonic() + grace_s)
             # Keep reading: a program that flushes at its end must not block on a full pipe.
             pump.read_for(min(_GRACE_POLL_S, deadline_s - time.monotonic()))
@@ -289,21 +319,27 @@ class Runner:
             found += [p for p in tree.marked(self._request["job_id"]) if p.pid not in known]
         return found
 
-    def _write_identity(self, output_start: int) -> None:
-        layout.write_json(
-            self._path(layout.RUNNER),
-            {
-                "token": self._token,
-                "attempt": self._request["attempt"],
-                "pid": os.getpid(),
-                "start_time": start_time(os.getpid()),
-                "job_pid": self._pid or None,
-                "job_start_time": start_time(self._pid) if self._pid else None,
-                "boot_id": boot_id(),
-                "pid_namespace": pid_namespace(),
-                "output_start": output_start,
-            },
-        )
+    def _write_identity(self, alive_fd: int, output_start: int) -> None:
+        layout.add_identity(alive_fd, self._identity(output_start))
+
+    def _write_job_identity(self, alive_fd: int, output_start: int) -> None:
+        """Add who the main process is. Without it, its environment and its parents tell."""
+        # The job runs: no error may make anybody believe that it does not.
+        with contextlib.suppress(OSError):
+            layout.add_identity(alive_fd, self._identity(output_start))
+
+    def _identity(self, output_start: int) -> dict[str, Any]:
+        return {
+            "token": self._token,
+            "attempt": self._request["attempt"],
+            "pid": os.getpid(),
+            "start_time": start_time(os.getpid()),
+            "job_pid": self._pid or None,
+            "job_start_time": start_time(self._pid) if self._pid else None,
+            "boot_id": boot_id(),
+            "pid_namespace": pid_namespace(),
+            "output_start": output_start,
+        }
 
     def _write_record(self, pump: OutputPump) -> None:
         if self._going_down and self._reason is None and self._status:

@@ -254,7 +254,6 @@ class Spool:
             self._lost_bytes = 0
 
     def _resume(self) -> None:
-        os.makedirs(self._directory, mode=_DIR_MODE, exist_ok=True)
         segments = list_segments(self._directory)
         if segments:
             start, newlines, size = segments[-1]
@@ -277,7 +276,12 @@ class Spool:
             self._drop(self._tail.pop(0))
 
     def _open(self, start: int, newlines: int, size: int) -> None:
-        self._fd = os.open(self._path(start, newlines), _OPEN_FLAGS, _FILE_MODE)
+        try:
+            self._fd = os.open(self._path(start, newlines), _OPEN_FLAGS, _FILE_MODE)
+        except FileNotFoundError:
+            # The first output of all: most short jobs print nothing and need no directory.
+            os.mkdir(self._directory, _DIR_MODE)
+            self._fd = os.open(self._path(start, newlines), _OPEN_FLAGS, _FILE_MODE)
         self._start, self._start_newlines = start, newlines
         self._room = self._segment_bytes - size
 

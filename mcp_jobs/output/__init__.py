@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from mcp_jobs.output.excerpt import Excerpt, read_excerpt
 from mcp_jobs.output.fold import fold
+from mcp_jobs.output.raw import Kept, kept_bytes, read_bytes
 from mcp_jobs.output.search import (
     MAX_PATTERN_CHARS,
     BadPattern,
@@ -39,6 +40,7 @@ __all__ = [
     "BadPattern",
     "CursorPastEnd",
     "Excerpt",
+    "Kept",
     "OutputSlice",
     "OutputStat",
     "PatternTimeout",
@@ -47,7 +49,9 @@ __all__ = [
     "fold",
     "grep",
     "grep_output",
+    "kept_bytes",
     "read_after",
+    "read_bytes",
     "read_excerpt",
     "read_recent",
     "read_tail",

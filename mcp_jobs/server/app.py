@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from mcp.server.lowlevel import NotificationOptions, Server
-from mcp.server.stdio import stdio_server
 from mcp_types import CallToolRequestParams, NotificationParams
 
 from mcp_jobs import __version__
@@ -17,6 +16,7 @@ from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.channel import CAPABILITY, Channel
 from mcp_jobs.server.listening import Listening
 from mcp_jobs.server.notices import Notices
+from mcp_jobs.server.pipes import open_stdio
 from mcp_jobs.server.push import Push
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.subscriptions import Subscriptions
@@ -62,7 +62,7 @@ class JobServer(Server[Any]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        """Say that the list of resources changes, which no handler tells (also over HTTP)."""
+        """Say that resources and tools come and go, which no handler tells (also over HTTP)."""
         options = notification_options or NotificationOptions(
             resources_changed=True, tools_changed=True
         )
@@ -89,7 +89,9 @@ def build_server(
     targets = Targets(core.service, core.follower)
     subscriptions = Subscriptions(targets=targets, push=push, owner_of=owner_of)
     listening = Listening(targets=targets, tasks=tasks, push=push, owner_of=owner_of)
-    tools = Tools(core.service, tasks=tasks, owner_of=owner_of, notices=notices)
+    tools = Tools(
+        core.service, registry=core.registry, tasks=tasks, owner_of=owner_of, notices=notices
+    )
     resources = Resources(core.service, owner_of=owner_of, notices=notices)
     server = JobServer(
         "mcp-jobs",
@@ -129,7 +131,7 @@ async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
     the home or the app cannot be used.
     """
     try:
-        await _serve_stdio(settings, _python_types(settings, jobs))
+        await _serve_stdio(settings, python_types(settings, jobs))
     except* (BrokenPipeError, ConnectionResetError):
         # The client left while something was being said to it.
         logger.info("the client is gone")
@@ -149,13 +151,17 @@ async def _serve_stdio(settings: Settings, types: tuple[JobType, ...]) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave_on_signal, core)
             tasks.start_soon(push.run)
-            async with stdio_server() as (reader, writer):
+            async with open_stdio() as (reader, writer):
                 with notices.listening(core.bus):
                     await server.run(reader, writer, server.create_initialization_options())
             tasks.cancel_scope.cancel()
 
 
-def _python_types(settings: Settings, jobs: JobSet | None) -> tuple[JobType, ...]:
+def python_types(settings: Settings, jobs: JobSet | None = None) -> tuple[JobType, ...]:
+    """Return the types of `jobs` and of the app that the settings name.
+
+    Raises `InvalidInputError` when there is no such app. A worker needs neither.
+    """
     if jobs is None and settings.app is None:
         return ()
     # Nobody without Python jobs pays for it.

@@ -25,11 +25,11 @@ class ProgressReporter:
 
     def __init__(self, context: ServerRequestContext[Any, Any]) -> None:
         self._context = context
-        self._wanted = bool(context.meta and "progress_token" in context.meta)
+        self.wanted = bool(context.meta and "progress_token" in context.meta)
         self._last = 0.0
 
     async def __call__(self, jobs: Sequence[Job]) -> None:
-        if not self._wanted:
+        if not self.wanted:
             return
         percent = _percent(jobs)
         value = max(percent or 0.0, self._last + _SMALLEST_STEP)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 
-from mcp_jobs.events import JobChanged, OutputGrew
+from mcp_jobs.events import JobChanged, OutputGrew, TypesChanged
 from mcp_jobs.server.mailbox import TaskChanged
 from mcp_jobs.server.resources import ALL_JOBS, output_uri
 from mcp_jobs.views import job_uri
@@ -96,7 +96,7 @@ class Push:
             self._mark(event.job_id, news, at_once=event.ended)
             news = [_ALL_JOBS, ResourcesListChanged()] if event.created else [_ALL_JOBS]
             self._mark(f"/{event.owner}", news, owner=event.owner)
-        else:
+        elif isinstance(event, TypesChanged):
             self._mark("/types", [ToolsListChanged()])
 
     def _mark(

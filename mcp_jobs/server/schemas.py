@@ -20,16 +20,15 @@ def _maybe(kind: str) -> Schema:
 
 
 def _input(model: type[BaseModel]) -> Schema:
+    """Return the model's schema as hosts like it: no titles, no null, no references."""
     return simplified(model.model_json_schema())
 
 
 def simplified(schema: Mapping[str, Any]) -> Schema:
-    """Return the schema of an object as hosts like it: no titles, no null, no references."""
-    schema = dict(schema)
-    definitions = schema.pop("$defs", {})
-    simple = _simplified(schema, definitions)
-    simple.pop("description", None)
-    return dict(simple)
+    """Return the schema of an object without titles, null and references, and undescribed."""
+    definitions = schema.get("$defs", {})
+    plain = {key: value for key, value in schema.items() if key not in ("$defs", "description")}
+    return dict(_simplified(plain, definitions))
 
 
 def _simplified(node: Any, definitions: Schema) -> Any:
@@ -172,6 +171,7 @@ JOB_RESULT: Final = _job(
     notices=_NOTICES,
     output=_OUTPUT,
     existing={"type": "boolean"},
+    warning={"type": "string", "description": "What is wrong with the declared job types."},
     attempts={"type": "array", "items": _ATTEMPT},
     questions={"type": "array", "items": _QUESTION},
     next_step=_NEXT_STEP,

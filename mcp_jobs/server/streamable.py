@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -12,8 +12,9 @@ from mcp_jobs.server.app import build_server
 from mcp_jobs.server.push import Push
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
+    from mcp.server.context import ServerMiddleware
     from mcp.server.transport_security import TransportSecuritySettings
     from starlette.types import ASGIApp
 
@@ -23,19 +24,23 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def streamable_app(
-    core: Core, owner_of: OwnerOf, *, security: TransportSecuritySettings | None = None
+    core: Core,
+    owner_of: OwnerOf,
+    *,
+    security: TransportSecuritySettings | None = None,
+    middleware: Sequence[ServerMiddleware[Any]] = (),
 ) -> AsyncIterator[ASGIApp]:
     """Serve MCP at whatever path the application is mounted on, as long as the context lasts.
 
     There is no authentication inside. Whoever adds it sets `scope["user"]` to the SDK's
     `AuthenticatedUser`: the handshake era has sessions, and the SDK lets a session be used only by
     the user who began it. `owner_of` finds the HTTP request in `context.request`. `security` lists
-    the hosts and origins to accept; None accepts all.
+    the hosts and origins to accept; None accepts all. `middleware` sees every message first.
     """
     push = Push(core.bus)
-    manager = StreamableHTTPSessionManager(
-        build_server(core, push, owner_of), security_settings=security
-    )
+    server = build_server(core, push, owner_of)
+    server.middleware.extend(middleware)
+    manager = StreamableHTTPSessionManager(server, security_settings=security)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(push.run)
         async with manager.run():

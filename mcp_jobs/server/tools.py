@@ -16,24 +16,22 @@ from mcp_types import (
     PaginatedRequestParams,
     Tool,
     ToolAnnotations,
-    ToolExecution,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
 from mcp_jobs.errors import JobsError, StoreError
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
-from mcp_jobs.server import missing, schemas, tasks, wire
+from mcp_jobs.server import missing, offers, schemas, tasks, wire
 from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
-from mcp_jobs.server.exposed import Exposed, start_of
 from mcp_jobs.server.progress import ProgressReporter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from mcp.server.context import ServerRequestContext
 
-    from mcp_jobs.registry import JobType
+    from mcp_jobs.registry import JobType, Registry
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.server.notices import Notices
     from mcp_jobs.server.tasks import Tasks
@@ -41,14 +39,9 @@ if TYPE_CHECKING:
     from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
 
-    Call = Callable[[str, Any, OnLook], Awaitable[JobObject]]
+    Call = Callable[[str, Any, OnLook | None], Awaitable[JobObject]]
 
 logger = logging.getLogger(__name__)
-
-_START: Final = """\
-Start a background job (test suite, build, deploy, any slow command) and get its job_id at once. \
-The job goes on when this call, the client or the server ends. Use it for everything that may take \
-more than a few seconds. Afterwards go on with other work and wait for the end with check_job."""
 
 _CHECK: Final = """\
 Look at a job: status, progress, result and the end of its output. wait_seconds (up to 50) waits \
@@ -63,18 +56,8 @@ _LIST: Final = """\
 List jobs, newest first, also those of earlier sessions; find a job again after a restart. \
 wait_for "any" or "all" with job_ids and wait_seconds waits for several jobs at once."""
 
-_CHANGES: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
 _READS: Final = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
-_START_TOOL: Final = Tool(
-    name="start_job",
-    title="Start a background job",
-    description=_START,
-    input_schema=schemas.START_INPUT,
-    output_schema=schemas.JOB_RESULT,
-    annotations=_CHANGES,
-    execution=ToolExecution(task_support="optional"),
-)
 _CHECK_TOOL: Final = Tool(
     name="check_job",
     title="Look at a job",
@@ -89,7 +72,7 @@ _CANCEL_TOOL: Final = Tool(
     description=_CANCEL,
     input_schema=schemas.CANCEL_INPUT,
     output_schema=schemas.JOB_RESULT,
-    annotations=_CHANGES,
+    annotations=offers.CHANGES,
 )
 _LIST_TOOL: Final = Tool(
     name="list_jobs",
@@ -105,12 +88,26 @@ _LIST_TOOL: Final = Tool(
 class _Entry:
     tool: Tool
     model: type[BaseModel]
+    """Of the request that `call` takes."""
     call: Call
     text: Callable[[JobObject], str]
     starts: bool = False
     """Whether a call starts a job, which may then be a task."""
     asks: bool = False
     """Whether the user may be asked in a call what the job asks."""
+    job_type: JobType | None = None
+    """The type whose own tool this is; its params are the arguments."""
+
+    @property
+    def may_be_task(self) -> bool:
+        """Whether a call can be answered with a task."""
+        return self.starts and (self.job_type is None or self.job_type.tasks != "never")
+
+    def request(self, arguments: Mapping[str, Any]) -> BaseModel:
+        """Return the request that a call means. Raises ValidationError."""
+        if self.job_type is not None:
+            arguments = offers.start_arguments(self.job_type, arguments)
+        return self.model.model_validate(arguments)
 
 
 class Tools:
@@ -120,32 +117,51 @@ class Tools:
         self,
         service: JobService,
         *,
+        registry: Registry,
         tasks: Tasks,
         owner_of: OwnerOf,
         notices: Notices | None = None,
     ) -> None:
-        self._owner_of = owner_of
         self._service = service
+        self._registry = registry
         self._tasks = tasks
+        self._owner_of = owner_of
         self._notices = notices
         self._asking = Asking(service)
-        self._entries = {entry.tool.name: entry for entry in _entries(service)}
-        self._exposed = Exposed(service, taken=self._entries)
+        self._types: Mapping[str, JobType] | None = None
+        self._entries: dict[str, _Entry] = {}
+        self._list = ListToolsResult(tools=[])
+        self._offered()
+
+    def _offered(self) -> dict[str, _Entry]:
+        """Return the tools by name, made anew when the job types have changed."""
+        types = self._registry.types()
+        if types is not self._types:
+            self._types = types
+            ours = _entries(self._service, types)
+            taken = {entry.tool.name for entry in ours}
+            own = [t for t in types.values() if t.expose and t.name not in taken]
+            made = [*ours, *(_own_tool(self._service, job_type) for job_type in own)]
+            self._entries = {entry.tool.name: entry for entry in made}
+            self._list = ListToolsResult(tools=[entry.tool for entry in made])
+        return self._entries
+
+    def has(self, name: str) -> bool:
+        """Say whether there is a tool of this name now."""
+        return name in self._offered()
 
     async def list(
         self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        """Answer tools/list; the list changes only with the job types."""
+        """Answer tools/list; the list changes only with the declared job types."""
         del context, params
-        own = [entry.tool for entry in self._entries.values()]
-        return ListToolsResult(tools=[*own, *self._exposed.tools()])
+        self._offered()
+        return self._list
 
-    def starts(self, name: str) -> bool:
+    def can_be_task(self, name: str) -> bool:
         """Say whether a call of the tool can be a task."""
-        job_type = self._exposed.get(name)
-        if job_type is not None:
-            return job_type.tasks != "never"
-        return name in self._entries and self._entries[name].starts
+        entry = self._offered().get(name)
+        return entry is not None and entry.may_be_task
 
     async def start_task(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
@@ -171,26 +187,17 @@ class Tools:
 
         A started job that has not ended is a task to whoever declares tasks.
         """
-        job_type = self._exposed.get(params.name)
-        entry = self._entries["start_job"] if job_type else self._entries.get(params.name)
+        entries = self._offered()
+        entry = entries.get(params.name)
         if entry is None:
-            names = [*self._entries, *(tool.name for tool in self._exposed.tools())]
             raise MCPError(
                 code=INVALID_PARAMS,
                 message=wire.shortened(
-                    f"Unknown tool {params.name!r}; the tools are {', '.join(names)}."
+                    f"Unknown tool {params.name!r}; the tools are {', '.join(entries)}."
                 ),
             )
         try:
-            if job_type is not None:
-                request = await self._request_of(job_type, context, params)
-                if isinstance(request, InputRequiredResult):
-                    return request
-            else:
-                request = entry.model.model_validate(params.arguments or {})
-            return await self._call(
-                entry, request, context, params, job_type=job_type, as_task=as_task
-            )
+            return await self._answer(entry, context, params, as_task=as_task)
         except RefusedError as error:
             return wire.failure(str(error))
         except ValidationError as error:
@@ -202,22 +209,26 @@ class Tools:
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
 
-    async def _request_of(
+    async def _answer(
         self,
-        job_type: JobType,
+        entry: _Entry,
         context: ServerRequestContext[Any, Any],
         params: CallToolRequestParams,
-    ) -> BaseModel | InputRequiredResult:
-        """Return the start that a call of a job type's own tool is."""
-        if job_type.tasks == "required" and context.protocol_version in MODERN_PROTOCOL_VERSIONS:
-            tasks.require_declared(context)
-        if params.request_state is not None:
-            # The call is repeated for what its job asks.
-            return start_of(job_type, params.arguments or {})
-        arguments = await missing.completed(context, params, job_type)
+        *,
+        as_task: bool,
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        arguments: dict[str, Any] | InputRequiredResult = params.arguments or {}
+        job_type = entry.job_type
+        if job_type is not None:
+            modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
+            if modern and job_type.tasks == "required":
+                tasks.require_declared(context)
+            if params.request_state is None:
+                # Else the call is repeated for what its job asks.
+                arguments = await missing.completed(context, params, job_type)
         if isinstance(arguments, InputRequiredResult):
             return arguments
-        return start_of(job_type, arguments)
+        return await self._call(entry, entry.request(arguments), context, params, as_task=as_task)
 
     async def _call(
         self,
@@ -226,18 +237,19 @@ class Tools:
         context: ServerRequestContext[Any, Any],
         params: CallToolRequestParams,
         *,
-        job_type: JobType | None,
         as_task: bool,
     ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
         owner = self._owner_of(context)
-        look = ProgressReporter(context)
+        reporter = ProgressReporter(context)
+        look = reporter if reporter.wanted else None
         begun = await self._asking.resumed(owner, params) if entry.asks else None
         if begun is not None and entry.starts:
             shown = await self._shown_again(owner, begun, request, look)
         else:
             shown = await entry.call(owner, request, look)
-        may_be_task = entry.starts and (job_type is None or job_type.tasks != "never")
-        if may_be_task and (as_task or (not shown["finished_at"] and tasks.declared(context))):
+        if entry.may_be_task and (
+            as_task or (shown["finished_at"] is None and tasks.declared(context))
+        ):
             return await self._tasks.created(owner, shown["job_id"])
         if entry.asks:
             asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)
@@ -248,7 +260,7 @@ class Tools:
         if entry.starts:
             refuse_unasked(shown)
         result = wire.result(shown, entry.text(shown))
-        if job_type is not None and shown["finished_at"] is not None:
+        if entry.job_type is not None and shown["finished_at"] is not None:
             result = await self._tasks.result_of(owner, shown["job_id"])
         return await self._noticed(result)
 
@@ -265,7 +277,7 @@ class Tools:
         return wire.with_notices(result, taken) if taken else result
 
     async def _shown_again(
-        self, owner: str, job_id: str, request: BaseModel, look: OnLook
+        self, owner: str, job_id: str, request: BaseModel, look: OnLook | None
     ) -> JobObject:
         """Return a job after its questions were answered; a start waits as it was asked to."""
         wait_s = request.wait_seconds if isinstance(request, StartJob) else 0
@@ -276,20 +288,35 @@ class Tools:
         return shown
 
 
-def _entries(service: JobService) -> list[_Entry]:
-    async def cancel(owner: str, request: CancelJob, on_look: OnLook) -> JobObject:
+def _own_tool(service: JobService, job_type: JobType) -> _Entry:
+    async def call(owner: str, request: StartJob, on_look: OnLook | None) -> JobObject:
+        return await service.start(owner, request, on_look=on_look)
+
+    return _Entry(
+        tool=offers.tool_of(job_type),
+        model=StartJob,
+        call=call,
+        text=wire.job_text,
+        starts=True,
+        asks=True,
+        job_type=job_type,
+    )
+
+
+def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
+    async def cancel(owner: str, request: CancelJob, on_look: OnLook | None) -> JobObject:
         del on_look
         return await service.cancel(owner, request)
 
     def looking(operation: Callable[..., Awaitable[JobObject]]) -> Call:
-        async def call(owner: str, request: BaseModel, on_look: OnLook) -> JobObject:
+        async def call(owner: str, request: BaseModel, on_look: OnLook | None) -> JobObject:
             return await operation(owner, request, on_look=on_look)
 
         return call
 
     return [
         _Entry(
-            tool=_START_TOOL,
+            tool=offers.start_tool(types),
             model=StartJob,
             call=looking(service.start),
             text=wire.job_text,

@@ -59,6 +59,8 @@ def job_text(shown: JobObject, failing: str = "") -> str:
     output = shown.get("output")
     if output and output["text"] and not failing:
         lines.append(f"Output ({output['bytes_total']} bytes in all):\n{output['text']}")
+    if shown.get("warning"):
+        lines.append(str(shown["warning"]))
     if shown.get("next_step"):
         lines.append(str(shown["next_step"]))
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """The store: the one place that knows SQL. `Store` is what the rest of the code sees."""
 
-from mcp_jobs.store.base import Accepted, Change, Claimed, Store
+from mcp_jobs.store.base import Accepted, Change, Claimed, Outbox, Store
 from mcp_jobs.store.jobs import SqliteStore
 
-__all__ = ["Accepted", "Change", "Claimed", "SqliteStore", "Store"]
+__all__ = ["Accepted", "Change", "Claimed", "Outbox", "SqliteStore", "Store"]

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from mcp_jobs.models import (
         Answer,
         Attempt,
+        Delivery,
         Job,
         JobFilter,
         NewJob,
+        OutboxMessage,
         Outcome,
         Page,
         Progress,
@@ -52,6 +54,42 @@ class Claimed:
     next_due_ms: int | None
 
 
+class Outbox(Protocol):
+    """The messages about ended jobs. They are written with the end of their job."""
+
+    async def claim(self, *, claimer: str, now_ms: int) -> OutboxMessage | None:
+        """Take the message that has been due for longest; its attempt counts from now on."""
+        ...
+
+    async def record(self, message: OutboxMessage, delivery: Delivery, *, claimer: str) -> bool:
+        """Store how the claimed attempt ended. False when the claim is somebody else's now."""
+        ...
+
+    async def claimers(self) -> Sequence[str]:
+        """Return who delivers something now."""
+        ...
+
+    async def release(self, claimer: str) -> int:
+        """Give back what a claimer who is gone had taken; returns how many messages."""
+        ...
+
+    async def next_due_ms(self) -> int | None:
+        """Return when the next message that nobody has claimed is due."""
+        ...
+
+    async def untried(self) -> int:
+        """Return how many messages have not had one ended attempt."""
+        ...
+
+    async def pending(self) -> int:
+        """Return how many messages are still to be delivered."""
+        ...
+
+    async def of_job(self, job_id: str) -> Sequence[OutboxMessage]:
+        """Return the messages about a job with their ended attempts."""
+        ...
+
+
 class Store(Protocol):
     """The truth about jobs, shared by every process of the user.
 
@@ -59,6 +97,11 @@ class Store(Protocol):
     state, or not in the claim, that the step needs, so somebody else was first. Every change is
     durable when the method returns. Raises `StoreBusyError` or `StoreError`.
     """
+
+    @property
+    def outbox(self) -> Outbox:
+        """The messages about ended jobs."""
+        ...
 
     async def create(self, new: NewJob) -> Accepted:
         """Accept a job, or find the one that its idempotency key has started.
@@ -131,6 +174,10 @@ class Store(Protocol):
         """Return how many jobs `owner` has in each state; states without jobs are left out."""
         ...
 
+    async def totals(self) -> dict[Status, int]:
+        """Return how many jobs all owners together have in each state."""
+        ...
+
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         """Return the ended attempts of a job, first to last."""
         ...
@@ -141,6 +188,10 @@ class Store(Protocol):
 
     async def recent_ids(self, owner: str, *, limit: int) -> Sequence[str]:
         """Return the newest job ids of `owner`."""
+        ...
+
+    async def matching_ids(self, owner: str, part: str, *, limit: int) -> Sequence[str]:
+        """Return the ids of `owner` that begin or end with `part`, newest first."""
         ...
 
     async def next_due_ms(self, locality: str) -> int | None:
@@ -168,6 +219,10 @@ class Store(Protocol):
 
     async def last_change(self) -> int:
         """Return the `seq` of the newest change."""
+        ...
+
+    async def first_change(self) -> int:
+        """Return the `seq` of the oldest change that is not forgotten; 0 when there is none."""
         ...
 
     async def changes_after(self, seq: int, *, limit: int) -> Sequence[Change]:

@@ -21,6 +21,7 @@ from mcp_jobs.states import LONGEST_PAUSE_MS, Status
 from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store import rows
 from mcp_jobs.store.base import Accepted, Change, Claimed
+from mcp_jobs.store.outbox import SqliteOutbox
 from mcp_jobs.store.queries import queries
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class SqliteStore:
         self._writer = writer
         self._reader = reader
         self._data_version = -1
+        self.outbox = SqliteOutbox(path, writer, reader)
 
     @classmethod
     async def open(cls, path: Path) -> SqliteStore:
@@ -183,6 +185,9 @@ class SqliteStore:
         found = await self._read("counts", owner=owner)
         return {Status(row["status"]): row["total"] for row in found if row["total"]}
 
+    async def totals(self) -> dict[Status, int]:
+        return {Status(row["status"]): row["total"] for row in await self._read("totals")}
+
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         return [rows.attempt_from(row) for row in await self._read("attempts_of", id=job_id)]
 
@@ -194,6 +199,10 @@ class SqliteStore:
 
     async def recent_ids(self, owner: str, *, limit: int) -> Sequence[str]:
         return [r["id"] for r in await self._read("recent_ids", owner=owner, limit=limit)]
+
+    async def matching_ids(self, owner: str, part: str, *, limit: int) -> Sequence[str]:
+        found = await self._read("matching_ids", owner=owner, part=part, limit=limit)
+        return [row["id"] for row in found]
 
     async def next_due_ms(self, locality: str) -> int | None:
         due = (await self._read("next_due", locality=locality))[0]["run_at_ms"]
@@ -225,6 +234,9 @@ class SqliteStore:
 
     async def last_change(self) -> int:
         return int((await self._read("last_change"))[0]["seq"])
+
+    async def first_change(self) -> int:
+        return int((await self._read("first_change"))[0]["seq"])
 
     async def changes_after(self, seq: int, *, limit: int) -> Sequence[Change]:
         return [

@@ -5,13 +5,13 @@
 -- Accept a job. No row: the owner used this idempotency key before.
 INSERT INTO jobs (
     id, owner, locality, type, params, title, cwd, created_at_ms, run_at_ms, max_attempts,
-    timeout_s, idle_timeout_s, retry_on_interrupt, idempotency_key, fingerprint, policy,
-    confirm, status, claimed_by
+    timeout_s, idle_timeout_s, retry_on_interrupt, idempotency_key, fingerprint, shared,
+    webhooks, policy, confirm, status, claimed_by
 )
 VALUES (
     :id, :owner, :locality, :type, :params, :title, :cwd, :created_at_ms, :run_at_ms,
-    :max_attempts, :timeout_s, :idle_timeout_s, :retry_on_interrupt, :idempotency_key, :fingerprint,
-    :policy, :confirm,
+    :max_attempts, :timeout_s, :idle_timeout_s, :retry_on_interrupt, :idempotency_key,
+    :fingerprint, :shared, :webhooks, :policy, :confirm,
     CASE WHEN :confirm IS NULL THEN 'pending' ELSE 'input_required' END,
     CASE WHEN :confirm IS NULL THEN NULL ELSE '' END
 )
@@ -48,11 +48,13 @@ UPDATE jobs SET
     claim_token = claim_token + 1,
     launch_token = claim_token + 1,
     claimed_by = :claimer,
+    locality = :locality,
     started_at_ms = coalesce(started_at_ms, :now_ms),
     attempt_started_at_ms = :now_ms
 WHERE number = (
     SELECT number FROM jobs
-    WHERE status IN ('pending', 'retrying') AND run_at_ms <= :now_ms AND locality = :locality
+    WHERE status IN ('pending', 'retrying') AND run_at_ms <= :now_ms
+    AND (locality = :locality OR shared)
     ORDER BY run_at_ms, number
     LIMIT 1
 )
@@ -62,7 +64,7 @@ AND (
 ) < :capacity
 RETURNING *, (
     SELECT min(run_at_ms) FROM jobs
-    WHERE status IN ('pending', 'retrying') AND locality = :locality
+    WHERE status IN ('pending', 'retrying') AND (locality = :locality OR shared)
 ) AS next_due_ms;
 
 -- name: take_over_job
@@ -180,7 +182,7 @@ LIMIT 1;
 -- name: next_due
 -- When the next waiting job is due here.
 SELECT min(run_at_ms) AS run_at_ms FROM jobs
-WHERE status IN ('pending', 'retrying') AND locality = :locality;
+WHERE status IN ('pending', 'retrying') AND (locality = :locality OR shared);
 
 -- name: running_jobs
 -- Running jobs, wherever they run, and who supervises them.
@@ -190,7 +192,7 @@ SELECT * FROM jobs WHERE status IN ('running', 'input_required') AND claimed_by 
 -- How many jobs have not ended, and wait for nobody's leave to begin.
 SELECT (
     SELECT count(*) FROM jobs
-    WHERE status IN ('pending', 'retrying') AND locality = :locality
+    WHERE status IN ('pending', 'retrying') AND (locality = :locality OR shared)
 ) + (
     SELECT count(*) FROM jobs
     WHERE status IN ('running', 'input_required') AND claimed_by <> '' AND locality = :locality
@@ -211,23 +213,43 @@ SELECT * FROM attempts WHERE job_id = :id ORDER BY number;
 -- How many jobs an owner has, by state.
 SELECT status, total FROM job_counts WHERE owner = :owner;
 
+-- name: totals
+-- How many jobs there are, by state, for whoever runs the server.
+SELECT status, sum(total) AS total FROM job_counts GROUP BY status;
+
 -- name: recent_ids
 -- The newest ids of an owner, for "did you mean".
 SELECT id FROM jobs WHERE owner = :owner ORDER BY id DESC LIMIT :limit;
 
+-- name: matching_ids
+-- Ids that begin or end with some characters.
+SELECT id FROM jobs
+WHERE owner = :owner AND (
+    substr(id, 1, length(:part)) = :part OR substr(id, -length(:part)) = :part
+)
+ORDER BY number DESC
+LIMIT :limit;
+
 -- name: last_change
 -- Where the log of changes ends now.
 SELECT coalesce(max(seq), 0) AS seq FROM changes;
+
+-- name: first_change
+-- Where the log of changes begins now; what came before is forgotten.
+SELECT coalesce(min(seq), 0) AS seq FROM changes;
 
 -- name: changes_after
 -- What changed since, oldest first.
 SELECT seq, job_id, owner, status, created FROM changes WHERE seq > :seq ORDER BY seq LIMIT :limit;
 
 -- name: remove_expired
--- Forget some jobs that ended before a moment. Their attempts and counts follow by trigger.
+-- Forget some jobs that ended before a moment, but not one whose end is still to be told. Their
+-- attempts, counts and messages follow by trigger.
 DELETE FROM jobs
 WHERE number IN (
-    SELECT number FROM jobs WHERE finished_at_ms < :before_ms ORDER BY finished_at_ms LIMIT :limit
+    SELECT number FROM jobs WHERE finished_at_ms < :before_ms
+    AND NOT EXISTS (SELECT 1 FROM outbox WHERE job_id = jobs.id AND status = 'pending')
+    ORDER BY finished_at_ms LIMIT :limit
 )
 RETURNING id;
 
@@ -238,6 +260,7 @@ WHERE number IN (
     SELECT number FROM jobs
     WHERE number <= (SELECT number FROM jobs ORDER BY number DESC LIMIT 1 OFFSET :keep)
     AND finished_at_ms IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM outbox WHERE job_id = jobs.id AND status = 'pending')
     ORDER BY number LIMIT :limit
 )
 RETURNING id;
@@ -254,3 +277,58 @@ WHERE seq IN (
     WHERE at_ms < :before_ms AND seq < (SELECT max(seq) FROM changes)
 )
 RETURNING seq;
+
+-- name: claim_delivery
+-- Take the message that has been due for longest. The attempt counts from here on, so that one
+-- which is killed is counted too.
+UPDATE outbox SET claimed_by = :claimer, attempt = attempt + 1
+WHERE id = (
+    SELECT id FROM outbox
+    WHERE status = 'pending' AND next_attempt_at_ms <= :now_ms AND claimed_by IS NULL
+    ORDER BY next_attempt_at_ms, id
+    LIMIT 1
+)
+RETURNING *;
+
+-- name: record_delivery
+-- Store how an attempt ended, for the holder of the claim only; the message follows by trigger.
+INSERT INTO deliveries (
+    message_id, number, started_at_ms, finished_at_ms, http_status, error, next_attempt_at_ms
+)
+SELECT
+    id, attempt, :started_at_ms, :finished_at_ms, :http_status, :error, :next_attempt_at_ms
+FROM outbox
+WHERE id = :id AND attempt = :number AND claimed_by = :claimer AND status = 'pending'
+RETURNING message_id;
+
+-- name: release_deliveries
+-- Give back what somebody who is gone had claimed.
+UPDATE outbox SET claimed_by = NULL WHERE claimed_by = :claimer AND status = 'pending'
+RETURNING id;
+
+-- name: delivery_claimers
+-- Who delivers something now.
+SELECT DISTINCT claimed_by FROM outbox WHERE status = 'pending' AND claimed_by IS NOT NULL;
+
+-- name: next_delivery
+-- When the next message that nobody has claimed is due.
+SELECT min(next_attempt_at_ms) AS due_ms FROM outbox
+WHERE status = 'pending' AND claimed_by IS NULL;
+
+-- name: untried_deliveries
+-- How many messages have not had an ended attempt.
+SELECT count(*) AS total FROM outbox
+WHERE status = 'pending' AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = outbox.id);
+
+-- name: pending_deliveries
+-- How many messages are still to be delivered.
+SELECT count(*) AS total FROM outbox WHERE status = 'pending';
+
+-- name: messages_of
+-- The messages about one job.
+SELECT * FROM outbox WHERE job_id = :job_id ORDER BY id;
+
+-- name: deliveries_of
+-- The ended attempts to deliver the messages about one job.
+SELECT deliveries.* FROM deliveries JOIN outbox ON outbox.id = deliveries.message_id
+WHERE outbox.job_id = :job_id ORDER BY message_id, number;

@@ -34,6 +34,7 @@ def job_from(row: Row) -> Job:
         reason=_reason(row["reason"]),
         result=None if row["result"] is None else json.loads(row["result"]),
         retry_on_interrupt=bool(row["retry_on_interrupt"]),
+        shared=bool(row["shared"]),
         # Empty: it waits to be confirmed.
         claimed_by=row["claimed_by"] or None,
         progress=None if row["progress"] is None else Progress(**json.loads(row["progress"])),
@@ -65,6 +66,8 @@ def new_job_parameters(new: NewJob) -> dict[str, Any]:
         "retry_on_interrupt": new.retry_on_interrupt,
         "idempotency_key": new.idempotency_key,
         "fingerprint": new.fingerprint,
+        "shared": new.shared,
+        "webhooks": json.dumps([dict(hook) for hook in new.webhooks]) if new.webhooks else None,
         "policy": json.dumps(as_stored(new.policy)),
         "confirm": new.confirm,
     }

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mcp_jobs import process
+from mcp_jobs import launching, process
 from mcp_jobs.settings import runtime_directory
 from tests.support import Place
 
 
-def client_of(place: Place, idle_s: float = 0.2) -> process.LauncherClient:
-    return process.LauncherClient(home=place.home, runtime_dir=runtime_directory(), idle_s=idle_s)
+def client_of(place: Place, idle_s: float = 0.2) -> launching.LauncherClient:
+    return launching.LauncherClient(home=place.home, runtime_dir=runtime_directory(), idle_s=idle_s)
 
 
 def make_job(place: Place, command: str, name: str = "one") -> Path:
@@ -31,8 +31,8 @@ def make_job(place: Place, command: str, name: str = "one") -> Path:
     return job_dir
 
 
-def request_for(job_dir: Path, token: int) -> process.LaunchRequest:
-    return process.LaunchRequest(
+def request_for(job_dir: Path, token: int) -> launching.LaunchRequest:
+    return launching.LaunchRequest(
         job_id="one",
         job_dir=str(job_dir),
         token=token,
@@ -44,16 +44,16 @@ def request_for(job_dir: Path, token: int) -> process.LaunchRequest:
     )
 
 
-async def run_attempt(client: process.LauncherClient, request: process.LaunchRequest) -> bool:
+async def run_attempt(client: launching.LauncherClient, request: launching.LaunchRequest) -> bool:
     """Run an attempt to its end; False when it was refused."""
     link = await client.run(request)
     if link is None:
         return False
     await link.wait_closed()
-    await link.aclose()
+    link.close()
     return True
 
 
-def fields(request: process.LaunchRequest) -> dict[str, Any]:
+def fields(request: launching.LaunchRequest) -> dict[str, Any]:
     """Return what is sent of a request."""
     return {name: getattr(request, name) for name in request.__slots__}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 
 from mcp_jobs.core import LOCAL_OWNER, Core, open_core
+from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.identity import pid_namespace
 from mcp_jobs.launcher.server import PROTOCOL_VERSION
 from mcp_jobs.launcher.spool import SpoolView
@@ -202,9 +203,17 @@ def kill_launchers(place: Place) -> None:
 
 async def identity_of(directory: Path) -> Shown:
     """Return what a job's runner wrote down about itself, as soon as it is there."""
-    await until((directory / "runner").exists)
-    identity: Shown = json.loads((directory / "runner").read_text())
-    return identity
+    found: list[Shown] = []
+
+    def known() -> bool:
+        identity = layout.read_identity(str(directory))
+        if identity is None or identity["job_pid"] is None:
+            return False
+        found.append(identity)
+        return True
+
+    await until(known)
+    return found[-1]
 
 
 async def gate(place: Place, name: str = "gate") -> Path:

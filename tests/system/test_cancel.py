@@ -73,7 +73,7 @@ async def test_a_later_cancel_with_less_grace_is_heeded(place: Place) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(jobs.cancel, job_id, 300)
             await jobs.seen(job_id, lambda job: job["cancel_requested"])
-            await until((jobs.directory(job_id) / "stop").exists)
+            await until((jobs.directory(job_id) / "stop").is_symlink)
             assert alive(pids[0])
             job = await jobs.cancel(job_id, grace_seconds=0)
 
@@ -250,7 +250,7 @@ async def test_a_cancel_between_claim_and_start_lets_nothing_run(place: Place) -
             await jobs.reaches(job_id, "running")
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(jobs.cancel, job_id)
-                await until((jobs.directory(job_id) / "stop").exists)
+                await until((jobs.directory(job_id) / "stop").is_symlink)
                 os.kill(pid, signal.SIGCONT)
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -327,7 +327,7 @@ async def test_a_job_that_ended_just_before_keeps_its_own_end(
         await all_gone([pid])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(jobs.cancel, job_id)
-            await until((directory / "stop").exists)
+            await until((directory / "stop").is_symlink)
             os.kill(runner, signal.SIGCONT)
         job = await jobs.check(job_id)
 
@@ -346,7 +346,7 @@ async def test_a_failure_that_a_cancel_met_is_not_retried(place: Place) -> None:
         await all_gone([identity["job_pid"]])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(jobs.cancel, job_id)
-            await until((directory / "stop").exists)
+            await until((directory / "stop").is_symlink)
             os.kill(identity["pid"], signal.SIGCONT)
         job = await jobs.ended(job_id)
 
@@ -399,7 +399,7 @@ async def test_a_cancel_that_the_server_does_not_live_to_see_is_carried_out(plac
         pids = await pids_in(place.project / "pids")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(jobs.cancel, job_id, 0.5)
-            await until((jobs.directory(job_id) / "stop").exists)
+            await until((jobs.directory(job_id) / "stop").is_symlink)
             tasks.cancel_scope.cancel()
     await all_gone(pids)
     async with station(place) as jobs:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp_types import ElicitResult
 
+from mcp_jobs.models import Answer
 from tests import contract
+from tests.stores import sqlite_store
 from tests.support import ERAS, LEGACY, MODERN, Place, open_client
 
 if TYPE_CHECKING:
@@ -186,6 +188,22 @@ async def test_a_job_that_asks_goes_on_with_the_answer_after_its_server_was_kill
     assert (place.project / "began").read_text() == "1\n"
 
 
+async def test_an_answer_whose_giver_was_killed_before_he_passed_it_on_arrives_all_the_same(
+    place: Place, script: Path
+) -> None:
+    async with served(place, script) as client:
+        job = await contract.call(client, "start_job", {"type": "region"})
+        ask = {"job_id": job["job_id"], "wait_seconds": 20}
+        assert (await contract.call(client, "check_job", ask))["status"] == "input_required"
+        async with sqlite_store(place.home / "jobs.db") as store:
+            # No more than what is durable when a server dies right after it.
+            given = Answer(action="accept", content={"region": "eu"})
+            await store.answer("local", job["job_id"], "region", given, now_ms=1)
+        job = await contract.ended(client, job["job_id"])
+
+    assert (job["status"], job["result"]) == ("completed", "eu/small")
+
+
 async def test_an_answer_is_not_asked_for_again_by_the_next_attempt(
     place: Place, script: Path
 ) -> None:
@@ -216,7 +234,8 @@ async def test_a_job_that_waits_for_an_answer_is_not_idle_but_runs_out_of_time(
     place: Place, script: Path
 ) -> None:
     async with served(place, script) as client:
-        limits = {"idle_timeout_seconds": 0.5, "timeout_seconds": 2}
+        # Long enough for an interpreter to start and ask on a busy machine.
+        limits = {"idle_timeout_seconds": 3, "timeout_seconds": 7}
         job = await contract.call(client, "start_job", {"type": "region", **limits})
         job = await contract.ended(client, job["job_id"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from dataclasses import dataclass
@@ -129,26 +128,31 @@ DOOMED_S: Final = 4242
 _LAUNCH: Final = f"""
 import errno, os, sys; sys.path.insert(0, sys.argv[1])
 from mcp_jobs.launcher import server
-fork, fork_runner = os.fork, server.Launcher._fork_runner
+fork, spawn, fork_runner = os.fork, os.posix_spawn, server.Launcher._fork_runner
 launcher, doomed, failures = None, False, 0
-def failing():
+def fail():
     global failures
     if doomed and (os.getpid() == launcher) == {{in_launcher}} and failures < {{failures}}:
         failures += 1
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+def failing_fork():
+    fail()
     return fork()
+def failing_spawn(*arguments, **options):
+    fail()
+    return spawn(*arguments, **options)
 def note(self, client, request):
     global launcher, doomed
     launcher, doomed = os.getpid(), request["timeout_s"] == {DOOMED_S}
     fork_runner(self, client, request)
-os.fork, server.Launcher._fork_runner = failing, note
+os.fork, os.posix_spawn, server.Launcher._fork_runner = failing_fork, failing_spawn, note
 server.main(sys.argv[2], float(sys.argv[3]))
 """
 
 
 def break_fork(monkeypatch: pytest.MonkeyPatch, *, in_launcher: bool, failures: int) -> None:
     code = _LAUNCH.format(in_launcher=in_launcher, failures=failures)
-    monkeypatch.setattr("mcp_jobs.process._LAUNCH", code)
+    monkeypatch.setattr("mcp_jobs.launching._LAUNCH", code)
 
 
 async def test_a_job_starts_when_the_system_gives_processes_again(
@@ -299,23 +303,28 @@ async def test_a_launcher_without_descriptors_holds_up_starts_only_until_it_has_
     assert (job["status"], job["output"]["text"]) == ("completed", "it runs\n")
 
 
-@needs_prlimit
+_POOR_RUNNERS: Final = f"""
+import resource, sys; sys.path.insert(0, sys.argv[1])
+from mcp_jobs.launcher import runner, server
+run = runner.Runner.run
+def poor(self):
+    if self._request["timeout_s"] == {DOOMED_S}:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    run(self)
+runner.Runner.run = poor
+server.main(sys.argv[2], float(sys.argv[3]))
+"""
+
+
 async def test_a_runner_without_descriptors_is_a_spawn_error_that_says_so(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mcp_jobs.launching._LAUNCH", _POOR_RUNNERS)
     monkeypatch.setattr("mcp_jobs.supervise._LAUNCH_PAUSES_S", (0.01,) * 4)
-    path = await gate(place)
     async with station(place) as jobs:
-        first = await jobs.start("echo $$ > pids; read x < gate")
-        await pids_in(place.project / "pids")
-        pid = launcher(place)
-        # Enough to accept a request, not enough to run a job.
-        before = limit_files(pid, len(os.listdir(f"/proc/{pid}/fd")) + 2)
-        job = await jobs.run("echo >> ran")
-        limit_files(pid, before)
+        job = await jobs.run("echo >> ran", timeout_seconds=DOOMED_S)
         after = await jobs.run("echo after")
-        await release(path)
-        await jobs.ended(first)
 
     assert (job["status"], job["reason"]) == ("failed", "spawn_error")
     assert "Too many open files" in job["error"]

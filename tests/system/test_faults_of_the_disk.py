@@ -102,7 +102,7 @@ async def test_a_job_that_fills_the_disk_ends_truly_and_the_server_goes_on(
         await release(path)
         # The end may be stored only when there is space, but it is written down before.
         directory = place.home / "jobs" / job_id
-        wait_until(lambda: (directory / "exit.1").exists() or not (directory / "runner").exists())
+        wait_until(lambda: (directory / "exit.1").exists() or not (directory / "alive").exists())
         written = record.read(str(directory), 1)
         small_home.unlink()
         check = {"job_id": job_id, "wait_seconds": 20}

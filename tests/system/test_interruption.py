@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.identity import boot_id, pid_namespace, start_time
 from tests.support import Place, alive, python, until
 from tests.system.station import (
@@ -160,7 +161,7 @@ async def test_a_cancel_that_met_a_killed_runner_is_cancelled_with_nothing_left(
         os.kill(runner, signal.SIGSTOP)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(jobs.cancel, job_id)
-            await until((jobs.directory(job_id) / "stop").exists)
+            await until((jobs.directory(job_id) / "stop").is_symlink)
             os.kill(runner, signal.SIGKILL)
         job = await jobs.ended(job_id)
 
@@ -182,8 +183,9 @@ def _stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _forge(directory: Path, **changes: Any) -> None:
-    path = directory / "runner"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    identity = layout.read_identity(str(directory))
+    assert identity is not None
+    (directory / "alive").write_text(json.dumps({**identity, **changes}) + "\n")
 
 
 async def _orphaned(place: Place, command: str) -> tuple[str, dict[str, Any]]:

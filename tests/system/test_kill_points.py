@@ -6,7 +6,6 @@ worker`; the launcher that it starts is wrapped in the same way, for steps of la
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -22,7 +21,7 @@ import anyio.to_thread
 import pytest
 
 from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
-from mcp_jobs.launcher import tree
+from mcp_jobs.launcher import layout, tree
 from mcp_jobs.requests import StartJob
 from mcp_jobs.settings import prepare_home
 from mcp_jobs.store import SqliteStore
@@ -68,12 +67,12 @@ def around_async(owner, name, counts=lambda result: True):
 
 _LAUNCHER = """
 import sys; sys.path.insert(0, sys.argv[1])
-from mcp_jobs.launcher import record, runner, server, spawn
+from mcp_jobs.launcher import record, runner, server
 around(server.Launcher, "_fork_runner")
 around(runner.Runner, "run")
-around(runner.Runner, "_prepare")
+around(runner.Runner, "_start")
 around(runner.Runner, "_write_identity")
-around(spawn.Gate, "open")
+around(runner, "spawn")
 around(record, "write_all")
 around(record, "write")
 server.main(sys.argv[2], float(sys.argv[3]))
@@ -81,13 +80,13 @@ server.main(sys.argv[2], float(sys.argv[3]))
 
 _WORKER = """
 import sys; sys.path.insert(0, {root!r})
-from mcp_jobs import process, supervise
+from mcp_jobs import launching, process, supervise
 from mcp_jobs.store import SqliteStore
-process._LAUNCH = {launch!r}
+launching._LAUNCH = {launch!r}
 around_async(SqliteStore, "claim", lambda job: job is not None)
 around_async(SqliteStore, "settle")
-around_async(process.LauncherClient, "run")
-around_async(process, "_read_line")
+around_async(launching.LauncherClient, "run")
+around_async(launching.RunnerLink, "answer")
 around(process, "clean_after_end")
 sys.argv = ["mcp-jobs", "worker"]
 from mcp_jobs.__main__ import main
@@ -98,7 +97,7 @@ OF_THE_WORKER = (
     "before claim",
     "after claim",
     "before run",  # of LauncherClient: before the request
-    "before _read_line",  # the launcher has the request
+    "before answer",  # the launcher has the request
     "after run",  # the job runs
     "before settle",
     "after settle",
@@ -106,12 +105,12 @@ OF_THE_WORKER = (
 )
 OF_THE_LAUNCHER = ("before _fork_runner", "after _fork_runner")
 BEFORE_THE_FIRST_INSTRUCTION = (
-    "before _prepare",  # the runner holds its lock
-    "before _write_identity",  # the job is forked, behind its gate
+    "before _start",  # the runner holds its lock
+    "before _write_identity",
     "after _write_identity",
-    "before open",
+    "before spawn",
 )
-WHILE_IT_RUNS = ("after open",)
+WHILE_IT_RUNS = ("after spawn",)
 AFTER_IT_RAN = ("before write", "before write_all", "after write_all")
 AFTER_THE_RECORD = ("after write",)
 
@@ -266,7 +265,7 @@ async def test_a_job_whose_runner_dies_is_interrupted_unless_its_end_is_recorded
         here.assert_clean(job_id)
 
 
-@pytest.mark.parametrize("point", ["before _prepare", "before _write_identity", "after open"])
+@pytest.mark.parametrize("point", ["before _start", "before _write_identity", "after spawn"])
 @pytest.mark.parametrize("owner", ["lives", "dies"])
 async def test_a_second_attempt_whose_runner_dies_at_its_start_ends_too(
     place: Place, point: str, owner: str
@@ -312,9 +311,10 @@ async def test_a_job_that_may_be_repeated_completes_though_its_runner_was_shut_d
         worker = here.worker()
         try:
             await until(lambda: "end" in here.lines())
-            identity = place.home / "jobs" / job_id / "runner"
+            identity = layout.read_identity(str(place.home / "jobs" / job_id))
+            assert identity is not None
             # As a machine does that goes down in an orderly way.
-            os.kill(json.loads(identity.read_text())["pid"], signal.SIGTERM)
+            os.kill(identity["pid"], signal.SIGTERM)
             job = await here.ended(job_id)
         finally:
             worker.kill()

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcp_jobs import process
+from mcp_jobs import launching, process
 from mcp_jobs.launcher import record
 from tests.support import Place, alive, ended, open_client, start, until, wait_until
 from tests.system.attempts import client_of, make_job, request_for, run_attempt
@@ -62,8 +62,8 @@ async def test_many_starts_at_once_make_one_launcher(place: Place) -> None:
     clients = [client_of(place) for _ in range(8)]
     links = []
 
-    async def attach(client: process.LauncherClient) -> None:
-        links.append(await client.attach(process.Drain(argv=("/bin/true",), environ={})))
+    async def attach(client: launching.LauncherClient) -> None:
+        links.append(await client.attach(launching.Drain(argv=("/bin/true",), environ={})))
 
     async with anyio.create_task_group() as tasks:
         for client in clients:
@@ -88,7 +88,7 @@ async def test_it_stays_as_long_as_a_job_runs(place: Place) -> None:
         request_for(make_job(place, "echo $$ > pids; read x < gate"), 1)
     )
     assert link is not None
-    await link.aclose()
+    link.close()
     await pids_in(place.project / "pids")
     first = launcher(place)
     # Each takes longer than the launcher may be idle.
@@ -185,7 +185,7 @@ async def test_the_same_claim_made_many_times_at_once_runs_once(place: Place) ->
     (link,) = [link for link in links if link is not None]
     await release(path)
     await link.wait_closed()
-    await link.aclose()
+    link.close()
 
     assert (place.project / "runs").read_text() == "\n"
 
@@ -207,7 +207,7 @@ async def test_a_claim_is_refused_while_a_runner_lives(place: Place) -> None:
     second = await client.run(request_for(job_dir, 2))
     await release(path)
     await link.wait_closed()
-    await link.aclose()
+    link.close()
 
     assert second is None
     assert record.read(str(job_dir), 2) is None

@@ -33,14 +33,14 @@ supervise.Supervisor.run = run
 
 _STOPS_ITSELF: Final = """
 import signal
-from mcp_jobs import process
-_launch = process.LauncherClient.run
+from mcp_jobs import launching
+_launch = launching.LauncherClient.run
 async def launch(self, request):
-    process.LauncherClient.run = _launch
+    launching.LauncherClient.run = _launch
     open("stopping", "w").write("now")
     os.kill(os.getpid(), signal.SIGSTOP)
     return await _launch(self, request)
-process.LauncherClient.run = launch
+launching.LauncherClient.run = launch
 """
 """Stops the server between its first claim and the launch of that job."""
 

@@ -6,18 +6,21 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-import mcp_jobs
+from mcp_jobs.__main__ import PLAIN_COMMANDS
+from mcp_jobs.cli import exits
+from mcp_jobs.cli.app import application
+from mcp_jobs.cli.hosts.known import HOSTS
 from mcp_jobs.launcher import layout
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server.schemas import JOB_RESULT
@@ -51,17 +54,6 @@ def _script_exists() -> None:
     assert SCRIPTS == {"mcp-jobs": "mcp_jobs.__main__:main"}
 
 
-def _tells_version() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "mcp_jobs", "--version"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ran.stdout == f"mcp-jobs {mcp_jobs.__version__}\n"
-
-
 # Every command that a reader is told to type, and what shows that it works. The demo itself is run
 # by tests/system/test_examples.py; installers are other people's programs, so that only what they
 # need of this project is looked at.
@@ -71,8 +63,6 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "pipx install .": _script_exists,
     "uv tool install .": _script_exists,
     "python3 -m pip install .": _script_exists,
-    "mcp-jobs --version": _tells_version,
-    "claude mcp add --scope user jobs -- mcp-jobs": _script_exists,
 }
 
 
@@ -88,7 +78,9 @@ def test_every_documented_command_is_tested() -> None:
         for block in blocks(path, "console", "bash")
         for line in block.text.splitlines()
     ]
-    assert sorted(told) == sorted(COMMANDS)
+    # Those of mcp-jobs are run by tests/system/test_documented_commands.py.
+    others = [line for line in told if not line.startswith("mcp-jobs ")]
+    assert sorted(others) == sorted(COMMANDS)
 
 
 def test_the_readme_documents_every_setting_with_its_default() -> None:
@@ -147,7 +139,7 @@ def test_the_example_of_a_job_is_one() -> None:
     (block,) = (b for b in blocks(README, "json") if '"job_id"' in b.text)
     job = json.loads(block.text)
     jsonschema.validate(job, JOB_RESULT)
-    more = {"existing", "attempts", "questions", "notices"}
+    more = {"existing", "attempts", "questions", "warning", "notices"}
     assert set(JOB_RESULT["properties"]) - set(job) == more
 
 
@@ -165,7 +157,7 @@ def test_the_architecture_names_every_module_and_every_file_of_a_job() -> None:
     told = {
         names(row[0])[0].rstrip("/") for row in rows(section(DOCS / "architecture.md", "Files"))[1:]
     }
-    constants = (layout.ENV, layout.ALIVE, layout.FENCE, layout.RUNNER, layout.STOP, layout.BELL)
+    constants = (layout.ENV, layout.ALIVE, layout.FENCE, layout.STOP, layout.BELL)
     python = (layout.CALL, layout.QUESTIONS, layout.ANSWERS, layout.WORK, "report.<token>")
     assert told == {*constants, *python, layout.OUTPUT, layout.PROGRESS, "exit.<token>"}
 
@@ -190,10 +182,35 @@ def test_every_json_and_toml_block_parses(path: Path) -> None:
 
 
 def test_every_host_starts_the_command_that_is_installed() -> None:
-    hosts = section(README, "Configure your host")
+    hosts = section(DOCS / "hosts.md", "By hand")
     commands = re.findall(r'"?command"?(?:: | = )(?:\["|")([^"]+)"', hosts)
     assert set(commands) == set(SCRIPTS)
     assert len(commands) == len(re.findall(r"^```(?:json|toml)$", hosts, re.MULTILINE))
+
+
+def test_every_host_that_can_be_installed_is_documented() -> None:
+    told = [
+        names(row[0])[0] for row in rows(section(DOCS / "hosts.md", "What is written where"))[1:]
+    ]
+    assert told == list(HOSTS)
+    readme = section(README, "Install")
+    assert [h for h in HOSTS if f"mcp-jobs install {h}\n" not in readme] == []
+
+
+def test_every_command_and_every_exit_code_is_documented() -> None:
+    page = (DOCS / "cli.md").read_text("utf-8")
+    commands = [c.name for c in application({}).registered_commands] + list(PLAIN_COMMANDS)
+    assert [c for c in commands if f"mcp-jobs {c}" not in page] == []
+    codes = {v for k, v in vars(exits).items() if k.isupper() and isinstance(v, int)}
+    assert {int(row[0]) for row in rows(section(DOCS / "cli.md", "For programs"))[1:]} == codes
+
+
+def test_the_recording_is_a_picture_of_the_demo() -> None:
+    picture = ElementTree.parse(DOCS / "demo.svg").getroot()  # noqa: S314 - our own file
+    shown = " ".join(picture.itertext())
+    assert picture.tag.endswith("svg")
+    assert "$ make demo" in shown
+    assert "Everything was seen." in shown
 
 
 def _default_of_setting(name: str, field: FieldInfo) -> str:

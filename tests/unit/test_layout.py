@@ -234,8 +234,8 @@ def test_a_waiting_lock_is_given_when_the_holder_leaves(tmp_path: Path) -> None:
 
 
 def _fence(directory: Path) -> int:
-    with layout.fence_lock(str(directory)) as fd:
-        return layout.read_fence(fd)
+    with layout.fence_lock(str(directory)):
+        return layout.read_fence(str(directory))
 
 
 def test_an_absent_fence_admits_every_token(tmp_path: Path) -> None:
@@ -254,10 +254,10 @@ def test_the_fence_is_the_highest_token_and_never_falls(
 
 def test_raising_the_fence_waits_for_whoever_reads_it(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
-        with layout.fence_lock(str(tmp_path)) as fd:
+        with layout.fence_lock(str(tmp_path)):
             raising = pool.submit(layout.raise_fence, str(tmp_path), 5)
-            assert layout.is_locked(str(tmp_path / layout.FENCE))
-            assert layout.read_fence(fd) == 0
+            assert layout.is_locked(str(tmp_path))
+            assert layout.read_fence(str(tmp_path)) == 0
         raising.result(timeout=20)
 
     assert _fence(tmp_path) == 5
@@ -268,3 +268,44 @@ def test_many_that_raise_the_fence_at_once_leave_the_highest(tmp_path: Path) -> 
         list(pool.map(lambda token: layout.raise_fence(str(tmp_path), token), range(200)))
 
     assert _fence(tmp_path) == 199
+
+
+# -- identities ----------------------------------------------------------------------------------
+
+
+def _add(directory: Path, text: bytes) -> None:
+    with (directory / layout.ALIVE).open("ab") as file:
+        file.write(text)
+
+
+def test_the_newest_whole_identity_is_read(tmp_path: Path) -> None:
+    assert layout.read_identity(str(tmp_path)) is None
+    fd = layout.lock_file(str(tmp_path / layout.ALIVE), wait=False)
+    assert fd is not None
+    assert layout.read_identity(str(tmp_path)) is None
+    for token in (1, 2):
+        layout.add_identity(fd, {"token": token})
+        assert layout.read_identity(str(tmp_path)) == {"token": token}
+    # Two runners that were killed while they wrote.
+    _add(tmp_path, b'{"token": 3')
+    assert layout.read_identity(str(tmp_path)) == {"token": 2}
+    layout.add_identity(fd, {"token": 4})
+    os.close(fd)
+
+    assert layout.read_identity(str(tmp_path)) == {"token": 4}
+
+
+# -- the order to stop ---------------------------------------------------------------------------
+
+
+@given(grace_s=st.floats(0, 1e6))
+def test_an_order_to_stop_is_read_as_it_was_given(
+    tmp_path_factory: pytest.TempPathFactory, grace_s: float
+) -> None:
+    directory = str(tmp_path_factory.mktemp("stop"))
+    assert layout.read_stop(directory) is None
+    layout.order_stop(directory, "timeout", 5.0)
+    layout.order_stop(directory, "cancelled_by_user", grace_s)
+
+    assert layout.read_stop(directory) == ("cancelled_by_user", grace_s)
+    assert os.listdir(directory) == [layout.STOP]

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-def mcp_jobs(place: Place, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def mcp_jobs(
+    place: Place, *arguments: str, program: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    way = ["-m", "mcp_jobs"] if program is None else ["-c", program]
     return subprocess.run(
-        [sys.executable, "-m", "mcp_jobs", *arguments],
+        [sys.executable, *way, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -53,7 +56,7 @@ def test_the_version_is_printed(place: Place) -> None:
 def test_help_is_printed(place: Place) -> None:
     done = mcp_jobs(place, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "MCP server over stdio" in done.stdout
+    assert "MCP server over stdio" in " ".join(done.stdout.split())
     assert "--version" in done.stdout
 
 
@@ -61,6 +64,26 @@ def test_an_unknown_option_is_refused(place: Place) -> None:
     done = mcp_jobs(place, "--nope")
     assert (done.returncode, done.stdout) == (2, "")
     assert "unrecognized arguments: --nope" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["worker", "--drain"]])
+def test_what_serves_or_works_imports_nothing_of_the_command_line(
+    place: Place, arguments: list[str]
+) -> None:
+    program = (
+        "import os, sys\n"
+        "def tell(code):\n"
+        "    print(*(m for m in sys.modules if '.' not in m or m == 'mcp_jobs.cli'))\n"
+        "    sys.stdout.flush()\n"
+        "os._exit = tell\n"
+        "from mcp_jobs.__main__ import main\n"
+        "main()\n"
+    )
+    done = mcp_jobs(place, *arguments, program=program)
+    assert (done.returncode, done.stderr) == (0, "")
+    imported = set(done.stdout.split())
+    assert {"mcp_jobs", "pydantic"} <= imported
+    assert imported & {"mcp_jobs.cli", "typer", "rich", "tomlkit", "shellingham"} == set()
 
 
 def test_without_a_client_the_server_ends_well(place: Place) -> None:

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from mcp_jobs.models import Job
 from mcp_jobs.outcomes import (
     INTERRUPTS_RETRIED,
-    RETRIED,
     backoff_ms,
     interrupted,
     not_started,
     outcome_of,
     with_retry,
 )
-from mcp_jobs.policy import DEFAULT
+from mcp_jobs.policy import DEFAULT, RETRIED, Policy
 from mcp_jobs.states import LONGEST_PAUSE_MS, TERMINAL, Reason, Status
 from tests.stores import HERE, NOW, OWNER, ending
 
@@ -152,7 +151,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], Status, Reason | None, str | N
         Reason.SPAWN_ERROR,
         "/nowhere is gone.",
     ),
-    ({}, {"reason": "output_limit"}, Status.FAILED, Reason.OUTPUT_LIMIT, None),
+    ({}, {"reason": "output_limit"}, Status.FAILED, Reason.OUTPUT_LIMIT, "more than its limit."),
 ]
 
 
@@ -328,3 +327,27 @@ def test_pauses_of_jobs_that_failed_together_differ() -> None:
 
 def test_no_base_means_no_pause() -> None:
     assert backoff_ms(7, base_s=0) == 0
+
+
+# -- policies ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("attempt", "pause_s"), [(1, 30), (2, 60), (3, 90), (11, 300)])
+def test_a_linear_backoff_is_thirty_seconds_times_the_attempt(attempt: int, pause_s: int) -> None:
+    job = running(attempt=attempt, max_attempts=99, policy=Policy(backoff="linear"))
+    outcome = with_retry(job, ending(Status.FAILED, Reason.EXIT_CODE), now_ms=NOW, base_s=1.0)
+
+    assert outcome.run_at_ms == NOW + 1000 * pause_s
+
+
+def test_a_delay_of_the_type_replaces_that_of_the_server() -> None:
+    policies = [Policy(delay_s=8.0), Policy(delay_s=8.0, backoff="linear")]
+    pauses = []
+    for policy in policies:
+        job = running(attempt=2, max_attempts=3, policy=policy)
+        outcome = with_retry(job, ending(Status.FAILED, Reason.TIMEOUT), now_ms=NOW, base_s=1.0)
+        assert outcome.run_at_ms is not None
+        pauses.append(outcome.run_at_ms - NOW)
+
+    assert 8_000 <= pauses[0] <= 16_000
+    assert pauses[1] == 16_000

@@ -51,7 +51,7 @@ def _kept(directory: Path) -> list[tuple[int, bytes]]:
 
 
 def _size_on_disk(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir())
+    return sum(path.stat().st_size for path in directory.glob("*"))
 
 
 @settings(max_examples=60, deadline=None)

@@ -167,6 +167,8 @@ async def test_an_owner_sees_and_moves_only_what_is_his(store: Store) -> None:
     assert await store.queue_position(his.id) == 1
     assert await store.counts("nobody") == {}
     assert await store.recent_ids("nobody", limit=10) == []
+    assert await store.matching_ids("ann", his.id[-4:], limit=10) == [his.id]
+    assert await store.matching_ids("nobody", his.id, limit=10) == []
 
 
 async def test_a_cursor_of_another_owners_job_shows_nothing_of_it(store: Store) -> None:
@@ -207,6 +209,19 @@ async def test_the_newest_ids_come_first_and_no_more_than_asked_for(store: Store
     jobs = [await created(store, created_at_ms=NOW + n) for n in range(5)]
 
     assert await store.recent_ids(OWNER, limit=3) == [job.id for job in jobs[:1:-1]]
+
+
+async def test_ids_are_found_by_their_beginning_or_end(store: Store) -> None:
+    jobs = [await created(store, created_at_ms=NOW + n) for n in (0, 1)]
+    newest_first = [jobs[1].id, jobs[0].id]
+
+    assert await store.matching_ids(OWNER, jobs[0].id[:5], limit=10) == newest_first
+    assert await store.matching_ids(OWNER, jobs[0].id[:5], limit=1) == newest_first[:1]
+    for job in jobs:
+        for part in (job.id, job.id[:9], job.id[-6:]):
+            assert await store.matching_ids(OWNER, part, limit=10) == [job.id]
+    for part in ("%", "_" * 25, jobs[0].id[1:5], jobs[0].id + "0"):
+        assert await store.matching_ids(OWNER, part, limit=10) == []
 
 
 async def test_the_next_due_time_is_that_of_waiting_jobs_of_the_locality(store: Store) -> None:

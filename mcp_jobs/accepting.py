@@ -1,0 +1,138 @@
+"""From what a caller asks for to a job that can be stored and a file that it can be run from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from mcp_jobs import process, registry
+from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.ids import new_id
+from mcp_jobs.launcher import layout
+from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
+from mcp_jobs.models import NewJob
+from mcp_jobs.settings import looks_secret, project_directory
+from mcp_jobs.terms import terms_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mcp_jobs.clock import Clock
+    from mcp_jobs.registry import JobType, Registry
+    from mcp_jobs.requests import StartJob
+    from mcp_jobs.settings import Settings
+
+PROGRESS_VARIABLE: Final = "MCP_JOBS_PROGRESS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A job that is checked and not stored yet."""
+
+    job: NewJob
+    launch: process.LaunchFile
+    call: Mapping[str, Any] | None = field(repr=False)
+    """The Python function to call, and its parameters."""
+
+
+class Acceptor:
+    """Checks requests against the job types and fills in what they leave open."""
+
+    def __init__(
+        self, *, registry: Registry, settings: Settings, clock: Clock, origin: process.Origin
+    ) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._clock = clock
+        self._origin = origin
+
+    def draft(self, owner: str, request: StartJob, webhooks: tuple[str, ...] = ()) -> Draft:
+        """Return the job that a request means. Raises `InvalidInputError`."""
+        job_type = self._registry.get(request.type)
+        prepared = registry.prepare(job_type, request.params)
+        terms = terms_of(job_type, request, default_cwd=_default_directory)
+        now_ms = self._clock.now_ms()
+        job_id = new_id(now_ms)
+        new = NewJob(
+            id=job_id,
+            owner=owner,
+            locality=self._origin.locality,
+            type=request.type,
+            params=request.params,
+            title=request.title or prepared.title,
+            cwd=terms.cwd,
+            created_at_ms=now_ms,
+            run_at_ms=now_ms + round(request.delay_seconds * 1000),
+            max_attempts=1 + terms.max_retries,
+            timeout_s=terms.timeout_s,
+            idle_timeout_s=terms.idle_timeout_s,
+            retry_on_interrupt=terms.retry_on_interrupt,
+            idempotency_key=request.idempotency_key,
+            # Only ever compared between jobs of one key.
+            fingerprint=_fingerprint(request, terms.cwd, webhooks)
+            if request.idempotency_key
+            else "",
+            shared=self._origin.shared,
+            webhooks=_hooks(job_type, webhooks),
+            policy=job_type.policy,
+            confirm=prepared.confirm,
+        )
+        added = {**request.env, **job_type.env, **prepared.env}
+        argv = prepared.argv
+        if prepared.call is not None:
+            argv = (*argv, str(self._settings.jobs_dir / job_id))
+        launch = self._launch_file(job_id, terms.cwd, argv, added)
+        return Draft(job=new, launch=launch, call=prepared.call)
+
+    def _launch_file(
+        self, job_id: str, cwd: str, argv: tuple[str, ...], added: Mapping[str, str]
+    ) -> process.LaunchFile:
+        job_dir = self._settings.jobs_dir / job_id
+        environ = {
+            **self._origin.environ,
+            "PWD": cwd,
+            **added,
+            JOB_ID_VARIABLE: job_id,
+            PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
+        }
+        return process.LaunchFile(
+            argv=argv,
+            cwd=cwd,
+            umask=self._origin.umask,
+            environ=environ,
+            secrets=tuple(value for name, value in environ.items() if looks_secret(name)),
+            rlimit_nofile=self._origin.rlimit_nofile,
+        )
+
+
+def _default_directory() -> str:
+    directory = project_directory()
+    if directory is None:
+        raise InvalidInputError(
+            "cwd is needed: this server was started in / and knows no project. Pass the absolute "
+            "path of the directory to run in."
+        )
+    try:
+        directory.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"cwd is needed: the name of this server's directory, {directory!a}, is not "
+            "UTF-8. Pass the absolute path of another directory to run in."
+        ) from None
+    return directory
+
+
+def _hooks(job_type: JobType, given: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
+    """Return who is told of the end: as the type declares, and those given with the job."""
+    declared = () if job_type.policy.webhook is None else (job_type.policy.webhook,)
+    return (*declared, *({"url": url} for url in given))
+
+
+def _fingerprint(request: StartJob, cwd: str, webhooks: tuple[str, ...]) -> str:
+    """Hash what the caller asked for; how long the call waits is not part of the job."""
+    asked: dict[str, Any] = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
+    if webhooks:
+        asked["webhooks"] = webhooks
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,86 @@
+"""`cancel` and `prune`: end jobs, and forget old ones."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from mcp_jobs.cli import desk, screen, words
+from mcp_jobs.cli.exits import FAILED, OK
+from mcp_jobs.cli.options import JobParts, Json, seconds
+from mcp_jobs.clock import SystemClock
+from mcp_jobs.maintenance import Maintenance
+from mcp_jobs.requests import CancelJob
+
+_DAY_S = 86_400
+
+
+def cancel(
+    jobs: JobParts,
+    *,
+    grace: Annotated[
+        str, typer.Option(metavar="TIME", help="Time between SIGTERM and SIGKILL.")
+    ] = "5",
+    as_json: Json = False,
+) -> None:
+    """End jobs with all their processes."""
+    raise typer.Exit(desk.run(_cancel, jobs, seconds(grace, "--grace"), as_json))
+
+
+def prune(
+    *,
+    older_than: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Jobs that ended longer ago (7d); else the retention."),
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep this many of the newest jobs; else the retention."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Remove ended jobs and their output now, by the retention or by these limits."""
+    changes: dict[str, Any] = {}
+    age_s = seconds(older_than, "--older-than")
+    if age_s is not None:
+        changes["retention_days"] = age_s / _DAY_S
+    if keep is not None:
+        changes["retention_jobs"] = keep
+    removed = desk.run(_prune, changes)
+    if as_json:
+        screen.write_json({"removed": removed})
+    else:
+        screen.write_line(f"{removed} {'job' if removed == 1 else 'jobs'} removed.")
+
+
+async def _cancel(parts: list[str], grace_s: float, as_json: bool) -> int:
+    wanted = desk.request(
+        CancelJob, {"grace_seconds": "--grace"}, {"job_id": "-", "grace_seconds": grace_s}
+    )
+    code = OK
+    async with desk.open_desk() as opened:
+        jobs = await opened.jobs_of(parts)
+        if not all(job.ended for job in jobs):
+            await opened.see_to_it()
+        for job in jobs:
+            request = wanted.model_copy(update={"job_id": job.id})
+            shown = await opened.core.service.cancel(desk.OWNER, request)
+            if as_json:
+                screen.write_json(shown)
+            elif job.ended:
+                screen.write_line(f"{job.id} had already ended: {words.status_of(shown)}")
+            else:
+                screen.write_line(words.end_of(shown), words.STYLES[shown["status"]])
+            if not shown["finished_at"]:
+                code = FAILED
+                screen.note(f"{job.id} does not end yet; mcp-jobs wait {job.id} waits for it.")
+    return code
+
+
+async def _prune(changes: dict[str, Any]) -> int:
+    async with desk.open_desk() as opened:
+        settings = opened.settings.model_copy(update=changes)
+        clock = SystemClock()
+        store = opened.core.store
+        return await Maintenance(store=store, settings=settings, clock=clock).run_once()

@@ -1,0 +1,122 @@
+"""Open the home for one command, find jobs by a part of their id, wait for ends."""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import anyio
+from pydantic import BaseModel, ValidationError
+
+from mcp_jobs import settings as configuration
+from mcp_jobs.cli.exits import WrongOptionError
+from mcp_jobs.core import LOCAL_OWNER, Core, visit
+from mcp_jobs.errors import UnknownJobError
+from mcp_jobs.ids import ID_LENGTH
+from mcp_jobs.launcher import layout
+from mcp_jobs.waiting import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from mcp_jobs.models import Job
+    from mcp_jobs.settings import Settings
+    from mcp_jobs.waiting import OnLook
+
+T = TypeVar("T")
+R = TypeVar("R", bound=BaseModel)
+
+OWNER: Final = LOCAL_OWNER
+_SHOWN_IDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """The open home, as a command sees it."""
+
+    core: Core
+    settings: Settings
+
+    async def id_of(self, part: str) -> str:
+        """Return the one id that begins or ends with `part`.
+
+        Raises `UnknownJobError` when there is none or more than one.
+        """
+        wanted = part.strip().lower()
+        if not wanted:
+            raise UnknownJobError("The id of a job is not empty; mcp-jobs list shows the ids.")
+        found = await self.core.store.matching_ids(OWNER, wanted, limit=_SHOWN_IDS + 1)
+        if len(found) == 1 or wanted in found:
+            return wanted if wanted in found else found[0]
+        if found:
+            more = ", …" if len(found) > _SHOWN_IDS else ""
+            raise UnknownJobError(
+                f"More than one job has the id {part!r}: {', '.join(found[:_SHOWN_IDS])}{more}. "
+                "Give more of it."
+            )
+        if len(wanted) < ID_LENGTH:
+            raise UnknownJobError(
+                f"There is no job {part!r}. An id may be cut to a beginning or an end that no "
+                "other job has; mcp-jobs list shows the ids."
+            )
+        await self.core.service.find(OWNER, wanted)
+        raise UnknownJobError(f"There is no job {part!r}.")
+
+    async def job_of(self, part: str) -> Job:
+        """Return the one job whose id begins or ends with `part`. Raises like `id_of`."""
+        return await self.core.service.find(OWNER, await self.id_of(part))
+
+    async def jobs_of(self, parts: Sequence[str]) -> list[Job]:
+        """Return several jobs, each once. Raises like `id_of`."""
+        jobs = [await self.job_of(part) for part in parts]
+        return list({job.id: job for job in jobs}.values())
+
+    async def see_to_it(self) -> None:
+        """Make sure that somebody works on the jobs, also when their servers were all killed."""
+        await self.core.presence.knock()
+        await self.core.presence.hand_over()
+
+    async def wait_for_one(self, jobs: Sequence[Job], on_look: OnLook | None) -> Sequence[Job]:
+        """Return the jobs as they are when at least one has ended; waits as long as it takes."""
+        waiter = Waiter(store=self.core.store, bus=self.core.bus)
+        return await waiter.wait(jobs, mode="any", wait_s=math.inf, on_look=on_look)
+
+    def output_of(self, job_id: str) -> Path:
+        """Return where the output of a job lies."""
+        return self.settings.jobs_dir / job_id / layout.OUTPUT
+
+
+@asynccontextmanager
+async def open_desk(**overrides: Any) -> AsyncIterator[Desk]:
+    """Open the home. Raises `InvalidInputError` or `StoreError`."""
+    settings = configuration.load(**overrides)
+    async with visit(settings) as core:
+        yield Desk(core=core, settings=settings)
+
+
+def run(command: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+    """Run an async command to its end."""
+
+    async def main() -> T:
+        return await command(*arguments)
+
+    return anyio.run(main)
+
+
+def request(model: type[R], options: dict[str, str], fields: dict[str, Any]) -> R:
+    """Make a request; `options` says which option of the command a field came from.
+
+    Raises `WrongOptionError` in the words of the command line.
+    """
+    try:
+        return model.model_validate({k: v for k, v in fields.items() if v is not None})
+    except ValidationError as error:
+        problems = [
+            f"{options.get(str(e['loc'][0]), str(e['loc'][0]))}: "
+            f"{e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_url=False, include_input=False)
+        ]
+        raise WrongOptionError(f"{'; '.join(problems)}.") from None

@@ -1,0 +1,168 @@
+"""The home: rights, space, database, launcher, and jobs that nobody cares for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Final
+
+from mcp_jobs import process
+from mcp_jobs import settings as configuration
+from mcp_jobs.cli import desk
+from mcp_jobs.cli.doctor.findings import Finding, fault, fine, warning
+from mcp_jobs.errors import JobsError, LauncherError
+from mcp_jobs.models import JobFilter
+from mcp_jobs.states import Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from mcp_jobs.cli.desk import Desk
+    from mcp_jobs.models import Job
+    from mcp_jobs.settings import Settings
+
+_SOCKET_PATH_BYTES: Final = 104
+_SOCKET_NAME_BYTES: Final = 26
+_LITTLE_BYTES: Final = 1 << 30
+_TOO_LITTLE_BYTES: Final = 64 << 20
+_REMOTE: Final = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph")
+_STALE_LIMIT: Final = 100
+_FREE_SPACE_ADVICE: Final = "Free some space, or shorten the retention: mcp-jobs prune --keep 100."
+
+
+async def check() -> AsyncIterator[Finding]:
+    """Look at the settings, the home and what is in it."""
+    try:
+        settings = configuration.load()
+        configuration.prepare_home(settings)
+    except JobsError as error:
+        yield fault("home", str(error), "Nothing works before this is mended.")
+        return
+    for finding in (*_rights(settings.home), *_disk(settings.home), *_runtime()):
+        yield finding
+    try:
+        async with desk.open_desk() as opened:
+            async for finding in _inside(opened, settings):
+                yield finding
+    except JobsError as error:
+        yield fault("database", str(error), "See docs/faq.md, or use another home.")
+
+
+def _rights(home: Path) -> Iterator[Finding]:
+    # Whether others may read it needs no look: opening the home has just closed it to them.
+    owner = home.stat().st_uid
+    if owner != os.getuid():
+        yield warning(
+            "home",
+            f"{home} belongs to another user (uid {owner}).",
+            "Name a home of your own in MCP_JOBS_HOME.",
+        )
+    else:
+        yield fine("home", f"{home}, for this user alone")
+    kind = file_system(home)
+    if kind in _REMOTE:
+        yield warning(
+            "home",
+            f"{home} is on a {kind} file system, where locks cannot be trusted.",
+            "Name a directory on a local disk in MCP_JOBS_HOME.",
+        )
+
+
+def file_system(path: Path) -> str:
+    """Return the kind of file system that `path` is on; empty where that is not told."""
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:
+            entries = [line.split()[:3] for line in mounts]
+    except OSError:
+        return ""
+    real = os.path.realpath(path)
+    best = ("", "")
+    for _, point, kind in entries:
+        place = point.replace("\\040", " ")
+        inside = place in ("/", real) or real.startswith(f"{place}/")
+        if inside and len(place) >= len(best[0]):
+            best = (place, kind)
+    return best[1]
+
+
+def _disk(home: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(home).free
+    text = f"{free / (1 << 30):.1f} GiB free"
+    if free < _TOO_LITTLE_BYTES:
+        yield fault("disk", f"{text}: too little to store jobs.", _FREE_SPACE_ADVICE)
+    elif free < _LITTLE_BYTES:
+        yield warning("disk", f"{text}: one job may print 64 MiB.", _FREE_SPACE_ADVICE)
+    else:
+        yield fine("disk", text)
+
+
+def _runtime() -> Iterator[Finding]:
+    try:
+        directory = configuration.runtime_directory()
+    except JobsError as error:
+        yield fault("sockets", str(error), "Jobs cannot be started before this is mended.")
+        return
+    if len(os.fsencode(directory)) + _SOCKET_NAME_BYTES > _SOCKET_PATH_BYTES:
+        yield fault(
+            "sockets",
+            f"{directory} is too long for a socket.",
+            "Set XDG_RUNTIME_DIR to a short private directory.",
+        )
+    else:
+        yield fine("sockets", str(directory))
+
+
+async def _inside(opened: Desk, settings: Settings) -> AsyncIterator[Finding]:
+    counts = await opened.core.store.counts(desk.OWNER)
+    total = sum(counts.values())
+    yield fine("database", f"{settings.database}, {total} {'job' if total == 1 else 'jobs'}")
+    stale = await _stale(opened, settings)
+    try:
+        await opened.see_to_it()
+        yield fine("launcher", "it answers")
+    except LauncherError as error:
+        yield fault("launcher", str(error), "Read that log; a new launcher is started by itself.")
+    for finding in stale:
+        yield finding
+
+
+async def _stale(opened: Desk, settings: Settings) -> list[Finding]:
+    """Look before somebody is called to work, who would take these jobs over."""
+    store = opened.core.store
+    lost = [
+        job
+        for job in await store.running()
+        if not process.runner_alive(settings.jobs_dir / job.id)
+        and opened.core.presence.gone(str(job.claimed_by))
+    ]
+    waiting = await store.list(
+        desk.OWNER,
+        JobFilter(statuses=(Status.PENDING, Status.RETRYING)),
+        limit=_STALE_LIMIT,
+        cursor=None,
+    )
+    foreign = [job for job in waiting.jobs if job.locality != process.locality()]
+    found: list[Finding] = []
+    if lost:
+        found.append(
+            warning(
+                "stale jobs",
+                f"{_named(lost)} had neither a runner nor a server.",
+                "A worker settles them now; mcp-jobs list shows how they ended.",
+            )
+        )
+    if foreign:
+        found.append(
+            warning(
+                "stale jobs",
+                f"{_named(foreign)} waits for another machine or container to run it.",
+                "Start mcp-jobs worker there; if it is gone for good, cancel them.",
+            )
+        )
+    return found or [fine("stale jobs", "none")]
+
+
+def _named(jobs: list[Job]) -> str:
+    rest = f" and {len(jobs) - 3} more" if len(jobs) > 3 else ""  # noqa: PLR2004 - as many as shown
+    return ", ".join(job.id for job in jobs[:3]) + rest

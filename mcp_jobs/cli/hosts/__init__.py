@@ -1,0 +1,1 @@
+"""Set hosts up: what each wants to read, and careful changes to its file."""

@@ -1,0 +1,226 @@
+"""`list`, `show` and `types`: what there is."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+import typer
+from rich.text import Text
+
+from mcp_jobs.cli import desk, rows, screen, words
+from mcp_jobs.cli.options import JobPart, Json
+from mcp_jobs.events import JobChanged
+from mcp_jobs.requests import CheckJob, ListJobs
+from mcp_jobs.states import Status
+
+if TYPE_CHECKING:
+    from mcp_jobs.events import Event
+    from mcp_jobs.registry import JobType
+    from mcp_jobs.views import JobObject
+
+_OPTIONS = {"status": "--status", "type": "--type", "limit": "--limit", "cursor": "--cursor"}
+_TICK_S = 1.0
+_SHOWN_LINES = 20
+_FACTS = (
+    ("type", "type"),
+    ("directory", "cwd"),
+    ("created", "created_at"),
+    ("starts at", "run_at"),
+    ("started", "started_at"),
+    ("ended", "finished_at"),
+    ("exit code", "exit_code"),
+    ("next attempt", "next_attempt_at"),
+)
+
+
+def list_jobs(
+    *,
+    status: Annotated[
+        list[Status] | None, typer.Option(help="Only jobs in this state; may be given again.")
+    ] = None,
+    type_name: Annotated[str | None, typer.Option("--type", help="Only jobs of this type.")] = None,
+    here: Annotated[bool, typer.Option("--here", help="Only jobs of this directory.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many, at most 100.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Stay and show what changes, until Ctrl-C.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    fields = {
+        "status": status or None,
+        "type": type_name,
+        "cwd": os.getcwd() if here else None,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    wanted = desk.request(ListJobs, _OPTIONS, fields)
+    if not watch:
+        desk.run(_list, wanted, as_json)
+        return
+    # Ctrl-C is the way out of watching, and no failure.
+    with suppress(KeyboardInterrupt):
+        desk.run(_watch, wanted, as_json)
+
+
+def show(job: JobPart, *, as_json: Json = False) -> None:
+    """Show everything about a job, with the end of its output."""
+    desk.run(_show, job, as_json)
+
+
+def types(*, as_json: Json = False) -> None:
+    """List the job types that can be started here."""
+    desk.run(_types, as_json)
+
+
+async def _list(wanted: ListJobs, as_json: bool) -> None:
+    async with desk.open_desk() as opened:
+        shown = await opened.core.service.list(desk.OWNER, wanted)
+    if as_json:
+        screen.write_json(shown)
+    elif not shown["jobs"]:
+        screen.note("No jobs." if wanted.status is None else "No such jobs.")
+    elif screen.on_terminal():
+        screen.console().print(rows.table(shown["jobs"]))
+        screen.console().print(Text(rows.counts_line(shown["counts"]), style="dim"))
+    else:
+        screen.write_columns([rows.COLUMNS, *(rows.cells(job) for job in shown["jobs"])])
+    if shown["next_cursor"] and not as_json:
+        screen.note(f"There are more: --cursor {shown['next_cursor']}")
+
+
+async def _watch(wanted: ListJobs, as_json: bool) -> None:
+    async with desk.open_desk() as opened:
+        changed = anyio.Event()
+
+        def listen(event: Event) -> None:
+            if isinstance(event, JobChanged):
+                changed.set()
+
+        opened.core.bus.subscribe(listen)
+        view = _Table() if screen.on_terminal() and not as_json else _Lines(as_json)
+        with view:
+            while True:
+                view.update(await opened.core.service.list(desk.OWNER, wanted))
+                with anyio.move_on_after(_TICK_S):
+                    await changed.wait()
+                changed = anyio.Event()
+
+
+class _Table:
+    """The living table of a terminal."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._live = Live(console=screen.console(), auto_refresh=False)
+
+    def __enter__(self) -> None:
+        self._live.start()
+
+    def __exit__(self, *problem: object) -> None:
+        self._live.stop()
+
+    def update(self, shown: JobObject) -> None:
+        from rich.console import Group
+
+        counts = Text(rows.counts_line(shown["counts"]) or "No jobs.", style="dim")
+        self._live.update(Group(rows.table(shown["jobs"]), counts), refresh=True)
+
+
+class _Lines:
+    """One line for each change, for pipes and programs."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._seen: dict[str, Any] = {}
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, *problem: object) -> None:
+        """Nothing to tidy."""
+
+    def update(self, shown: JobObject) -> None:
+        for job in reversed(shown["jobs"]):
+            state = (words.status_of(job), json.dumps(job["progress"]))
+            if self._seen.get(job["job_id"]) == state:
+                continue
+            self._seen[job["job_id"]] = state
+            if self._as_json:
+                screen.write_json(job)
+            else:
+                screen.write_line("  ".join(cell for cell in rows.cells(job) if cell))
+
+
+async def _show(part: str, as_json: bool) -> None:
+    async with desk.open_desk() as opened:
+        job_id = await opened.id_of(part)
+        wanted = CheckJob(job_id=job_id, tail_lines=_SHOWN_LINES)
+        shown = await opened.core.service.check(desk.OWNER, wanted)
+        params = dict((await opened.core.service.find(desk.OWNER, job_id)).params)
+    if as_json:
+        screen.write_json(shown)
+        return
+    screen.write_line(f"{shown['job_id']}  {words.title_of(shown)}", "bold")
+    _fact("status", words.status_of(shown), words.STYLES[shown["status"]])
+    if shown["error"]:
+        _fact("error", screen.clean(shown["error"]))
+    for name, key in _FACTS:
+        if shown[key] is not None and not (key == "run_at" and shown["started_at"]):
+            _fact(name, screen.clean(str(shown[key])))
+    if shown["duration_seconds"] is not None:
+        _fact("time", words.span(shown["duration_seconds"]))
+    if shown["max_attempts"] > 1:
+        _fact("attempt", f"{shown['attempt']} of {shown['max_attempts']}")
+    if words.progress_of(shown):
+        _fact("progress", words.progress_of(shown))
+    _fact("params", screen.clean(json.dumps(params, ensure_ascii=False)))
+    if shown["result"] is not None:
+        _fact("result", screen.clean(json.dumps(shown["result"], ensure_ascii=False)))
+    for question in shown.get("questions") or ():
+        _fact("asks", screen.clean(question["message"]), words.STYLES["input_required"])
+        _fact("answer by", f"mcp-jobs approve {shown['job_id']}")
+    _output(shown["output"])
+
+
+def _fact(name: str, value: str, style: str = "") -> None:
+    screen.write_line(f"  {name + ':':<14}{value}", style)
+
+
+def _output(output: JobObject) -> None:
+    if not output["text"]:
+        return
+    title = f"output, last lines of {output['bytes_total']} bytes"
+    screen.write_line(f"  {title}:", "dim")
+    for line in output["text"].splitlines():
+        screen.write_line(f"    {screen.clean(line)}")
+
+
+async def _types(as_json: bool) -> None:
+    async with desk.open_desk() as opened:
+        found = [_type_object(job_type) for job_type in opened.core.registry.types().values()]
+    if as_json:
+        screen.write_json(found)
+        return
+    for shown in found:
+        screen.write_line(shown["name"], "bold")
+        screen.write_line(f"  {screen.clean(shown['description'])}")
+        required = shown["params"].get("required", ())
+        for name, field in shown["params"].get("properties", {}).items():
+            needed = "required" if name in required else "optional"
+            about = screen.clean(str(field.get("description", "")))
+            screen.write_line(f"    {name} ({needed}): {about}".rstrip(": "))
+
+
+def _type_object(job_type: JobType) -> JobObject:
+    return {
+        "name": job_type.name,
+        "description": job_type.description,
+        "params": dict(job_type.params.schema()),
+    }

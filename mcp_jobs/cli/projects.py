@@ -1,0 +1,222 @@
+"""What a project already has that can be a job: scripts, tests, targets, recipes."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_BYTES: Final = 1 << 20
+_MOST_OF_A_KIND: Final = 30
+_TARGET: Final = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\s+[A-Za-z0-9][\w.-]*)*\s*::?(?!=)")
+_HELP: Final = re.compile(r"##\s*(.+)$")
+_RECIPE: Final = re.compile(r"^@?([A-Za-z_][\w-]*)\s*:(?!=)")
+_NOT_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_HOOK: Final = re.compile(r"(?:pre|post).+|prepare|(?:un)?install|publish|version|dependencies")
+"""Scripts that npm runs by itself."""
+_SERVES: Final = re.compile(
+    r"(?:^|[:_-])(?:dev|start|serve|server|watch|preview|storybook)(?:$|[:_-])"
+)
+_LOCKS: Final = {
+    "pnpm-lock.yaml": "pnpm",
+    "yarn.lock": "yarn",
+    "bun.lock": "bun",
+    "bun.lockb": "bun",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One entry of a jobs.yaml."""
+
+    name: str
+    description: str
+    command: tuple[str, ...]
+    source: str
+    """The file that it comes from."""
+    timeout: str | None = None
+    params: tuple[str, ...] = ()
+    """Lines of YAML."""
+    active: bool = True
+    """False: written as a comment, as it would not end."""
+
+    def yaml(self) -> str:
+        """Return the entry as lines of YAML; JSON strings are YAML, whatever is in them."""
+        lines = [f"{self.name}:", f"  description: {_quoted(self.description)}"]
+        if self.params:
+            lines += ["  params:", *(f"    {line}" for line in self.params)]
+        lines.append(f"  command: [{', '.join(_quoted(_literal(part)) for part in self.command)}]")
+        if self.timeout:
+            lines.append(f"  timeout: {self.timeout}")
+        return "".join(f"  {'' if self.active else '# '}{line}\n" for line in lines)
+
+
+def found_in(directory: Path) -> list[Task]:
+    """Return the tasks of a project, each with a name of its own."""
+    found = [
+        *_python(directory),
+        *_scripts(directory),
+        *_cargo(directory),
+        *_make(directory),
+        *_just(directory),
+    ]
+    taken = set[str]()
+    named: list[Task] = []
+    for task in found:
+        name, number = task.name, 2
+        if name.lower() in taken:
+            name = f"{task.command[0]}_{task.name}"
+        while name.lower() in taken:
+            name, number = f"{task.name}_{number}", number + 1
+        taken.add(name.lower())
+        named.append(replace(task, name=name))
+    return named
+
+
+def _python(directory: Path) -> Iterator[Task]:
+    project = _toml(directory / "pyproject.toml")
+    tools = project.get("tool", {})
+    source = next(
+        (
+            name
+            for name, there in (
+                ("pyproject.toml", "pytest" in tools),
+                ("pytest.ini", (directory / "pytest.ini").is_file()),
+                ("tests/", any((directory / "tests").glob("test_*.py"))),
+            )
+            if there
+        ),
+        None,
+    )
+    if source is None:
+        return
+    uv = (directory / "uv.lock").is_file()
+    yield Task(
+        name="test",
+        description="Run the tests with pytest",
+        command=("uv", "run", "pytest", "{path}") if uv else ("python3", "-m", "pytest", "{path}"),
+        params=("path: {type: string, description: 'Only this file, directory or test'}",),
+        source=source,
+        timeout="30m",
+    )
+
+
+def _scripts(directory: Path) -> Iterator[Task]:
+    package = _json(directory / "package.json")
+    scripts = package.get("scripts")
+    manager = next((m for f, m in _LOCKS.items() if (directory / f).is_file()), "npm")
+    for name, line in _some(scripts if isinstance(scripts, dict) else {}):
+        if _HOOK.fullmatch(name) or not isinstance(line, str):
+            continue
+        yield Task(
+            name=_name(name),
+            description=f"{manager} run {name}: {line}"[:200],
+            command=(manager, "run", name),
+            source="package.json",
+            active=not _SERVES.search(name),
+        )
+
+
+def _cargo(directory: Path) -> Iterator[Task]:
+    if not _toml(directory / "Cargo.toml"):
+        return
+    for name, about in (("test", "Run the tests"), ("build", "Build it"), ("clippy", "Lint it")):
+        yield Task(
+            name=f"cargo_{name}",
+            description=f"{about} with cargo",
+            command=("cargo", name),
+            source="Cargo.toml",
+            timeout="30m",
+        )
+
+
+def _make(directory: Path) -> Iterator[Task]:
+    for file in ("GNUmakefile", "makefile", "Makefile"):
+        text = _text(directory / file)
+        targets: dict[str, str] = {}
+        for line in text.splitlines():
+            match = _TARGET.match(line)
+            if match and "%" not in line.partition(":")[0]:
+                about = _HELP.search(line)
+                for target in line.partition(":")[0].split():
+                    targets.setdefault(target, about[1].strip() if about else f"make {target}")
+        for target, about in _some(targets):
+            if "/" in target or "." in target:
+                continue
+            yield Task(
+                name=_name(target),
+                description=str(about),
+                command=("make", target),
+                source=file,
+                active=not _SERVES.search(target),
+            )
+        if text:
+            return
+
+
+def _just(directory: Path) -> Iterator[Task]:
+    for file in ("justfile", "Justfile", ".justfile"):
+        text = _text(directory / file)
+        above, recipes = "", dict[str, str]()
+        for line in text.splitlines():
+            match = _RECIPE.match(line)
+            if match and not match[1].startswith("_"):
+                recipes[match[1]] = above or f"just {match[1]}"
+            above = line.lstrip("# ").strip() if line.startswith("#") else ""
+        for recipe, about in _some(recipes):
+            yield Task(
+                name=_name(recipe),
+                description=str(about),
+                command=("just", recipe),
+                source=file,
+                active=not _SERVES.search(recipe),
+            )
+        if text:
+            return
+
+
+def _some(found: dict[str, Any]) -> list[tuple[str, Any]]:
+    return list(found.items())[:_MOST_OF_A_KIND]
+
+
+def _name(text: str) -> str:
+    name = _NOT_A_NAME.sub("_", text).strip("_-")[:64]
+    return name if name[:1].isalpha() else f"job_{name}"[:64]
+
+
+def _literal(part: str) -> str:
+    """Double the braces that are no placeholder of ours."""
+    return part if part == "{path}" else part.replace("{", "{{").replace("}", "}}")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(" ".join(text.split()), ensure_ascii=False)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(_BYTES)
+    except OSError:
+        return ""
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(_text(path) or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError:
+        return {}

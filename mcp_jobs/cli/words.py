@@ -1,0 +1,96 @@
+"""Say what a job is: the words of lists, lines and pages, made of the job object."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from mcp_jobs.cli.screen import clean
+
+if TYPE_CHECKING:
+    from mcp_jobs.views import JobObject
+
+STYLES: Final = {
+    "pending": "yellow",
+    "running": "cyan",
+    "retrying": "yellow",
+    "input_required": "bold magenta",
+    "completed": "green",
+    "failed": "bold red",
+    "cancelled": "dim",
+}
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3600
+_DAY_S: Final = 86_400
+_SHORT_S: Final = 10
+
+
+def status_of(job: JobObject) -> str:
+    """Return the state with what is most worth knowing about it."""
+    status, reason = str(job["status"]), job["reason"]
+    if status == "failed" and reason == "exit_code":
+        return f"failed ({job['exit_code']})"
+    if status == "failed" and reason:
+        return f"failed ({reason})"
+    if job["cancel_requested"] and not job["finished_at"]:
+        return f"{status}, stopping"
+    if status == "pending" and job["queue_position"]:
+        return f"pending (no. {job['queue_position']})"
+    return status
+
+
+def progress_of(job: JobObject) -> str:
+    """Return how far it is, in a few characters."""
+    progress = job["progress"]
+    if not progress:
+        return ""
+    parts = []
+    if progress["percent"] is not None:
+        parts.append(f"{progress['percent']:.0f}%")
+    elif progress["current"] is not None:
+        total = f"/{progress['total']:g}" if progress["total"] is not None else ""
+        parts.append(f"{progress['current']:g}{total}")
+    if progress["message"]:
+        parts.append(clean(str(progress["message"])))
+    return " ".join(parts)
+
+
+def span(seconds: float | None) -> str:
+    """Return a length of time for people."""
+    if seconds is None:
+        return ""
+    if seconds < _SHORT_S:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < _MINUTE_S:
+        return f"{whole}s"
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S}m{whole % _MINUTE_S:02d}s"
+    if whole < _DAY_S:
+        return f"{whole // _HOUR_S}h{whole % _HOUR_S // _MINUTE_S:02d}m"
+    return f"{whole // _DAY_S}d{whole % _DAY_S // _HOUR_S:02d}h"
+
+
+def ago(moment: str | None) -> str:
+    """Return how long ago an RFC 3339 time was; a time to come begins with "in"."""
+    if moment is None:
+        return ""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    if seconds < 0:
+        return f"in {span(-seconds)}"
+    return f"{span(max(seconds, 0))} ago"
+
+
+def title_of(job: JobObject) -> str:
+    """Return the title, safe to print."""
+    return clean(str(job["title"]))
+
+
+def end_of(job: JobObject) -> str:
+    """Return one line that says how a job ended."""
+    spent = f" after {span(job['duration_seconds'])}" if job["duration_seconds"] is not None else ""
+    line = f"{job['job_id']} {status_of(job)}{spent}: {title_of(job)}"
+    tests = job["result"].get("tests") if isinstance(job["result"], dict) else None
+    if isinstance(tests, dict) and {"passed", "failed"} <= tests.keys():
+        line += f" ({tests['passed']} passed, {tests['failed']} failed)"
+    return line

@@ -1,0 +1,126 @@
+"""The format of gantz.yaml: `tools:`, a list of tools with scripts and `{{name}}` placeholders."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from mcp_jobs.declared.jobs_file import (
+    RESERVED_TOOLS,
+    TIMEOUT_S,
+    check_name,
+    prepare_script,
+    read_script,
+)
+from mcp_jobs.declared.params import DeclaredParams, Param, read_param
+from mcp_jobs.declared.place import Place
+from mcp_jobs.declared.problems import DeclarationError
+from mcp_jobs.declared.script import ScriptError, translate
+from mcp_jobs.declared.tree import MapNode, Scalar
+from mcp_jobs.declared.variables import check_names
+from mcp_jobs.registry import JobType
+
+_TOOL_KEYS: Final = ("name", "description", "parameters", "script")
+_PARAM_KEYS: Final = ("name", "type", "description", "required", "default", "enum")
+_ALIASES: Final = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+
+
+def read_tools(
+    root: Place, *, base: str | None, reserved: frozenset[str]
+) -> tuple[list[JobType], list[DeclarationError]]:
+    """Return the types of a file and what is wrong in it; a tool that is refused costs no other.
+
+    Top keys other than `tools` are the business of the program that the file was written for.
+    """
+    types: dict[str, JobType] = {}
+    problems: list[DeclarationError] = []
+    try:
+        entries = root.entries()
+        if "tools" not in entries:
+            raise root.error('the key "tools" is missing')
+        tools = entries["tools"].items()
+    except DeclarationError as error:
+        return [], [error]
+    for place in tools:
+        try:
+            tool = _read_tool(place, base, reserved)
+            if tool.name in types:
+                raise place.error(f"there are two tools {tool.name!r}")
+            types[tool.name] = tool
+            if not tool.expose:
+                problems.append(
+                    place.error(
+                        f"there is a tool {tool.name} already, which stays; this one can only be "
+                        f'started as start_job {{"type": "{tool.name}"}}'
+                    )
+                )
+        except DeclarationError as error:
+            problems.append(error)
+    return list(types.values()), problems
+
+
+def _read_tool(place: Place, base: str | None, reserved: frozenset[str]) -> JobType:
+    fields = place.fields(_TOOL_KEYS)
+    for key in ("name", "script"):
+        if key not in fields:
+            raise place.error(f"{key} is missing")
+    name = fields["name"].text()
+    check_name(name, fields["name"], line=fields["name"].line, reserved=reserved)
+    params = DeclaredParams(params=_params(fields["parameters"]) if "parameters" in fields else {})
+    script = fields["script"].fields(("shell",))
+    if "shell" not in script:
+        raise fields["script"].error("shell is missing; only scripts are supported")
+    text = _script(script["shell"], params)
+    described = fields["description"].text() if "description" in fields else f"Run {name}."
+    return JobType(
+        name=name,
+        description=" ".join(described.split()),
+        params=params,
+        prepare=partial(prepare_script, name, text),
+        cwd=base,
+        closed=True,
+        timeout_s=TIMEOUT_S,
+        expose=name not in RESERVED_TOOLS,
+    )
+
+
+def _script(place: Place, params: DeclaredParams) -> str:
+    script = read_script(place)
+    check_names(params, place)
+    try:
+        return translate(script, params.params)
+    except ScriptError as error:
+        first = place.node.text_line if isinstance(place.node, Scalar) else place.line
+        raise place.error(str(error), line=first + script.count("\n", 0, error.offset)) from None
+
+
+def _params(place: Place) -> dict[str, Param]:
+    params: dict[str, Param] = {}
+    for item in place.items():
+        fields = item.fields(_PARAM_KEYS)
+        if "name" not in fields:
+            raise item.error("name is missing")
+        name = fields["name"].text()
+        if name in params:
+            raise item.error(f"there are two parameters {name!r}")
+        params[name] = read_param(name, _plain(item), required=False, keys=_PARAM_KEYS)
+    return params
+
+
+def _plain(place: Place) -> Place:
+    """Return a parameter with the names of its type as JSON Schema has them.
+
+    A default makes `required` pointless, so that it is left out then.
+    """
+    if not isinstance(place.node, MapNode):
+        return place
+    entries = dict(place.node.entries)
+    if "type" in entries:
+        line, node = entries["type"]
+        if isinstance(node, Scalar) and node.text in _ALIASES:
+            text = _ALIASES[node.text]
+            node = Scalar(text=text, line=node.line, plain=True, text_line=node.text_line)
+        entries["type"] = line, node
+    if "default" in entries:
+        entries.pop("required", None)
+    return Place(file=place.file, key=place.key, node=MapNode(entries=entries, line=place.line))

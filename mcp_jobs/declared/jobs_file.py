@@ -1,0 +1,203 @@
+"""The format of jobs.yaml: `jobs:`, and in it an entry for each type."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import partial
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from mcp_jobs.declared.command import fill, read_command
+from mcp_jobs.declared.params import DeclaredParams, read_params
+from mcp_jobs.declared.place import NONE, Place
+from mcp_jobs.declared.problems import DeclarationError
+from mcp_jobs.declared.rules import RULE_KEYS, Rules
+from mcp_jobs.declared.variables import check_names, variables
+from mcp_jobs.limits import passable
+from mcp_jobs.registry import JobType, Prepared, title_of
+
+Texts: TypeAlias = dict[str, str | None]
+
+TIMEOUT_S: Final = 600.0
+"""The time limit of declared types that state none."""
+
+RESERVED_TOOLS: Final = ("start_job", "check_job", "cancel_job", "list_jobs")
+"""Tools that this server has already."""
+
+SHELL: Final = "/bin/sh"
+
+_KEYS: Final = (
+    "description",
+    "params",
+    "command",
+    "shell",
+    "cwd",
+    "env",
+    "timeout",
+    "idle_timeout",
+    "confirm",
+    "expose",
+    "annotations",
+    *RULE_KEYS,
+)
+_ANNOTATIONS: Final = ("read_only", "destructive", "idempotent", "open_world")
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def read_jobs(
+    root: Place, *, base: str | None, reserved: frozenset[str]
+) -> tuple[list[JobType], list[DeclarationError]]:
+    """Return the types of a file and what is wrong in it.
+
+    `base` is the directory that relative `cwd`s belong to, None where there is none; `reserved` are
+    names that are taken.
+    """
+    try:
+        entries = root.fields(("jobs",))
+        if "jobs" not in entries:
+            raise root.error('the key "jobs" is missing')
+        jobs = entries["jobs"]
+        declared = jobs.entries()
+    except DeclarationError as error:
+        return [], [error]
+    types: list[JobType] = []
+    problems: list[DeclarationError] = []
+    for name, place in declared.items():
+        try:
+            check_name(name, place, line=jobs.line_of(name), reserved=reserved)
+            types.append(_read_type(name, place, base))
+        except DeclarationError as error:
+            problems.append(error)
+    return types, problems
+
+
+def check_name(name: str, place: Place, *, line: int, reserved: frozenset[str]) -> None:
+    """Raise for a name that no type may have."""
+    if not _NAME.fullmatch(name):
+        raise place.error(
+            f"{name!r} cannot be the name of a job type; allowed are letters, digits, _ and -, "
+            "beginning with a letter, at most 64",
+            line=line,
+        )
+    if name in reserved:
+        raise place.error(f"the name {name!r} is taken by a built-in type", line=line)
+
+
+def _read_type(name: str, place: Place, base: str | None) -> JobType:
+    fields = place.fields(_KEYS)
+    if "description" not in fields:
+        raise place.error("description is missing: agents choose by it")
+    if ("command" in fields) == ("shell" in fields):
+        raise place.error("either command or shell is needed, and not both")
+    params = read_params(fields["params"]) if "params" in fields else DeclaredParams()
+    env = _env(fields["env"], params) if "env" in fields else {}
+    rules = Rules(fields)
+    stated = "timeout" in fields
+    return JobType(
+        name=name,
+        description=" ".join(fields["description"].text().split()),
+        params=params,
+        prepare=_prepare(name, fields, params),
+        policy=rules.policy,
+        cwd=_cwd(fields["cwd"], base) if "cwd" in fields else base,
+        env=MappingProxyType(env),
+        closed=True,
+        timeout_s=_timeout(fields["timeout"]) if stated else TIMEOUT_S,
+        timeout_is_limit=stated,
+        idle_timeout_s=_timeout(fields["idle_timeout"]) if "idle_timeout" in fields else None,
+        max_retries=rules.max_retries,
+        retry_on_interrupt=rules.retry_on_interrupt,
+        confirm=_confirm(fields["confirm"]) if "confirm" in fields else False,
+        expose=_expose(name, fields["expose"]) if "expose" in fields else False,
+        annotations=_annotations(fields["annotations"]) if "annotations" in fields else {},
+    )
+
+
+def _prepare(
+    name: str, fields: dict[str, Place], params: DeclaredParams
+) -> Callable[[Texts], Prepared]:
+    if "command" in fields:
+        arguments = read_command(fields["command"], params)
+
+        def prepare(texts: Texts) -> Prepared:
+            return Prepared(argv=fill(arguments, texts), title=type_title(name, texts))
+
+        return prepare
+    script = read_script(fields["shell"])
+    check_names(params, fields["shell"])
+    return partial(prepare_script, name, script)
+
+
+def read_script(place: Place) -> str:
+    """Return the text of a script that the system can pass to the shell."""
+    script = place.text()
+    try:
+        return passable(script, what="the script")
+    except ValueError as error:
+        raise place.error(str(error)) from None
+
+
+def prepare_script(name: str, script: str, texts: Texts) -> Prepared:
+    """Return how to run a script; its parameters are variables and never part of its text."""
+    return Prepared(argv=(SHELL, "-c", script), title=type_title(name, texts), env=variables(texts))
+
+
+def type_title(name: str, texts: Texts) -> str:
+    """Name a job by its type and parameters."""
+    given = [f"{key}={text}" for key, text in texts.items() if text]
+    return title_of(" ".join(" ".join([name, *given]).split()))
+
+
+def _env(place: Place, params: DeclaredParams) -> dict[str, str]:
+    env: dict[str, str] = {}
+    for name, value in place.entries().items():
+        line = place.line_of(name)
+        if not _VARIABLE.fullmatch(name) or name.startswith("MCP_JOBS_"):
+            raise value.error(
+                f"{name!r} cannot be the name of a variable; allowed are letters, digits and _, "
+                "and nothing that begins with MCP_JOBS_",
+                line=line,
+            )
+        if name in params.params:
+            raise value.error(
+                f"{name} is a param as well; give one of them another name", line=line
+            )
+        try:
+            env[name] = passable(value.text(empty=True), what="the value")
+        except DeclarationError:
+            raise
+        except ValueError as error:
+            raise value.error(str(error)) from None
+    return env
+
+
+def _cwd(place: Place, base: str | None) -> str:
+    path = os.path.expanduser(place.text())
+    if os.path.isabs(path):
+        return os.path.normpath(path)
+    if base is None:
+        raise place.error("this file belongs to no project, so only an absolute path is allowed")
+    return os.path.normpath(os.path.join(base, path))
+
+
+def _timeout(place: Place) -> float | None:
+    return None if place.is_text() and place.text() == NONE else place.seconds()
+
+
+def _confirm(place: Place) -> bool | str:
+    return " ".join(place.text().split()) if place.is_text() else place.boolean()
+
+
+def _expose(name: str, place: Place) -> bool:
+    place.choice(("tool",))
+    if name in RESERVED_TOOLS:
+        raise place.error(f"there is a tool {name} already; give the type another name")
+    return True
+
+
+def _annotations(place: Place) -> MappingProxyType[str, bool]:
+    fields = place.fields(_ANNOTATIONS)
+    return MappingProxyType({name: value.boolean() for name, value in fields.items()})

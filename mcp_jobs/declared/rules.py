@@ -1,0 +1,111 @@
+"""What an entry says about how its jobs end: retries, success codes, limits, the webhook."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from mcp_jobs.declared.place import Place
+from mcp_jobs.declared.tree import Scalar
+from mcp_jobs.policy import Backoff, Policy, RetryOn
+
+RULE_KEYS: Final = (
+    "retries",
+    "progress",
+    "success_codes",
+    "output_limit",
+    "detach",
+    "webhook",
+)
+_RETRY_KEYS: Final = ("count", "backoff", "delay", "on")
+_ON_KEYS: Final = ("exit_codes", "output", "timeout", "signal", "interrupt")
+_MOST_RETRIES: Final = 100
+_LONGEST_DELAY_S: Final = 300.0
+_STATES: Final = ("completed", "failed", "cancelled")
+
+
+class Rules:
+    """The policy of an entry, and how often and after what its jobs are tried again."""
+
+    def __init__(self, fields: dict[str, Place]) -> None:
+        self.max_retries = 0
+        self.retry_on_interrupt = False
+        self._backoff: Backoff = "exponential"
+        self._delay_s: float | None = None
+        self._on: RetryOn | None = None
+        if "retries" in fields:
+            self._read_retries(fields["retries"])
+        self.policy = Policy(
+            backoff=self._backoff,
+            delay_s=self._delay_s,
+            retry_on=self._on,
+            success_codes=_codes(fields["success_codes"]) if "success_codes" in fields else (0,),
+            progress=fields["progress"].pattern() if "progress" in fields else None,
+            output_limit_bytes=(
+                fields["output_limit"].size_bytes() if "output_limit" in fields else None
+            ),
+            detach=fields["detach"].boolean() if "detach" in fields else False,
+            webhook=_webhook(fields["webhook"]) if "webhook" in fields else None,
+        )
+
+    def _read_retries(self, place: Place) -> None:
+        if isinstance(place.node, Scalar):
+            self.max_retries = place.integer(at_least=0, at_most=_MOST_RETRIES)
+            return
+        fields = place.fields(_RETRY_KEYS)
+        if "count" not in fields:
+            raise place.error("count is missing: how often a failed job is tried again")
+        self.max_retries = fields["count"].integer(at_least=0, at_most=_MOST_RETRIES)
+        if "backoff" in fields:
+            linear = fields["backoff"].choice(("exponential", "linear")) == "linear"
+            self._backoff = "linear" if linear else "exponential"
+        if "delay" in fields:
+            self._delay_s = fields["delay"].seconds()
+            if self._delay_s > _LONGEST_DELAY_S:
+                raise fields["delay"].error(f"at most {_LONGEST_DELAY_S:g} s are allowed")
+        if "on" in fields:
+            self._read_on(fields["on"])
+
+    def _read_on(self, place: Place) -> None:
+        fields = place.fields(_ON_KEYS)
+        flags = {
+            name: fields[name].boolean() if name in fields else False
+            for name in ("timeout", "signal", "interrupt")
+        }
+        self.retry_on_interrupt = flags.pop("interrupt")
+        output = fields["output"].one_or_more() if "output" in fields else ()
+        self._on = RetryOn(
+            exit_codes=_codes(fields["exit_codes"]) if "exit_codes" in fields else (),
+            output=tuple(pattern.pattern() for pattern in output),
+            **flags,
+        )
+
+
+def _codes(place: Place) -> tuple[int, ...]:
+    codes = tuple(item.integer(at_least=0, at_most=255) for item in place.one_or_more())
+    if not codes:
+        raise place.error("at least one exit code is needed here")
+    return codes
+
+
+def _webhook(place: Place) -> dict[str, Any]:
+    if place.is_text():
+        return {"url": _url(place), "on": list(_STATES)}
+    fields = place.fields(("url", "on"))
+    if "url" not in fields:
+        raise place.error("url is missing")
+    on = fields["on"].one_or_more() if "on" in fields else ()
+    states = [item.choice(_STATES) for item in on] or list(_STATES)
+    return {"url": _url(fields["url"]), "on": states}
+
+
+def _url(place: Place) -> str:
+    text = place.text()
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        fine = False
+    if not fine:
+        raise place.error(f"{text!r} is no URL; allowed are http:// and https:// addresses")
+    return text

@@ -1,0 +1,154 @@
+"""Wire the HTTP application together: guards outside, then the token, then the routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+from starlette.websockets import WebSocket, WebSocketClose
+
+from mcp_jobs import __version__
+from mcp_jobs.http import bodies, problems, rest, watching
+from mcp_jobs.http.auth import AuthGate, principal_of
+from mcp_jobs.http.guards import BodyGuard, HostGuard, names_of
+from mcp_jobs.http.metrics import Meter
+from mcp_jobs.http.socket import Socket
+from mcp_jobs.http.tokens import SCOPES
+from mcp_jobs.server.access import Access, admit
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from mcp_jobs.http.parts import Parts
+    from mcp_jobs.server.oidc import OidcVerifier
+
+MCP_PATH: Final = "/mcp"
+
+_DESCRIPTION: Final = """\
+Background jobs that survive timeouts, restarts and crashes. Every request needs a bearer token; \
+`mcp-jobs token` prints the one of the home. A job of another owner looks like one that does not \
+exist. Besides these routes there are MCP over Streamable HTTP at /mcp and a WebSocket at /ws."""
+
+
+def build_app(parts: Parts, mcp: ASGIApp, *, verifier: OidcVerifier | None = None) -> ASGIApp:
+    """Return the whole application, to be served as it is."""
+    app = FastAPI(
+        title="mcp-jobs",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=None,
+    )
+    problems.install(app)
+    app.state.parts = parts
+    for router in (rest.jobs, watching.live, watching.health):
+        app.include_router(router)
+    app.router.routes.append(Route(MCP_PATH, McpGate(mcp), include_in_schema=False))
+    app.router.add_websocket_route("/ws", _websocket(parts))
+    _describe_problems(app)
+    open_paths = set(watching.OPEN_PATHS)
+    challenge = 'Bearer realm="mcp-jobs"'
+    if verifier is not None:
+        routes_of_issuer = verifier.metadata_routes([s for s in SCOPES if s != "metrics"])
+        app.router.routes.extend(routes_of_issuer)
+        open_paths.update(route.path for route in routes_of_issuer)
+        challenge += f', resource_metadata="{verifier.metadata_url}"'
+    return _guarded(app, parts, frozenset(open_paths), challenge)
+
+
+class McpGate:
+    """Hands requests to the MCP application, marked with who they are from."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        principal = principal_of(scope)
+        access = Access(owner=principal.owner, scopes=principal.scopes)
+        admit(scope, user=principal.key, access=access)
+        await self._app(scope, receive, send)
+
+
+def _websocket(parts: Parts) -> Any:
+    async def serve(websocket: WebSocket) -> None:
+        principal = principal_of(websocket.scope)
+        if "read" not in principal.scopes:
+            await websocket.send_denial_response(
+                problems.Problem(403, "forbidden", "This token has no scope 'read'.")
+            )
+            return
+        await Socket(
+            websocket,
+            live=parts.live,
+            owner=principal.owner,
+            still_valid=lambda: parts.authenticator.still_valid(principal),
+        ).serve()
+
+    return serve
+
+
+def _guarded(app: ASGIApp, parts: Parts, open_paths: frozenset[str], challenge: str) -> ASGIApp:
+    settings = parts.settings
+    app = BodyGuard(app, limit_bytes=settings.max_body_bytes)
+    app = AuthGate(
+        app,
+        authenticator=parts.authenticator,
+        open_paths=open_paths,
+        requests_per_second=settings.requests_per_second,
+        challenge=challenge,
+    )
+    if settings.allowed_origins:
+        # Outside of the token: a browser asks first, without one.
+        app = CORSMiddleware(
+            app,
+            allow_origins=list(settings.allowed_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["location", "mcp-session-id", "www-authenticate", "retry-after"],
+        )
+    app = HostGuard(
+        app,
+        hosts=names_of(settings.host, settings.allowed_hosts),
+        origins=settings.allowed_origins,
+    )
+    return Front(Meter(app, parts.metrics))
+
+
+class Front:
+    """The outermost part: only requests and WebSockets pass."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "websocket" and scope["path"] != "/ws":
+            await WebSocketClose(1008, "There is a WebSocket at /ws only.")(scope, receive, send)
+        elif scope["type"] in ("http", "websocket"):
+            await self._app(scope, receive, send)
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the problem details into the schema, and take out what FastAPI says of its own errors."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = made()
+            schemas = schema["components"]["schemas"]
+            schemas["ProblemBody"] = bodies.ProblemBody.model_json_schema()
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            for path in schema["paths"].values():
+                for operation in path.values():
+                    told = operation["responses"]
+                    if "application/json" in told.get("422", {}).get("content", {}):
+                        del told["422"]
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,76 @@
+"""What the routes have in common: who is asking, and how problems are described."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+
+from mcp_jobs.http.auth import principal_of
+from mcp_jobs.http.problems import MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp_jobs.http.parts import Parts
+    from mcp_jobs.http.tokens import Principal
+
+TEXT: Final[dict[str, Any]] = {"text/plain": {"schema": {"type": "string"}}}
+EVENTS: Final[dict[str, Any]] = {"text/event-stream": {"schema": {"type": "string"}}}
+BEARER: Final = Security(HTTPBearer(auto_error=False))
+"""Tells the schema that a token is needed; the gate has checked it before any route is found."""
+
+JobId = Annotated[str, Path(min_length=1, max_length=100, description="Id of a job.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One request: who it is from, and what serves it."""
+
+    principal: Principal
+    parts: Parts
+
+    @property
+    def owner(self) -> str:
+        """Whose jobs it may see."""
+        return self.principal.owner
+
+
+def parts_of(request: Request) -> Parts:
+    """Return the running parts."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+def needs(scope: str) -> Callable[[Request], Visit]:
+    """Return a dependency that lets in whoever has `scope`."""
+
+    def check(request: Request) -> Visit:
+        principal = principal_of(request.scope)
+        if scope not in principal.scopes:
+            has = ", ".join(sorted(principal.scopes)) or "none"
+            raise HTTPException(403, f"This token has no scope {scope!r}; it has: {has}.")
+        return Visit(principal=principal, parts=parts_of(request))
+
+    return check
+
+
+Reader = Annotated[Visit, Depends(needs("read"))]
+Starter = Annotated[Visit, Depends(needs("start"))]
+Canceller = Annotated[Visit, Depends(needs("cancel"))]
+Operator = Annotated[Visit, Depends(needs("metrics"))]
+
+
+def problems(*statuses: int, closed: bool = True) -> dict[int | str, dict[str, Any]]:
+    """Return the problems that a route may answer with, for its description."""
+    found = (*statuses, 401, 403, 429) if closed else statuses
+    return {
+        status: {
+            "description": "A problem.",
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+        }
+        for status in found
+    }

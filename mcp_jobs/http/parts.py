@@ -1,0 +1,28 @@
+"""What the routes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mcp_jobs.http.auth import Authenticator
+    from mcp_jobs.http.hub import Hub
+    from mcp_jobs.http.live import Live
+    from mcp_jobs.http.metrics import Metrics
+    from mcp_jobs.service import JobService
+    from mcp_jobs.settings import Settings
+    from mcp_jobs.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The running parts of one HTTP server."""
+
+    settings: Settings
+    service: JobService
+    store: Store
+    authenticator: Authenticator
+    hub: Hub
+    live: Live
+    metrics: Metrics

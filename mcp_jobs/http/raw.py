@@ -1,0 +1,91 @@
+"""Output as bytes, whole or in ranges of its offsets."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import anyio.to_thread
+from starlette.responses import Response, StreamingResponse
+
+from mcp_jobs import output
+from mcp_jobs.http.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from mcp_jobs.output import Kept
+
+_CHUNK_BYTES: Final = 1 << 18
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_MEDIA_TYPE: Final = "text/plain; charset=utf-8"
+
+
+async def raw_response(directory: Path, asked: str | None) -> Response:
+    """Answer a request for bytes; `asked` is its Range header.
+
+    A range is that of the offsets in the output, as cursors are. Without one, everything that is
+    kept comes, and a line says where bytes were dropped.
+    """
+    kept = await anyio.to_thread.run_sync(output.kept_bytes, directory)
+    wanted = None if asked is None else _range(asked, kept.bytes_total)
+    if wanted is None:
+        return StreamingResponse(
+            _everything(directory, kept), media_type=_MEDIA_TYPE, headers={"accept-ranges": "bytes"}
+        )
+    start, end = wanted
+    headers = {"content-range": f"bytes */{kept.bytes_total}"}
+    if start >= kept.bytes_total:
+        detail = f"The output has {kept.bytes_total} bytes."
+        return Problem(416, "range", detail, headers=headers)
+    if not kept.holds(start, end):
+        runs = ", ".join(f"{first}-{last - 1}" for first, last in kept.runs)
+        return Problem(416, "range", f"A part of it was dropped. Kept are {runs}.", headers=headers)
+    return StreamingResponse(
+        _bytes(directory, start, end),
+        status_code=206,
+        media_type=_MEDIA_TYPE,
+        headers={
+            "accept-ranges": "bytes",
+            "content-range": f"bytes {start}-{end - 1}/{kept.bytes_total}",
+        },
+    )
+
+
+def _range(header: str, total: int) -> tuple[int, int] | None:
+    """Return the offsets from and to; None for what is to be ignored (RFC 9110, 14.2)."""
+    found = _RANGE.fullmatch(header.replace(" ", ""))
+    if found is None or found.groups() == ("", ""):
+        return None
+    first, last = found.groups()
+    if not first:
+        count = int(last)
+        return (max(0, total - count), total) if count else (total, total)
+    if not last:
+        return int(first), total
+    if int(last) < int(first):
+        return None
+    return int(first), min(int(last) + 1, total)
+
+
+async def _everything(directory: Path, kept: Kept) -> AsyncIterator[bytes]:
+    at = 0
+    for first, last in kept.runs:
+        if first > at:
+            yield f"\n[{first - at} bytes were dropped here]\n".encode()
+        async for part in _bytes(directory, first, last):
+            yield part
+        at = last
+
+
+async def _bytes(directory: Path, start: int, end: int) -> AsyncIterator[bytes]:
+    while start < end:
+        part = await anyio.to_thread.run_sync(
+            output.read_bytes, directory, start, min(end, start + _CHUNK_BYTES)
+        )
+        if not part:
+            # Dropped while it was read.
+            return
+        yield part
+        start += len(part)

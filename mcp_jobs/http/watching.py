@@ -1,0 +1,109 @@
+"""The event streams, and what tells how the server is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from mcp_jobs.http import bodies
+from mcp_jobs.http.common import (
+    BEARER,
+    EVENTS,
+    TEXT,
+    JobId,
+    Operator,
+    Reader,
+    Visit,
+    parts_of,
+    problems,
+)
+from mcp_jobs.http.metrics import CONTENT_TYPE
+from mcp_jobs.http.parts import Parts
+from mcp_jobs.http.sse import EventStream
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+"""What answers without a token."""
+
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="Id of the last event that was seen."),
+]
+
+live = APIRouter(tags=["live"], dependencies=[BEARER])
+
+
+@live.get(
+    "/jobs/{job_id}/events",
+    response_class=EventStream,
+    status_code=200,
+    responses={
+        200: {"content": EVENTS, "description": "Events until the job has ended."},
+        204: {"description": "The end of the job was seen already."},
+        **problems(400, 404, 503),
+    },
+)
+@live.get("/jobs/{job_id}/stream", include_in_schema=False)
+async def follow_job(job_id: JobId, visit: Reader, last_event_id: LastEventId = None) -> Response:
+    """Follow one job: a snapshot, every change of its state, and its end."""
+    await visit.parts.service.find(visit.owner, job_id)
+    if last_event_id and await visit.parts.live.finished(visit.owner, job_id, last_event_id):
+        # What makes an EventSource stop to come back.
+        return Response(status_code=204)
+    return _stream(visit, job_id, last_event_id)
+
+
+@live.get(
+    "/events",
+    response_class=EventStream,
+    status_code=200,
+    responses={
+        200: {"content": EVENTS, "description": "Events until the client leaves."},
+        **problems(400, 503),
+    },
+)
+async def follow_all(visit: Reader, last_event_id: LastEventId = None) -> Response:
+    """Follow all jobs: a snapshot of the newest, then every change of any."""
+    return _stream(visit, None, last_event_id)
+
+
+health = APIRouter(tags=["health"])
+
+
+@health.get("/healthz", responses={200: {"model": bodies.Health}})
+async def healthz() -> Response:
+    """Say that the process answers. Needs no token."""
+    return JSONResponse({"status": "ok"})
+
+
+@health.get(
+    "/readyz", responses={200: {"model": bodies.Health}, 503: problems(503, closed=False)[503]}
+)
+async def readyz(parts: Annotated[Parts, Depends(parts_of)]) -> Response:
+    """Say that the store answers too. Needs no token."""
+    await parts.store.last_change()
+    return JSONResponse({"status": "ok"})
+
+
+@health.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    dependencies=[BEARER],
+    responses={200: {"content": TEXT}, **problems(503)},
+)
+async def metrics(visit: Operator) -> Response:
+    """Return numbers for Prometheus, over all owners. Needs the scope `metrics`."""
+    return Response(await visit.parts.metrics.page(), media_type=CONTENT_TYPE)
+
+
+def _stream(visit: Visit, job_id: str | None, last_id: str | None) -> EventStream:
+    authenticator = visit.parts.authenticator
+    return EventStream(
+        visit.parts.live.frames(
+            visit.owner,
+            job_id,
+            last_id=last_id or None,
+            still_valid=lambda: authenticator.still_valid(visit.principal),
+        )
+    )

@@ -1,0 +1,85 @@
+"""The bytes of an output as the runner wrote them, by their offsets and without any folding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mcp_jobs.output.slices import StrPath, look
+
+if TYPE_CHECKING:
+    from mcp_jobs.launcher.spool import SpoolView
+
+_LOOK_BYTES = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawPiece:
+    """Some bytes of an output."""
+
+    data: bytes
+    """Empty at the end of what there is so far."""
+    next_cursor: int
+    lost_bytes: int
+    """How many bytes between the cursor and these were dropped by the cap."""
+
+
+def read_raw(directory: StrPath, cursor: int, limit_bytes: int) -> RawPiece:
+    """Return the first kept bytes from `cursor` on, up to the next loss or `limit_bytes`."""
+
+    def read(view: SpoolView) -> RawPiece:
+        for start, data in view.read_on(cursor, limit_bytes):
+            if data:
+                end = start + len(data)
+                return RawPiece(data=data, next_cursor=end, lost_bytes=max(0, start - cursor))
+        return RawPiece(data=b"", next_cursor=cursor, lost_bytes=0)
+
+    return look(directory, read)
+
+
+def tail_start(directory: StrPath, lines: int) -> int:
+    """Return the offset at which the last `lines` lines begin, of those that were kept."""
+
+    def find(view: SpoolView) -> int:
+        left, end = lines, view.bytes_total
+        for start, data in reversed(view.read_back(lines + 1, _LOOK_BYTES)):
+            position = len(data)
+            if start + position == end and data.endswith(b"\n"):
+                position -= 1
+            while left and position >= 0:
+                position = data.rfind(b"\n", 0, position)
+                left -= position >= 0
+                if position < 0:
+                    break
+            if not left:
+                return start + position + 1 if lines else end
+        return view.runs[0][0] if view.runs else 0
+
+    return look(directory, find)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Which bytes are there."""
+
+    bytes_total: int
+    runs: tuple[tuple[int, int], ...]
+    """Offsets from and to; what lies between two of them is dropped."""
+
+    def holds(self, start: int, end: int) -> bool:
+        """Say whether every byte from `start` to `end` is there."""
+        return any(first <= start and end <= last for first, last in self.runs)
+
+
+def kept_bytes(directory: StrPath) -> Kept:
+    """Return which bytes there are now; a missing output is empty. Blocks."""
+
+    def read(view: SpoolView) -> Kept:
+        return Kept(bytes_total=view.bytes_total, runs=tuple(view.runs))
+
+    return look(directory, read)
+
+
+def read_bytes(directory: StrPath, start: int, end: int) -> bytes:
+    """Return the bytes from `start` on, up to `end` or the next drop. Blocks."""
+    return look(directory, lambda view: view.read(start, end))

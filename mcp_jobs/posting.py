@@ -1,0 +1,132 @@
+"""Sign a message by the Standard Webhooks rules and post it to an address that was checked.
+
+See https://www.standardwebhooks.com. The name is resolved for each attempt, the address is checked
+and the connection is made to that very address, so that a name which changes its meaning between
+the check and the connection gains nothing. Redirects are not followed: they count as failures.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import anyio
+import httpcore2
+from standardwebhooks import Webhook
+
+from mcp_jobs import __version__
+from mcp_jobs.targets import Network, may_connect
+
+_TIMEOUT_S: Final = 15.0
+_CONNECT_S: Final = 5.0
+_GONE: Final = 410
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of one attempt."""
+
+    http_status: int | None
+    error: str | None
+    """None when the receiver accepted the message."""
+    final: bool = False
+    """The receiver wants no more of it."""
+
+
+class Poster:
+    """Posts messages of one home."""
+
+    def __init__(self, *, secret: str, allowed: Sequence[Network]) -> None:
+        self._signer = Webhook(secret)
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=ssl.create_default_context(),
+            # No connection is kept: the next attempt resolves and checks anew.
+            max_keepalive_connections=0,
+            network_backend=CheckedBackend(allowed),
+        )
+
+    async def post(self, url: str, *, message_id: str, body: str, now_ms: int) -> Answer:
+        """Post one message, within a bounded time. What goes wrong is in the answer."""
+        moment = datetime.fromtimestamp(now_ms // 1000, UTC)
+        headers = {
+            "content-type": "application/json",
+            "user-agent": f"mcp-jobs/{__version__}",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(now_ms // 1000),
+            "webhook-signature": self._signer.sign(message_id, moment, body),
+            "host": _host_of(url),
+        }
+        timeouts = {"connect": _CONNECT_S, "read": _TIMEOUT_S, "write": _TIMEOUT_S}
+        try:
+            with anyio.fail_after(_TIMEOUT_S):
+                # Only the status is of interest; an endless body is not read.
+                async with self._pool.stream(
+                    "POST",
+                    url,
+                    headers=list(headers.items()),
+                    content=body.encode(),
+                    extensions={"timeout": timeouts},
+                ) as response:
+                    return _answer(response.status)
+        except (TimeoutError, httpcore2.TimeoutException):
+            return Answer(http_status=None, error=f"No answer within {_TIMEOUT_S:g} s.")
+        except (OSError, httpcore2.NetworkError, httpcore2.ProtocolError) as error:
+            return Answer(http_status=None, error=str(error) or type(error).__name__)
+
+
+class CheckedBackend(httpcore2.AsyncNetworkBackend):
+    """Connects only to addresses that `may_connect` lets through."""
+
+    def __init__(self, allowed: Sequence[Network]) -> None:
+        self._allowed = allowed
+        self._inner = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is the library's
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        problem: Exception | None = None
+        for address in await self._addresses(host, port):
+            try:
+                return await self._inner.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                problem = error
+        raise httpcore2.ConnectError(f"The host {host} cannot be reached: {problem}.")
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        try:
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore2.ConnectError(f"The host {host} is not known: {error}.") from error
+        addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+        # One forbidden address is enough: a public name has no reason to have a private address.
+        if not addresses or not all(may_connect(a, allowed=self._allowed) for a in addresses):
+            raise httpcore2.ConnectError(
+                f"The host {host} is at {', '.join(addresses) or 'no address'}, and webhooks do "
+                "not go to private addresses. Whoever runs the server may allow networks in "
+                "MCP_JOBS_WEBHOOK_PRIVATE."
+            )
+        return addresses
+
+
+def _answer(status: int) -> Answer:
+    if 200 <= status < 300:  # noqa: PLR2004 - the class of successful answers
+        return Answer(http_status=status, error=None)
+    return Answer(
+        http_status=status, error=f"The receiver answered {status}.", final=status == _GONE
+    )
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).netloc

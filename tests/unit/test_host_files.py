@@ -1,0 +1,241 @@
+"""Hosts' files are changed in one place and stay what they were everywhere else."""
+
+from __future__ import annotations
+
+import json
+import stat
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_jobs.cli.hosts import files, jsonc, toml
+from mcp_jobs.cli.hosts.known import HOSTS
+
+ENTRY = {"command": "/usr/bin/mcp-jobs", "args": []}
+ZED = """\
+// Zed settings
+{
+  "theme": "One Dark", // dark
+  "context_servers": {
+    /* mine */
+    "other": { "command": "x", "args": ["a,b", "// no comment"] }, // trailing
+  },
+  "vim_mode": true,
+}
+"""
+CODEX = """\
+# top comment
+model = "gpt-5"   # the model
+
+[mcp_servers.other]
+command = "x"  # other
+
+[mcp_servers.other.env]
+A = "1"
+
+[projects."/home/ann/shop"]
+trust_level = "trusted"
+"""
+
+_NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=3),
+    max_leaves=12,
+)
+_SPACES = st.sampled_from(["", " ", "\n", "\n  ", "\t", '/* { " */', "// , ]\n", "\r\n"])
+
+
+def _written(draw: Callable[[st.SearchStrategy[Any]], Any], value: Any) -> str:
+    """Write JSON as some person would: with comments, odd spaces and trailing commas."""
+
+    def space() -> str:
+        return str(draw(_SPACES))
+
+    if isinstance(value, dict):
+        items = [
+            f"{space()}{json.dumps(k)}{space()}:{space()}{_written(draw, v)}{space()}"
+            for k, v in value.items()
+        ]
+        opened, closed = "{", "}"
+    elif isinstance(value, list):
+        items = [f"{space()}{_written(draw, item)}{space()}" for item in value]
+        opened, closed = "[", "]"
+    else:
+        return json.dumps(value)
+    comma = "," if items and draw(st.booleans()) else ""
+    return f"{opened}{','.join(items)}{comma}{space()}{closed}"
+
+
+@st.composite
+def _files(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    value = draw(st.dictionaries(_NAMES, _JSON, max_size=4))
+    return f"{draw(_SPACES)}{_written(draw, value)}{draw(_SPACES)}", value
+
+
+@given(file=_files(), path=st.lists(_NAMES, min_size=1, max_size=3), value=_JSON)
+def test_a_member_is_set_and_nothing_else_changes(
+    file: tuple[str, dict[str, Any]], path: list[str], value: Any
+) -> None:
+    text, before = file
+    assert jsonc.loads(text) == before
+    place: Any = before
+    for name in path[:-1]:
+        if name in place and not isinstance(place[name], dict):
+            with pytest.raises(jsonc.NotJsonError):
+                jsonc.set_member(text, tuple(path), value)
+            return
+        place = place.setdefault(name, {})
+    place[path[-1]] = value
+
+    changed = jsonc.set_member(text, tuple(path), value)
+    assert jsonc.loads(changed) == before
+    assert jsonc.set_member(changed, tuple(path), value) == changed
+
+
+def test_comments_commas_and_order_stay() -> None:
+    changed = jsonc.set_member(ZED, ("context_servers", "jobs"), ENTRY)
+    added = """\
+    "jobs": {
+      "command": "/usr/bin/mcp-jobs",
+      "args": []
+    },
+"""
+    head, tail = ZED.split("  },\n")
+    assert changed == f"{head}{added}  }},\n{tail}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", '{\n  "a": {\n    "b": 1\n  }\n}\n'),
+        ("// only a comment\n", '// only a comment\n{\n  "a": {\n    "b": 1\n  }\n}\n'),
+        ("{}", '{\n  "a": {\n    "b": 1\n  }\n}'),
+        ('{"x": 2}\n', '{"x": 2,\n  "a": {\n    "b": 1\n  }\n}\n'),
+        ('{\n\t"a": {}\n}\n', '{\n\t"a": {\n\t\t"b": 1\n\t}\n}\n'),
+        ('{\r\n    "x": 2 // two\r\n}\r\n', None),
+        ('\ufeff{"a": {"b": 0}}', '\ufeff{"a": {"b": 1}}'),
+    ],
+)
+def test_the_files_own_style_is_kept(before: str, after: str | None) -> None:
+    changed = jsonc.set_member(before, ("a", "b"), 1)
+    if after is None:
+        assert changed.count("\r\n") == changed.count("\n")
+        assert changed.startswith('{\r\n    "x": 2, // two\r\n    "a": {\r\n        "b": 1\r\n')
+    else:
+        assert changed == after
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"a": 1 "b": 2}', "line 1: a comma or }"),
+        ('{"a": 1}\n}', "line 2: something follows"),
+        ('{"a": }', "line 1: a value"),
+        ("{a: 1}", "the name of a member"),
+        ('{"a" 1}', "a colon"),
+        ('{"a": [1 2]}', "a comma or ]"),
+        ('{"a": "b', "a value is missing"),
+        ("[1]", "not an object"),
+        ("{" * 300, "the name of a member"),
+        ('{"a":' * 300, "too deep"),
+        ('{"a": "\\x"}', "not valid"),
+    ],
+)
+def test_what_is_no_json_is_refused_with_its_line(text: str, problem: str) -> None:
+    with pytest.raises(jsonc.NotJsonError, match=problem.replace("]", r"\]")):
+        jsonc.set_member(text, ("mcpServers", "jobs"), ENTRY)
+
+
+def test_a_table_is_added_to_toml_and_all_else_stays() -> None:
+    changed = toml.set_table(CODEX, ("mcp_servers", "jobs"), ENTRY)
+    for line in CODEX.splitlines():
+        assert line in changed.splitlines()
+    assert tomllib.loads(changed)["mcp_servers"]["jobs"] == ENTRY
+    assert tomllib.loads(changed)["mcp_servers"]["other"]["env"] == {"A": "1"}
+    assert toml.set_table(changed, ("mcp_servers", "jobs"), ENTRY) == changed
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "model = 'x'\n",
+        "mcp_servers = {other = {command = 'x'}}\n",
+        "[mcp_servers]\nother = {command = 'x'}\n",
+        "[[list]]\na = 1\n[mcp_servers.jobs]\ncommand = 'old'\ntool_timeout_sec = 90\n",
+        "mcp_servers.other.command = 'x'\n",
+    ],
+)
+def test_every_way_to_write_the_table_is_understood(before: str) -> None:
+    expected = tomllib.loads(before)
+    expected.setdefault("mcp_servers", {}).setdefault("jobs", {}).update(ENTRY)
+    changed = toml.set_table(before, ("mcp_servers", "jobs"), ENTRY)
+    assert tomllib.loads(changed) == expected
+
+
+@pytest.mark.parametrize("text", ["[", "mcp_servers = 1", "[mcp_servers]\njobs = 1"])
+def test_what_is_no_such_toml_is_refused(text: str) -> None:
+    with pytest.raises(toml.NotTomlError):
+        toml.set_table(text, ("mcp_servers", "jobs"), ENTRY)
+
+
+def test_what_a_person_added_to_the_entry_stays(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    old = '{"mcpServers": {"jobs": {"command": "old", /* mine */ "alwaysAllow": ["list_jobs"]}}}'
+    path.write_text(old)
+    change = files.plan(HOSTS["cursor"], path, "jobs", {"type": "stdio", **ENTRY})
+    entry = jsonc.loads(change.after.decode())["mcpServers"]["jobs"]
+    assert entry == {"alwaysAllow": ["list_jobs"], "type": "stdio", **ENTRY}
+    assert b"/* mine */" in change.after
+
+
+def test_a_change_is_one_step_with_a_backup_the_mode_and_the_link(tmp_path: Path) -> None:
+    real, link = tmp_path / "dotfiles.json", tmp_path / "settings.json"
+    real.write_text('{"a": 1}')
+    real.chmod(0o600)
+    link.symlink_to(real)
+    change = files.plan(HOSTS["gemini"], link, "jobs", ENTRY)
+    backup = files.apply(change)
+
+    assert backup is not None
+    assert backup.read_text() == '{"a": 1}'
+    assert link.is_symlink()
+    assert real.read_bytes() == change.after
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (real, backup)] == [0o600, 0o600]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([real.name, link.name, backup.name])
+
+
+def test_a_file_that_changed_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text("{}")
+    change = files.plan(HOSTS["gemini"], path, "jobs", ENTRY)
+    path.write_text('{"new": true}')
+    with pytest.raises(files.HostFileError, match="changed by another program"):
+        files.apply(change)
+    assert path.read_text() == '{"new": true}'
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_two_backups_in_one_second_are_two_files(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text("{}")
+    backups = {files.apply(files.plan(HOSTS["gemini"], path, f"jobs{n}", ENTRY)) for n in range(3)}
+    assert len(backups) == 3
+
+
+def test_a_place_that_refuses_is_one_sentence() -> None:
+    # /proc refuses new files to everybody, root included.
+    path = Path("/proc/mcp-jobs/settings.json")
+    change = files.plan(HOSTS["gemini"], path, "jobs", ENTRY)
+    with pytest.raises(files.HostFileError, match="cannot be written"):
+        files.apply(change)
