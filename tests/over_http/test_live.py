@@ -108,7 +108,7 @@ def test_an_id_that_the_log_does_not_reach_is_told_and_a_snapshot_follows(place:
 
 
 def test_a_reader_that_does_not_read_is_dropped_and_harms_nobody(place: Place) -> None:
-    with serving(place) as server, server.client() as client, idle_reader(server) as lazy:
+    with serving(place) as server, server.client() as client, idle_reader(server, "events") as lazy:
         job_id = start(client, "sleep 600")["job_id"]
 
         def change_and_cancel() -> None:
@@ -129,17 +129,39 @@ def test_a_reader_that_does_not_read_is_dropped_and_harms_nobody(place: Place) -
         assert b"You read too slowly" in text
 
 
+def test_a_websocket_that_does_not_read_is_closed_with_the_reason(place: Place) -> None:
+    with serving(place) as server, server.client() as client, idle_reader(server, "ws") as lazy:
+        job_id = start(client, "sleep 600")["job_id"]
+        write_changes(place, job_id, 6000)
+        wait_until(lambda: dropped(server) == 1)
+        assert b"You read too slowly" in lazy.makefile("rb").read()
+        client.post(f"/jobs/{job_id}/cancel", json={"grace_seconds": 0})
+        assert ended(client, job_id)["status"] == "cancelled"
+
+
+_UPGRADE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+_SUBSCRIBE = b'{"type": "subscribe"}'
+
+
 @contextmanager
-def idle_reader(server: WebServer) -> Iterator[socket.socket]:
+def idle_reader(server: WebServer, way: str) -> Iterator[socket.socket]:
     """Ask for all events and then read nothing, with little room on the way."""
     with socket.socket() as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         lazy.settimeout(BOUND_S)
         lazy.connect(("127.0.0.1", server.port))
         lazy.sendall(
-            f"GET /events HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
-            f"Authorization: Bearer {server.token}\r\n\r\n".encode()
+            f"GET /{way} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+            f"Authorization: Bearer {server.token}\r\n"
+            f"{_UPGRADE if way == 'ws' else ''}\r\n".encode()
         )
+        if way == "ws":
+            assert lazy.recv(4096).startswith(b"HTTP/1.1 101 ")
+            # A text frame under a mask of zeros (RFC 6455, 5.2).
+            lazy.sendall(bytes((0x81, 0x80 | len(_SUBSCRIBE), 0, 0, 0, 0)) + _SUBSCRIBE)
         yield lazy
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance.bearer import bearing
 from tests.conformance.servers import FIXTURES, PROJECT, http_server
 from tests.npm import installed
+from tests.web import serving
 
 if TYPE_CHECKING:
     from tests.support import Place
@@ -46,6 +48,15 @@ def test_the_shipped_server_meets_a_revision(place: Place, revision: str) -> Non
     with http_server(place) as url:
         said = suite(place, url, "--requirements", revision, "--expected-failures", str(baseline))
     # What passes and what may fail, so that a suite that ran nothing is not taken for content.
+    assert len(re.findall(r"✓ [\w-]+: \d+ passed", said)) >= 5
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_the_server_for_teams_meets_a_revision_with_a_token(place: Place, revision: str) -> None:
+    baseline = PROJECT / "tests" / "conformance" / f"baseline-{revision}.yaml"
+    with serving(place) as server, bearing(server.port, server.token) as address:
+        url = f"{address}/mcp"
+        said = suite(place, url, "--requirements", revision, "--expected-failures", str(baseline))
     assert len(re.findall(r"✓ [\w-]+: \d+ passed", said)) >= 5
 
 
