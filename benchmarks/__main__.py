@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Benchmark
 
-_NAMES = ("startup", "calls", "bulk", "throughput", "idle", "history", "crowd", "push")
+_NAMES = ("startup", "types", "calls", "bulk", "throughput", "idle", "history", "crowd", "push")
 _BOUND_S = 290
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 

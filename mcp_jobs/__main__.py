@@ -16,13 +16,11 @@ from mcp_jobs import __version__
 from mcp_jobs.errors import InvalidInputError, JobsError, UnsupportedPlatformError
 
 if TYPE_CHECKING:
-    from mcp_jobs.settings import Settings
-
-if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp_jobs.definitions import JobSet
     from mcp_jobs.settings import Settings
+
 PLAIN_COMMANDS: Final = {
     "worker": "run jobs of this home, without MCP",
     "serve": "serve MCP, REST and live events over HTTP",

@@ -88,16 +88,17 @@ async def open_core(
 
 
 @asynccontextmanager
-async def visit(settings: Settings) -> AsyncIterator[Core]:
+async def visit(settings: Settings, types: tuple[JobType, ...] = ()) -> AsyncIterator[Core]:
     """Open the home for a command that comes and goes: it works on no job itself.
 
     A job that is accepted here is worked on by others; when there are none, a worker is started as
-    soon as the context ends or `presence.hand_over` is called. Raises like `open_core`.
+    soon as the context ends or `presence.hand_over` is called. `types` and what it raises are those
+    of `open_core`.
     """
     configuration.prepare_home(settings)
     store = await SqliteStore.open(settings.database)
     try:
-        core = await _assemble(settings, store, configuration.file_limit(), visiting=True)
+        core = await _assemble(settings, store, configuration.file_limit(), types, visiting=True)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(core.feed.run)
             yield core

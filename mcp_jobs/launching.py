@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 import anyio.to_thread
+from anyio.abc import SocketAttribute
 
 from mcp_jobs.errors import LauncherError
 from mcp_jobs.launcher import layout
@@ -134,6 +135,16 @@ class LauncherLink:
         with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             while True:
                 await self._stream.receive()
+
+    def gone(self) -> bool:
+        """Say whether the launcher has closed the connection or is dead."""
+        raw = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's extra
+        try:
+            return raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     async def aclose(self) -> None:
         """Stop being known to the launcher."""

@@ -78,6 +78,10 @@ class Presence:
     async def hand_over(self) -> None:
         """After a `knock`: leave the jobs to others from now on."""
         link, self._link = self._link, None
+        while link is not None and link.gone():
+            # It left, or was killed, since the knock: the next one must know that there is work.
+            await link.aclose()
+            link = await self._launcher.attach(self._drain)
         if link is not None:
             await link.aclose()
 

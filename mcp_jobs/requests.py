@@ -58,14 +58,14 @@ def _title(text: str) -> str:
     return passable(" ".join(text.split()), what="The title")
 
 
+# The limits before the check: in the other order pydantic does not put them into the schema.
 Wait = Annotated[
     float,
-    BeforeValidator(_number),
     Field(ge=0, le=WAIT_LIMIT_S, description="Wait up to this long for the end, at most 50 s."),
+    BeforeValidator(_number),
 ]
-Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=_YEAR_S)]
-Grace = Annotated[float, BeforeValidator(_number), Field(ge=0, le=300)]
-Count = Annotated[int, BeforeValidator(_number)]
+Seconds = Annotated[float, Field(gt=0, le=_YEAR_S), BeforeValidator(_number)]
+Grace = Annotated[float, Field(ge=0, le=300), BeforeValidator(_number)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[
     str, AfterValidator(lambda text: passable(text, what="The value of an environment variable"))
@@ -102,13 +102,13 @@ class StartJob(Request):
     idle_timeout_seconds: Seconds | None = Field(
         default=None, description="Stop it when it prints nothing for this long."
     )
-    max_retries: Annotated[Count, Field(ge=0, le=100)] = Field(
+    max_retries: Annotated[int, Field(ge=0, le=100), BeforeValidator(_number)] = Field(
         default=0, description="Try a failed job again up to this often, with growing pauses."
     )
     retry_on_interrupt: bool = Field(
         default=False, description="Run it again if a crash or reboot cut it off."
     )
-    delay_seconds: Annotated[float, BeforeValidator(_number), Field(ge=0, le=_YEAR_S)] = Field(
+    delay_seconds: Annotated[float, Field(ge=0, le=_YEAR_S), BeforeValidator(_number)] = Field(
         default=0, description="Start only after this long."
     )
     idempotency_key: Annotated[str, Field(min_length=1, max_length=_KEY_CHARS)] | None = Field(
@@ -123,10 +123,10 @@ class CheckJob(Request):
 
     job_id: JobId = Field(description="Id from start_job or list_jobs.")
     wait_seconds: Wait = 0
-    tail_lines: Annotated[Count, Field(ge=0, le=1000)] = Field(
+    tail_lines: Annotated[int, Field(ge=0, le=1000), BeforeValidator(_number)] = Field(
         default=40, description="How many of the last lines (or last matches) to show."
     )
-    after: Annotated[Count, Field(ge=0, le=2**62)] | None = Field(
+    after: Annotated[int, Field(ge=0, le=2**62), BeforeValidator(_number)] | None = Field(
         default=None, description="Show output from this byte on: next_cursor of an earlier reply."
     )
     grep: Annotated[str, Field(min_length=1, max_length=_PATTERN_CHARS)] | None = Field(
@@ -156,7 +156,7 @@ class ListJobs(Request):
     job_ids: Annotated[list[JobId], Field(max_length=100)] | None = Field(
         default=None, description="Only these jobs."
     )
-    limit: Annotated[Count, Field(ge=1, le=100)] = Field(
+    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(_number)] = Field(
         default=20, description="How many at once."
     )
     cursor: Annotated[str, Field(max_length=100)] | None = Field(

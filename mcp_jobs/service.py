@@ -85,11 +85,6 @@ class JobService:
         """Makes sure that the job would run even if this process were killed after its answer."""
         self._waiter = Waiter(store=store, bus=bus)
 
-    @property
-    def registry(self) -> Registry:
-        """The job types that can be started."""
-        return self._registry
-
     async def start(
         self,
         owner: str,

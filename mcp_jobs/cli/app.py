@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -54,6 +55,7 @@ def main(arguments: list[str], plain_commands: Mapping[str, str]) -> int:
     # Output of jobs and names of files may be any bytes.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
     if not arguments and not _completing():
         sys.stdout.write(_FIRST_STEPS)
         return OK

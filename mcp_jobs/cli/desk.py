@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mcp_jobs.models import Job
+    from mcp_jobs.registry import JobType
     from mcp_jobs.settings import Settings
     from mcp_jobs.waiting import OnLook
 
@@ -93,7 +94,12 @@ class Desk:
 async def open_desk(**overrides: Any) -> AsyncIterator[Desk]:
     """Open the home. Raises `InvalidInputError` or `StoreError`."""
     settings = configuration.load(**overrides)
-    async with visit(settings) as core:
+    types: tuple[JobType, ...] = ()
+    if settings.app is not None:
+        from mcp_jobs import apps
+
+        types = apps.types_of(apps.load(settings.app, configuration.project_directory()))
+    async with visit(settings, types) as core:
         yield Desk(core=core, settings=settings)
 
 

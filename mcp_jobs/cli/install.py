@@ -25,7 +25,11 @@ FLEETING: Final = ("archive-v0", "environments-v2", "builds-v0")
 
 def install(
     host: Annotated[
-        str | None, typer.Argument(help="One of the hosts; without it, all are listed.")
+        str | None,
+        typer.Argument(
+            help="One of the hosts; without it, all are listed.",
+            autocompletion=lambda: list(HOSTS),
+        ),
     ] = None,
     *,
     project: Annotated[

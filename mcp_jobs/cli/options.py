@@ -9,17 +9,53 @@ from typing import Annotated, Any, Final
 import typer
 
 from mcp_jobs.cli.exits import WrongOptionError
+from mcp_jobs.errors import JobsError
 
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
+_COMPLETED: Final = 50
+
+
+def complete_job(incomplete: str) -> list[tuple[str, str]]:
+    """Return the ids that begin so, newest first, with their states and titles."""
+    from mcp_jobs.cli import desk
+
+    try:
+        return desk.run(_ids, incomplete.lower())
+    except (JobsError, OSError, BaseExceptionGroup):
+        # The shell has no place for a sentence.
+        return []
+
+
+async def _ids(incomplete: str) -> list[tuple[str, str]]:
+    from mcp_jobs.cli import desk, words
+    from mcp_jobs.requests import ListJobs
+
+    async with desk.open_desk() as opened:
+        shown = await opened.core.service.list(desk.OWNER, ListJobs(limit=_COMPLETED))
+    return [
+        (job["job_id"], f"{words.status_of(job)}: {words.title_of(job)}")
+        for job in shown["jobs"]
+        if job["job_id"].startswith(incomplete)
+    ]
+
+
 JobPart = Annotated[
     str,
-    typer.Argument(metavar="JOB", help="Id of a job; a beginning or an end of it will do."),
+    typer.Argument(
+        metavar="JOB",
+        help="Id of a job; a beginning or an end of it will do.",
+        autocompletion=complete_job,
+    ),
 ]
 JobParts = Annotated[
     list[str],
-    typer.Argument(metavar="JOB...", help="Ids of jobs; a beginning or an end of each will do."),
+    typer.Argument(
+        metavar="JOB...",
+        help="Ids of jobs; a beginning or an end of each will do.",
+        autocompletion=complete_job,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

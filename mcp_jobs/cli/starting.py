@@ -60,7 +60,9 @@ def start(
         str | None,
         typer.Option(metavar="TIME", help="Stop it when it prints nothing for this long."),
     ] = None,
-    retries: Annotated[int, typer.Option(help="Try a failed job again up to this often.")] = 0,
+    retries: Annotated[
+        int | None, typer.Option(help="Try a failed job again up to this often.")
+    ] = None,
     retry_on_interrupt: Annotated[
         bool,
         typer.Option("--retry-on-interrupt", help="Run it again if a crash or reboot cut it off."),
@@ -80,18 +82,17 @@ def start(
     fields = {
         "type": type_name,
         "params": _params(type_name, command or [], params),
-        "cwd": os.path.abspath(cwd) if cwd is not None else os.getcwd(),
+        "cwd": _directory(type_name, cwd),
         "title": title,
         "env": variables(env or [], "--env"),
         "timeout_seconds": seconds(timeout, "--timeout"),
         "idle_timeout_seconds": seconds(idle_timeout, "--idle-timeout"),
         "max_retries": retries,
-        "retry_on_interrupt": retry_on_interrupt,
+        "retry_on_interrupt": retry_on_interrupt or None,
         "delay_seconds": seconds(delay, "--delay"),
         "idempotency_key": key,
     }
-    wanted = desk.request(StartJob, _OPTIONS, fields)
-    raise typer.Exit(desk.run(_start, wanted, wait, as_json))
+    raise typer.Exit(desk.run(_start, desk.request(StartJob, _OPTIONS, fields), wait, as_json))
 
 
 def retry(
@@ -123,6 +124,13 @@ def _params(type_name: str, command: list[str], params: str | None) -> dict[str,
         )
     line = command[0] if len(command) == 1 else shlex.join(command)
     return {**given, "command": line}
+
+
+def _directory(type_name: str, cwd: Path | None) -> str | None:
+    """Return where to run; a declared type may have a directory of its own."""
+    if cwd is not None:
+        return os.path.abspath(cwd)
+    return os.getcwd() if type_name == "shell" else None
 
 
 async def _start(wanted: StartJob, wait: bool, as_json: bool) -> int:

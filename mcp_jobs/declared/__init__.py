@@ -5,11 +5,12 @@ Nothing in here is imported before a file of job types is found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcp_jobs.declared.gantz_file import read_tools
 from mcp_jobs.declared.jobs_file import read_jobs
 from mcp_jobs.declared.place import Place
 from mcp_jobs.declared.problems import DeclarationError
@@ -29,6 +30,19 @@ class Found:
     """The types are all that the file declares; else what it declared before should stay."""
 
 
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Put the garbage collector off: what is read has no cycles, and the server holds a lot."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collections()
 def load(path: Path, *, base: str | None, reserved: frozenset[str]) -> Found:
     """Read a file.
 
@@ -39,7 +53,7 @@ def load(path: Path, *, base: str | None, reserved: frozenset[str]) -> Found:
     try:
         with path.open("rb") as opened:
             data = opened.read(LIMIT_BYTES + 1)
-        root = Place(file=file, key="", node=parse(file, data))
+        root = Place(file, parse(file, data))
     except OSError as error:
         problem = DeclarationError(file, 1, "", f"it cannot be read: {error.strerror}")
         return Found(types=(), problems=[problem], whole=False)
@@ -47,6 +61,8 @@ def load(path: Path, *, base: str | None, reserved: frozenset[str]) -> Found:
         return Found(types=(), problems=[error], whole=False)
     keys = root.node.entries if isinstance(root.node, MapNode) else {}
     if "tools" in keys and "jobs" not in keys:
+        from mcp_jobs.declared.gantz_file import read_tools  # noqa: PLC0415 - few files need it
+
         # The file may be written for another program, so a tool that is refused costs no other.
         types, problems = read_tools(root, base=base, reserved=reserved)
         return Found(types=types, problems=problems, whole=bool(types) or not problems)

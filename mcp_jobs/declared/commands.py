@@ -28,6 +28,10 @@ _CODE_FLAGS: Final = (
 )
 _PROGRAM_FIRST: Final = re.compile(r"[gmn]?awk|g?sed")
 _PROGRAM_FLAGS: Final = ("-e", "-f", "--expression", "--file", "-E")
+_BEFORE_PROGRAM: Final = frozenset(
+    {"if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "exec", "command"}
+)
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _ENDS_GROUP: Final = ("}", "done", "fi", "esac")
 _VALUE_FLAGS: Final = ("-v", "-F")
 
@@ -106,12 +110,22 @@ def _problem(commands: list[list[str]], *, given: bool) -> str | None:
     for words in commands:
         if given and (reader := _first(words, _SPLITS_INPUT)):
             return f"{reader} would read the text of a param as commands or arguments"
+        if HOLE in _program(words):
+            return "a param cannot be the name of the program, or a part of it"
         holes = [index for index, word in enumerate(words) if HOLE in word]
         given = given or bool(holes)
         for index in holes:
             if found := _rereads(words, index):
                 return f"{found} would read the text of a param as code"
     return None
+
+
+def _program(words: list[str]) -> str:
+    """Return the word that names the program; an empty text where there is none."""
+    for word in words:
+        if word not in _BEFORE_PROGRAM and not _ASSIGNMENT.match(word):
+            return word
+    return ""
 
 
 def _rereads(words: list[str], index: int) -> str | None:

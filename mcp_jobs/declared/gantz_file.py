@@ -119,8 +119,8 @@ def _plain(place: Place) -> Place:
         line, node = entries["type"]
         if isinstance(node, Scalar) and node.text in _ALIASES:
             text = _ALIASES[node.text]
-            node = Scalar(text=text, line=node.line, plain=True, text_line=node.text_line)
+            node = node._replace(text=text)
         entries["type"] = line, node
     if "default" in entries:
         entries.pop("required", None)
-    return Place(file=place.file, key=place.key, node=MapNode(entries=entries, line=place.line))
+    return place._replace(node=MapNode(entries, place.line))

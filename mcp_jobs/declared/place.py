@@ -6,8 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcp_jobs.declared.problems import DeclarationError
 from mcp_jobs.declared.tree import ListNode, MapNode, Node, Scalar
@@ -24,13 +23,20 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})\s*(|B|KB|MB|GB|KiB|MiB|GiB)")
 _TEXT_SHOWN_CHARS: Final = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """One node of one file, and the key that leads to it."""
+class Place(NamedTuple):
+    """One node of one file, and the way that leads to it."""
 
     file: str
-    key: str
     node: Node
+    name: str = ""
+    parent: Place | None = None
+
+    @property
+    def key(self) -> str:
+        """The keys and indices from the top of the file, put together only for messages."""
+        if self.parent is None or not self.parent.key or self.name.startswith("["):
+            return (self.parent.key if self.parent is not None else "") + self.name
+        return f"{self.parent.key}.{self.name}"
 
     @property
     def line(self) -> int:
@@ -43,7 +49,7 @@ class Place:
 
     def at(self, key: str, node: Node) -> Place:
         """Return the place of something inside this one."""
-        return Place(file=self.file, key=f"{self.key}.{key}" if self.key else key, node=node)
+        return Place(self.file, node, key, self)
 
     # -- collections ---------------------------------------------------------------------------
 
@@ -81,7 +87,7 @@ class Place:
         return self.items() if isinstance(self.node, ListNode) else [self]
 
     def _item(self, index: int, node: Node) -> Place:
-        return Place(file=self.file, key=f"{self.key}[{index}]", node=node)
+        return Place(self.file, node, f"[{index}]", self)
 
     # -- single values -------------------------------------------------------------------------
 

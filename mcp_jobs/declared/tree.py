@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
@@ -28,8 +27,10 @@ _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scalar:
+# Named tuples: a file has thousands of nodes, and frozen dataclasses take three times as long.
+
+
+class Scalar(NamedTuple):
     """A single value: its text as written, and the line that it begins in."""
 
     text: str
@@ -53,16 +54,14 @@ class Scalar:
         return self.text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListNode:
+class ListNode(NamedTuple):
     """A sequence."""
 
     items: tuple[Node, ...]
     line: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapNode:
+class MapNode(NamedTuple):
     """A mapping; its keys are texts, each with its line."""
 
     entries: dict[str, tuple[int, Node]]
@@ -114,47 +113,47 @@ class _Builder:
         return root
 
     def _node(self, event: Any, depth: int) -> Node:
-        if isinstance(event, yaml.AliasEvent):
+        kind = type(event)
+        if kind is yaml.AliasEvent:
             raise self._fail(event, f"aliases (*{event.anchor}) are not allowed; write it out")
         if event.anchor is not None:
             raise self._fail(event, f"anchors (&{event.anchor}) are not allowed; remove it")
         if event.tag is not None:
             raise self._fail(event, f"tags ({event.tag}) are not allowed; remove it")
+        line = event.start_mark.line + 1
+        if kind is yaml.ScalarEvent:
+            block = event.style in ("|", ">")
+            return Scalar(event.value, line, event.implicit[0], line + block)
         if depth > _DEPTH_LIMIT:
             raise self._fail(event, f"nested deeper than {_DEPTH_LIMIT} levels")
-        line = event.start_mark.line + 1
-        if isinstance(event, yaml.ScalarEvent):
-            block = event.style in ("|", ">")
-            plain = bool(event.implicit[0])
-            return Scalar(text=event.value, line=line, plain=plain, text_line=line + block)
-        if isinstance(event, yaml.SequenceStartEvent):
-            items = tuple(
-                self._node(item, depth + 1) for item in self._until(yaml.SequenceEndEvent)
-            )
-            return ListNode(items=items, line=line)
-        return MapNode(entries=self._entries(depth), line=line)
+        if kind is yaml.SequenceStartEvent:
+            return ListNode(self._items(depth + 1), line)
+        return MapNode(self._entries(depth + 1), line)
+
+    def _items(self, depth: int) -> tuple[Node, ...]:
+        items: list[Node] = []
+        for event in self._events:
+            if type(event) is yaml.SequenceEndEvent:
+                break
+            items.append(self._node(event, depth))
+        return tuple(items)
 
     def _entries(self, depth: int) -> dict[str, tuple[int, Node]]:
         entries: dict[str, tuple[int, Node]] = {}
-        for event in self._until(yaml.MappingEndEvent):
-            key = self._node(event, depth + 1)
+        for event in self._events:
+            if type(event) is yaml.MappingEndEvent:
+                break
+            key = self._node(event, depth)
             if not isinstance(key, Scalar):
                 raise self._fail(event, "a key must be a single word")
             if key.text == "<<" and key.plain:
                 raise self._fail(event, "merge keys (<<) are not allowed; write it out")
             if key.text in entries:
-                raise self._fail(
-                    event,
-                    f"the key {key.text!r} is there twice; first in line {entries[key.text][0]}",
-                )
-            entries[key.text] = key.line, self._node(next(self._events), depth + 1)
+                first = entries[key.text][0]
+                message = f"the key {key.text!r} is there twice; first in line {first}"
+                raise self._fail(event, message)
+            entries[key.text] = key.line, self._node(next(self._events), depth)
         return entries
-
-    def _until(self, end: type[Any]) -> Iterator[Any]:
-        for event in self._events:
-            if isinstance(event, end):
-                return
-            yield event
 
     def _fail(self, event: Any, message: str) -> DeclarationError:
         return DeclarationError(self._file, event.start_mark.line + 1, "", message)

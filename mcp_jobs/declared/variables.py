@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from typing import Final
 
 from mcp_jobs.declared.params import DeclaredParams
@@ -25,9 +26,12 @@ REFUSED: Final = (
 """Names and patterns (case matters) whose variables would change what a script runs."""
 
 
+_REFUSED: Final = re.compile("|".join(fnmatch.translate(pattern) for pattern in REFUSED))
+
+
 def refused(name: str) -> bool:
     """Say whether a parameter of this name must not become a variable."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in REFUSED)
+    return _REFUSED.fullmatch(name) is not None
 
 
 def check_names(params: DeclaredParams, place: Place) -> None:

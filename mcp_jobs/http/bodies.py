@@ -13,6 +13,14 @@ from mcp_jobs.states import Reason, Status
 class StartBody(StartJob):
     """Start a job."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"type": "shell", "params": {"command": "make test"}, "timeout_seconds": 600}
+            ]
+        }
+    )
+
     webhook: Annotated[str, Field(min_length=1, max_length=2000)] | None = Field(
         default=None,
         description="URL that is told of the end; its host must be on the server's list.",

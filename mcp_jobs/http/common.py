@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 TEXT: Final[dict[str, Any]] = {"text/plain": {"schema": {"type": "string"}}}
 EVENTS: Final[dict[str, Any]] = {"text/event-stream": {"schema": {"type": "string"}}}
+SEVERAL: Final = frozenset({"status", "job_id"})
+"""Query parameters that may come more than once."""
+
 BEARER: Final = Security(HTTPBearer(auto_error=False))
 """Tells the schema that a token is needed; the gate has checked it before any route is found."""
 
@@ -43,6 +46,18 @@ def parts_of(request: Request) -> Parts:
     """Return the running parts."""
     parts: Parts = request.app.state.parts
     return parts
+
+
+def given_once(request: Request) -> None:
+    """Refuse a query that says the same thing twice: nobody could say which one is meant."""
+    names = [name for name, _ in request.query_params.multi_items() if name not in SEVERAL]
+    for name in names:
+        if names.count(name) > 1:
+            raise HTTPException(400, f"The parameter {name!r} may be given once only.")
+
+
+ROUTES: Final = (BEARER, Depends(given_once))
+"""What every route with a token depends on."""
 
 
 def needs(scope: str) -> Callable[[Request], Visit]:

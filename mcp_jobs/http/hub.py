@@ -35,6 +35,7 @@ TOO_SLOW: Final = "You read too slowly. Come back with the id of the last event 
 GOING_DOWN: Final = "The server ends. Come back with the id of the last event that you saw."
 
 _SLICE: Final = 100
+_REMEMBERED: Final = 4096
 _GATHER_S: Final = 0.01
 """A burst of changes of one job is read from the store once."""
 
@@ -103,6 +104,9 @@ class Hub:
         self._changes: list[JobChanged] = []
         self._changed = anyio.Event()
         self._closed: str | None = None
+        self._making = anyio.Lock()
+        self._made: dict[int, Frame] = {}
+        """The newest frames by the number of their change, which belongs to one owner only."""
         self.dropped_total = 0
 
     async def run(self) -> None:
@@ -152,26 +156,30 @@ class Hub:
         """
         shown: dict[str, object] = {}
         found: list[Frame] = []
-        for change in _told(changes):
-            if change.job_id not in shown:
-                shown[change.job_id] = await self._service.glance(owner, change.job_id)
-            ended = change.status in TERMINAL
-            name = "job.ended" if ended else "job.created" if change.created else "job.changed"
-            data = {
-                "job_id": change.job_id,
-                "status": change.status.value,
-                "job": shown[change.job_id],
-            }
-            found.append(
-                Frame(
-                    name=name,
-                    data=json.dumps(data),
-                    id=self._cursors.text(owner, change.seq),
-                    seq=change.seq,
-                    last=ended,
-                )
-            )
+        # One at a time: after a restart hundreds come back at once and ask for the same.
+        async with self._making:
+            for change in _told(changes):
+                frame = self._made.get(change.seq)
+                if frame is None:
+                    if change.job_id not in shown:
+                        shown[change.job_id] = await self._service.glance(owner, change.job_id)
+                    frame = self._make(owner, change, shown[change.job_id])
+                found.append(frame)
         return found
+
+    def _make(self, owner: str, change: JobChanged | Change, job: object) -> Frame:
+        ended = change.status in TERMINAL
+        data = {"job_id": change.job_id, "status": change.status.value, "job": job}
+        frame = self._made[change.seq] = Frame(
+            name="job.ended" if ended else "job.created" if change.created else "job.changed",
+            data=json.dumps(data),
+            id=self._cursors.text(owner, change.seq),
+            seq=change.seq,
+            last=ended,
+        )
+        if len(self._made) > _REMEMBERED:
+            del self._made[next(iter(self._made))]
+        return frame
 
     # -- what happens ----------------------------------------------------------------------------
 

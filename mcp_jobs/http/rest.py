@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from mcp_jobs.http import bodies
-from mcp_jobs.http.common import BEARER, TEXT, Canceller, JobId, Reader, Starter, problems
+from mcp_jobs.http.common import ROUTES, TEXT, Canceller, JobId, Reader, Starter, problems
 from mcp_jobs.http.raw import raw_response
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.targets import webhook_url
@@ -17,7 +17,7 @@ from mcp_jobs.views import rfc3339
 if TYPE_CHECKING:
     from mcp_jobs.models import Delivery, OutboxMessage
 
-jobs = APIRouter(tags=["jobs"], dependencies=[BEARER])
+jobs = APIRouter(tags=["jobs"], dependencies=list(ROUTES))
 
 
 @jobs.post(

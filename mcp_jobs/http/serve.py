@@ -31,6 +31,8 @@ from mcp_jobs.server.streamable import streamable_app
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from anyio.abc import TaskStatus
+
     from mcp_jobs.settings import Settings
 
 _HEAD_BYTES: Final = 32 << 10
@@ -71,7 +73,7 @@ async def serve_http(settings: Settings) -> None:
             parts = _parts(settings, core, authenticator)
             tasks.start_soon(parts.hub.run)
             server = Server(_config(settings, build_app(parts, mcp, verifier=verifier)))
-            tasks.start_soon(_end_on_signal, server, parts.hub)
+            await tasks.start(_end_on_signal, server, parts.hub)
             _announce(listening, authenticator)
             await server.serve(sockets=[listening])
             tasks.cancel_scope.cancel()
@@ -149,8 +151,11 @@ def _announce(listening: socket.socket, authenticator: Authenticator) -> None:
     sys.stderr.flush()
 
 
-async def _end_on_signal(server: Server, hub: Hub) -> None:
+async def _end_on_signal(
+    server: Server, hub: Hub, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for _ in signals:
             hub.close(GOING_DOWN)
             server.should_exit = True

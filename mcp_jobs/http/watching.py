@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from mcp_jobs.http import bodies
 from mcp_jobs.http.common import (
-    BEARER,
     EVENTS,
+    ROUTES,
     TEXT,
     JobId,
     Operator,
@@ -31,7 +31,7 @@ LastEventId = Annotated[
     Header(alias="Last-Event-ID", description="Id of the last event that was seen."),
 ]
 
-live = APIRouter(tags=["live"], dependencies=[BEARER])
+live = APIRouter(tags=["live"], dependencies=list(ROUTES))
 
 
 @live.get(
@@ -89,7 +89,7 @@ async def readyz(parts: Annotated[Parts, Depends(parts_of)]) -> Response:
 @health.get(
     "/metrics",
     response_class=PlainTextResponse,
-    dependencies=[BEARER],
+    dependencies=list(ROUTES),
     responses={200: {"content": TEXT}, **problems(503)},
 )
 async def metrics(visit: Operator) -> Response:

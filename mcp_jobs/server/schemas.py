@@ -177,6 +177,18 @@ JOB_RESULT: Final = _job(
     next_step=_NEXT_STEP,
 )
 
+STARTED_RESULT: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        **{name: _JOB_FIELDS[name] for name in ("job_id", "status", "error", "result")},
+        "exit_code": _maybe("integer"),
+        "output": {"type": "object", "properties": {"text": {"type": "string"}}},
+        "next_step": _NEXT_STEP,
+    },
+    "required": ["job_id", "status"],
+}
+"""The same job object, described in short for each of what may be many tools."""
+
 LIST_RESULT: Final[Schema] = {
     "type": "object",
     "properties": {

@@ -57,7 +57,7 @@ def environment(place: Place) -> dict[str, str]:
         "GEMINI_CLI_TRUST_WORKSPACE": "true",
         "DISABLE_AUTOUPDATER": "1",
         "OPENCODE_DISABLE_AUTOUPDATE": "1",
-        **place.environment(),
+        **place.environment(XDG_CONFIG_HOME=str(place.root / ".config")),
     }
 
 

@@ -3,47 +3,59 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs import core
 from mcp_jobs.cli.approving import typed
 from mcp_jobs.cli.exits import WrongOptionError
-from mcp_jobs.registry import SHELL, Registry
-from mcp_jobs.requests import StartJob
-from tests.system.test_cli_jobs import cli, good, on_terminal
+from tests.support import wait_until
+from tests.system.test_cli_jobs import cli, good, on_terminal, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.support import Place
 
 
-@asynccontextmanager
-async def asking_core(place: Place, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[core.Core]:
-    """A core whose shell jobs must be confirmed."""
-    asking = Registry((replace(SHELL, confirm="Really deploy?"),))
-    monkeypatch.setattr(core, "built_in", lambda: asking)
-    async with core.visit(place.settings()) as opened:
-        yield opened
+DECLARED = """\
+jobs:
+  deploy:
+    description: Deploy
+    command: [echo, deployed]
+    confirm: Really deploy?
+"""
+APP = """\
+from pydantic import BaseModel
+
+from mcp_jobs import JobContext, Jobs
+
+jobs = Jobs("mine")
 
 
-async def asking_job(place: Place, monkeypatch: pytest.MonkeyPatch) -> str:
-    async with asking_core(place, monkeypatch) as opened:
-        request = StartJob(params={"command": "echo deployed"}, cwd=str(place.project))
-        job: dict[str, Any] = await opened.service.start("local", request)
+class Where(BaseModel):
+    region: str
+    copies: int
+
+
+@jobs.job()
+def deploy_to(context: JobContext) -> str:
+    "Deploy somewhere."
+    where = context.ask("Where to?", Where)
+    return f"{where.copies} in {where.region}"
+"""
+
+
+def asking_job(place: Place) -> str:
+    (place.project / "jobs.yaml").write_text(DECLARED)
+    job = shown(place, "start", "--type", "deploy")
     assert job["status"] == "input_required"
     return str(job["job_id"])
 
 
-async def test_an_approved_job_runs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    job_id = await asking_job(place, monkeypatch)
-    shown = good(place, "show", job_id)
-    assert "Really deploy?" in shown
-    assert f"mcp-jobs approve {job_id}" in shown
+def test_an_approved_job_runs(place: Place) -> None:
+    job_id = asking_job(place)
+    told = good(place, "show", job_id)
+    assert "Really deploy?" in told
+    assert f"mcp-jobs approve {job_id}" in told
 
     approved = cli(place, "approve", job_id)
     assert (approved.returncode, approved.stderr) == (0, "")
@@ -54,28 +66,51 @@ async def test_an_approved_job_runs(place: Place, monkeypatch: pytest.MonkeyPatc
     assert "asks nothing" in again.stderr
 
 
-async def test_a_declined_job_never_ran(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    job_id = await asking_job(place, monkeypatch)
+def test_a_declined_job_never_ran(place: Place) -> None:
+    job_id = asking_job(place)
     job = json.loads(good(place, "approve", "--json", "--decline", job_id))
     assert (job["status"], job["reason"], job["attempt"]) == ("cancelled", "declined", 0)
 
 
-async def test_a_person_is_asked_once_more(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    job_id = await asking_job(place, monkeypatch)
+def test_a_person_is_asked_once_more(place: Place) -> None:
+    job_id = asking_job(place)
     code, text = on_terminal(place, "approve", job_id, answer="n\n")
     assert (code, "Really deploy?" in text) == (0, True)
     assert json.loads(good(place, "show", "--json", job_id))["reason"] == "declined"
 
 
-async def test_a_field_that_is_not_asked_for_is_refused_and_the_job_still_waits(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job_id = await asking_job(place, monkeypatch)
+def test_a_field_that_is_not_asked_for_is_refused_and_the_job_still_waits(place: Place) -> None:
+    job_id = asking_job(place)
     done = cli(place, "approve", job_id, "--set", "region=eu")
     assert (done.returncode, done.stdout) == (1, "")
     assert "there is no field 'region'" in done.stderr
     assert json.loads(good(place, "show", "--json", job_id))["status"] == "input_required"
     good(place, "approve", "--decline", job_id)
+
+
+def asks_where(place: Place) -> str:
+    (place.project / "mine.py").write_text(APP)
+    done = cli(place, "start", "--type", "deploy_to", MCP_JOBS_APP="mine:jobs")
+    job_id = done.stdout.strip()
+    wait_until(lambda: shown(place, "show", job_id)["status"] == "input_required")
+    return job_id
+
+
+def test_what_a_job_asks_in_the_middle_is_answered_by_fields(place: Place) -> None:
+    job_id = asks_where(place)
+    refused = cli(place, "approve", job_id, "--set", "region=eu")
+    assert (refused.returncode, "copies is missing" in refused.stderr) == (1, True)
+    good(place, "approve", job_id, "--set", "region=eu", "--set", "copies=3")
+    assert cli(place, "wait", job_id).returncode == 0
+    assert shown(place, "show", job_id)["result"] == "3 in eu"
+
+
+def test_a_person_is_asked_for_each_field(place: Place) -> None:
+    job_id = asks_where(place)
+    code, told = on_terminal(place, "approve", job_id, answer="us\n2\n")
+    assert (code, "Where to?" in told) == (0, True)
+    assert cli(place, "wait", job_id).returncode == 0
+    assert shown(place, "show", job_id)["result"] == "2 in us"
 
 
 @pytest.mark.parametrize(

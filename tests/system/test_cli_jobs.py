@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,6 +20,12 @@ from tests.support import Place, job_of, open_client, python, start, wait_until
 
 ROOT = Path(__file__).parents[2]
 BOUND_S = 60
+# The terminal becomes the command's own, so that ^C in it is a SIGINT.
+LOGIN = """\
+import os, sys
+os.login_tty(0)
+os.execv(sys.executable, [sys.executable, "-m", "mcp_jobs", *sys.argv[1:]])
+"""
 
 
 def environment(place: Place, **more: str) -> dict[str, str]:
@@ -26,7 +33,8 @@ def environment(place: Place, **more: str) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "HOME": str(place.root),
         "PYTHONPATH": str(ROOT),
-        **place.environment(**more),
+        **place.environment(XDG_CONFIG_HOME=str(place.root / ".config")),
+        **more,
     }
 
 
@@ -54,25 +62,56 @@ def shown(place: Place, *arguments: str) -> dict[str, Any]:
     return job
 
 
-def on_terminal(place: Place, *arguments: str, answer: str = "", **more: str) -> tuple[int, str]:
-    """Run a command with a terminal for stdin, stdout and stderr."""
-    ours, its = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "mcp_jobs", *arguments],
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        cwd=place.project,
-        env=environment(place, TERM="xterm-256color", COLUMNS="160", **more),
-    ) as program:
+class Terminal:
+    """A command with a terminal for stdin, stdout and stderr."""
+
+    def __init__(self, place: Place, *arguments: str, **more: str) -> None:
+        self._ours, its = pty.openpty()
+        self._program = subprocess.Popen(
+            [sys.executable, "-c", LOGIN, *arguments],
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            cwd=place.project,
+            env=environment(place, TERM="xterm-256color", COLUMNS="160", **more),
+        )
         os.close(its)
-        os.write(ours, answer.encode())
-        parts = list[bytes]()
+        self.text = ""
+        self.code: int | None = None
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if problem[0] is not None:
+            self._program.kill()
         with suppress(OSError):
-            while part := os.read(ours, 65_536):
-                parts.append(part)
-        os.close(ours)
-        return program.wait(BOUND_S), b"".join(parts).decode()
+            while self._read():
+                pass
+        os.close(self._ours)
+        self.code = self._program.wait(BOUND_S)
+
+    def write(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def read_until(self, text: str) -> None:
+        while text not in self.text:
+            ready, _, _ = select.select([self._ours], [], [], BOUND_S)
+            assert ready, f"{text!r} did not come: {self.text!r}"
+            self._read()
+
+    def _read(self) -> bool:
+        data = os.read(self._ours, 65_536)
+        self.text += data.decode(errors="replace")
+        return bool(data)
+
+
+def on_terminal(place: Place, *arguments: str, answer: str = "", **more: str) -> tuple[int, str]:
+    """Run a command on a terminal to its end."""
+    with Terminal(place, *arguments, **more) as terminal:
+        terminal.write(answer)
+    assert terminal.code is not None
+    return terminal.code, terminal.text
 
 
 def test_a_started_job_outlives_the_command_and_ends_well(place: Place) -> None:
@@ -375,10 +414,43 @@ def test_a_reader_that_has_enough_is_no_error(place: Place) -> None:
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_completes_commands(place: Place, shell: str) -> None:
-    words = {"COMP_WORDS": "mcp-jobs lo", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "mcp-jobs lo"}
+def complete(place: Place, shell: str, line: str) -> str:
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TYPER_COMPLETE_ARGS": line}
     words["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
-    done = cli(place, **{"_MCP_JOBS_COMPLETE": f"complete_{shell}", **words})
-    assert "logs" in done.stdout
-    assert "cancel" not in done.stdout
+    return cli(place, **{"_MCP_JOBS_COMPLETE": f"complete_{shell}", **words}).stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_commands_ids_and_hosts(place: Place, shell: str) -> None:
+    commands = complete(place, shell, "mcp-jobs lo")
+    assert ("logs" in commands, "cancel" in commands) == (True, False)
+    job_id = good(place, "start", "--", "true").strip()
+    assert job_id in complete(place, shell, f"mcp-jobs show {job_id[:4]}")
+    assert "claude-desktop" in complete(place, shell, "mcp-jobs install clau")
+    assert cli(place, "wait", job_id).returncode == 0
+
+
+def test_completion_is_silent_when_the_home_cannot_be_used(place: Place) -> None:
+    (place.home / "jobs.db").write_bytes(b"not a database at all\n" * 100)
+    assert complete(place, "bash", "mcp-jobs show 1").strip() == ""
+
+
+def test_a_terminal_shows_progress_while_it_waits(place: Place) -> None:
+    gate = place.project / "gate"
+    report = 'echo \'{"percent": 40, "message": "half way"}\' >> "$MCP_JOBS_PROGRESS"'
+    line = f"{report}; until [ -e {gate} ]; do sleep 0.05; done"
+    with Terminal(place, "start", "--wait", "--", line) as terminal:
+        terminal.read_until("half way")
+        gate.touch()
+        terminal.read_until("completed")
+    assert terminal.code == 0
+
+
+def test_a_watched_list_lives_on_a_terminal_until_ctrl_c(place: Place) -> None:
+    with Terminal(place, "list", "--watch") as terminal:
+        terminal.read_until("No jobs.")
+        good(place, "start", "--title", "seen by watching", "--", "true")
+        terminal.read_until("seen by watching")
+        terminal.read_until("completed")
+        terminal.write("\x03")
+    assert terminal.code == 0

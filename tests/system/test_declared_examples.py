@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import pytest
+from mcp_types import ElicitResult
 
-from mcp_jobs.core import LOCAL_OWNER, open_core
-from tests.contract import call, ended, refused
+from tests.contract import accepted, call, ended, refused
 from tests.markdown import ROOT
-from tests.support import Place, open_client
+from tests.support import ERAS, Place, open_client
+from tests.unit.test_main import mcp_jobs
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -53,24 +56,43 @@ async def test_run_tests_runs_the_tests(shop: Place) -> None:
     assert "directory: must match" in hostile
 
 
-async def test_build_and_deploy_put_the_application_where_it_belongs(shop: Place) -> None:
-    where = {"environment": "staging", "version": "v1.2.0"}
-    async with open_client(shop) as client:
-        built = await run(client, "build", profile="debug")
-        asked = await call(client, "start_job", {"type": "deploy", "params": where})
-        assert asked["status"] == "input_required"
-        assert not (shop.project / "deployments").exists()
-        async with open_core(shop.settings()) as core:
-            # As `mcp-jobs approve` does from a terminal.
-            accepted = {"action": "accept", "content": {}}
-            await core.service.answer(LOCAL_OWNER, asked["job_id"], "confirm", accepted)
-            deployed = await ended(client, asked["job_id"])
+WHERE = {"environment": "staging", "version": "v1.2.0"}
 
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_deploy_asks_the_user_and_puts_the_build_where_it_belongs(
+    shop: Place, mode: str
+) -> None:
+    asked: list[str] = []
+
+    async def user(context: object, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={})
+
+    async with open_client(shop, mode, elicitation_callback=user) as client:
+        built = await run(client, "build", profile="debug")
+        result = await client.call_tool("deploy", {**WHERE, "wait_seconds": 20})
+
+    deployed = accepted("start_job", result)
     assert built["output"]["text"].splitlines()[-1] == "built dist/shop.pyz (debug)"
     assert built["progress"]["percent"] == 100
+    assert [text.splitlines()[0] for text in asked] == ["Deploy this version?"]
     assert (deployed["status"], deployed["max_attempts"]) == ("completed", 4)
-    assert deployed["output"]["text"] == "deployed v1.2.0 to staging\n"
+    assert deployed["cwd"] == str(shop.project)
     assert (shop.project / "deployments/staging/current/shop.pyz").exists()
+
+
+async def test_deploy_waits_for_a_terminal_where_nobody_can_be_asked(shop: Place) -> None:
+    async with open_client(shop) as client:
+        await run(client, "build")
+        told = await refused(client, "start_job", {"type": "deploy", "params": WHERE})
+        (job_id,) = re.findall(r"mcp-jobs approve (\w+)", told)
+        assert not (shop.project / "deployments").exists()
+        done = await anyio.to_thread.run_sync(mcp_jobs, shop, "approve", job_id)
+        deployed = await ended(client, job_id)
+
+    assert done.returncode == 0, done.stderr
+    assert deployed["output"]["text"] == "deployed v1.2.0 to staging\n"
 
 
 async def test_refactor_renames_and_tells_its_progress(shop: Place) -> None:

@@ -9,7 +9,7 @@ import anyio
 import jsonschema
 import pytest
 
-from mcp_jobs.server.schemas import JOB_RESULT
+from mcp_jobs.server.schemas import STARTED_RESULT
 from tests.contract import accepted, call, ended, refused
 from tests.raw import RawServer
 from tests.support import ERAS, LEGACY, Inbox, Place, open_client, until
@@ -69,12 +69,13 @@ async def test_an_exposed_type_is_a_tool_with_typed_params(place: Place) -> None
         tools = await tools_of(client)
         tool = tools["greet"]
         result = await client.call_tool("greet", {"whom": "ann", "loudly": True})
+        jsonschema.validate(result.structured_content, tool.output_schema)
         done = await ended(client, accepted("start_job", result)["job_id"])
         fault = await client.call_tool("greet", {"whom": "ann\n", "wait_seconds": 51})
         wrong = await refused(client, "greet", {"whom": "Ann", "other": 1})
 
     assert "show" not in tools
-    assert tool.output_schema == JOB_RESULT
+    assert tool.output_schema == STARTED_RESULT
     schema = tool.input_schema
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["properties"]["whom"] == {"type": "string", "pattern": "^[a-z]+$"}

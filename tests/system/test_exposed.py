@@ -49,9 +49,10 @@ async def test_exposed_types_are_tools_with_typed_parameters(place: Place, mode:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
     assert list(tools)[:4] == OURS
     slow = tools["slow_compute"]
-    assert set(slow.input_schema["properties"]) >= {"seconds", "label"}
+    params = {"seconds", "label"}
+    assert set(slow.input_schema["properties"]) == {*params, "wait_seconds", "idempotency_key"}
     assert slow.input_schema["required"] == ["seconds"]
-    assert slow.output_schema == schemas.JOB_RESULT
+    assert slow.output_schema == schemas.STARTED_RESULT
     assert slow.description is not None
     assert "check_job" in slow.description
     # What the user can be asked for may be left out.

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from mcp_jobs.__main__ import PLAIN_COMMANDS
@@ -100,7 +100,9 @@ def test_the_configuration_page_documents_every_setting_with_its_limits() -> Non
         assert f"(#mcp_jobs_{name})" in variable
         assert default.partition(" (")[0] == _default_of_setting(name, field)
         limits = [m.ge if hasattr(m, "ge") else m.le for m in field.metadata if not _above(m)]
-        assert re.findall(r"\d{2,}|[1-9]", allowed) == [str(int(limit)) for limit in limits]
+        assert re.findall(r"\d{2,}|[1-9]", allowed) == [
+            str(int(limit)) for limit in limits if limit
+        ]
         assert len(section(path, f"MCP_JOBS_{name.upper()}")) > 50
 
 
@@ -221,6 +223,10 @@ def _default_of_setting(name: str, field: FieldInfo) -> str:
         return "none"
     if isinstance(default, bool):
         return str(default).lower()
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    if isinstance(default, str):
+        return default or "none"
     return str(int(default) if default == int(default) else default)
 
 

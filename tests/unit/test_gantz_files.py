@@ -29,6 +29,9 @@ REFUSED_SCRIPTS = {
     "trap 'rm {{p}}' EXIT": (0, "trap would read"),
     "awk '/{{p}}/ {print}' file": (0, "awk would read"),
     "sed -i s/a/{{p}}/ file": (0, "sed would read"),
+    "{{p}} x": (0, "a param cannot be the name of the program"),
+    "a=1 b={{p}} exec ./{{p}}.sh": (0, "a param cannot be the name of the program"),
+    "if {{p}}; then :; fi": (0, "a param cannot be the name of the program"),
     "echo {{p}} | sh": (0, "sh would read the text of a param as commands or arguments"),
     "echo {{p}} 2>&1 | grep x | xargs rm": (0, "xargs would read"),
     "for i in 1; do echo {{p}}; done | sh": (0, "sh would read"),
@@ -69,6 +72,9 @@ KEPT_SCRIPTS = {
     "docker ps --format '{{.Names}}' {{p}}": "docker ps --format '{{.Names}}' \"${p}\"",
     "sh script.sh {{p}} >&2 && echo \\' done": 'sh script.sh "${p}" >&2 && echo \\\' done',
     "sed -n 1,5p {{p}} | awk '{print $1}'": "sed -n 1,5p \"${p}\" | awk '{print $1}'",
+    "if x={{p}} y {{p}}; then case {{p}} in *) z;; esac; fi": (
+        'if x="${p}" y "${p}"; then case "${p}" in *) z;; esac; fi'
+    ),
     "echo 'no placeholder' | sh; eval x": "echo 'no placeholder' | sh; eval x",
 }
 

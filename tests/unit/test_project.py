@@ -52,7 +52,7 @@ GOOD_FILES = [
 
 def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([^`]+)` \| (.{20,}) \| (.{5,}) \|$", text, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `([^`]+)` \| (.{9,}) \| (.{5,}) \|$", text, flags=re.MULTILINE)
     explained = [name for name, _, _ in rows]
     extras = PROJECT["optional-dependencies"].values()
     asked = [
@@ -60,7 +60,12 @@ def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
         *PROJECT["dependencies"],
         *(requirement for extra in extras for requirement in extra),
     ]
-    assert sorted(explained) == sorted({_name_of(requirement) for requirement in asked})
+    own = f"{PROJECT['name']}["
+    python = {_name_of(requirement) for requirement in asked if not requirement.startswith(own)}
+    npm = [json.loads(path.read_text("utf-8")) for path in ROOT.glob("tests/*/package.json")]
+    wanted = python.union(*(package["dependencies"] for package in npm))
+    # Rows that name several packages are not looked at: Node for each platform.
+    assert sorted(explained) == sorted(wanted)
 
 
 def test_the_version_is_written_once_and_the_registry_entry_agrees() -> None:

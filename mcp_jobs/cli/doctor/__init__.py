@@ -7,7 +7,6 @@ from typing import Final
 import typer
 
 from mcp_jobs.cli import desk, screen
-from mcp_jobs.cli.doctor import home, hosts, roundtrip, versions
 from mcp_jobs.cli.doctor.findings import Finding, Level
 from mcp_jobs.cli.exits import FAILED, OK
 from mcp_jobs.cli.options import Json
@@ -22,6 +21,8 @@ def doctor(*, as_json: Json = False) -> None:
 
 
 async def _doctor(as_json: bool) -> int:
+    from mcp_jobs.cli.doctor import home, hosts, roundtrip, versions
+
     findings: list[Finding] = []
     for check in (versions.check, home.check, hosts.check, roundtrip.check):
         async for finding in check():

@@ -5,10 +5,6 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import InlineTable
-
 
 class NotTomlError(ValueError):
     """The text is no TOML, or not of the shape that a change needs."""
@@ -36,6 +32,8 @@ def set_table(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
         old = servers[name].get(key)
         merged = isinstance(value, dict) and isinstance(old, dict)
         servers[name][key] = {**old, **value} if merged else value
+    from tomlkit.exceptions import TOMLKitError
+
     try:
         changed = _changed(text, outer, name, servers[name], tuple(entry))
     except (TOMLKitError, TypeError, ValueError) as error:
@@ -48,6 +46,9 @@ def set_table(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
 def _changed(
     text: str, outer: str, name: str, wanted: dict[str, Any], keys: tuple[str, ...]
 ) -> str:
+    import tomlkit
+    from tomlkit.items import InlineTable
+
     document: Any = tomlkit.parse(text)
     if outer not in document:
         document[outer] = tomlkit.table(is_super_table=True)

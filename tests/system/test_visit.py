@@ -1,0 +1,41 @@
+"""A command that comes and goes leaves its jobs in good hands."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcp_jobs.core import visit
+from mcp_jobs.requests import StartJob
+from tests.support import alive, until
+from tests.system.test_cli_jobs import good, shown
+
+if TYPE_CHECKING:
+    from tests.support import Place
+
+
+def launchers(place: Place) -> list[int]:
+    return [
+        pid for pid in place.processes() if b".sock\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+async def test_a_launcher_that_died_after_the_knock_does_not_strand_the_job(place: Place) -> None:
+    async with visit(place.settings()) as core:
+        await core.presence.knock()
+        (launcher,) = launchers(place)
+        os.kill(launcher, signal.SIGKILL)
+        await until(lambda: not alive(launcher))
+        request = StartJob(params={"command": "echo ran"}, cwd=str(place.project))
+        job = await core.service.start("local", request)
+    # Nothing but the worker that the new launcher starts can run it.
+    await until(lambda: shown(place, "show", job["job_id"])["status"] == "completed")
+    assert good(place, "logs", job["job_id"]) == "ran\n"
+
+
+async def test_a_visit_that_accepts_nothing_starts_nothing(place: Place) -> None:
+    async with visit(place.settings()) as core:
+        assert await core.store.counts("local") == {}
+    assert place.processes() == []
