@@ -31,10 +31,10 @@ _AWAITED: Final = " Waits for the result."
 _HEADING: Final = "\n\nJob types, with their params (? means optional):\n"
 _SHORT_CHARS: Final = 60
 _MORE: Final = ", and {} more; an unknown type is answered with their names"
-_AS_TASK: Final = ToolExecution(task_support="optional")
 _OWN_ARGUMENTS: Final = ("wait_seconds", "idempotency_key")
 """Arguments of start_job that the tool of a type takes as well."""
 
+_AS_TASK: Final = ToolExecution(task_support="optional")
 CHANGES: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
 
 

@@ -88,7 +88,7 @@ class Tasks2025:
         if context.session.client_params is None:
             raise MCPError(code=INVALID_REQUEST, message="The connection is not initialized.")
         params = CallToolRequestParams.model_validate(context.params, by_name=False)
-        if not self._tools.starts(params.name):
+        if not self._tools.can_be_task(params.name):
             raise MCPError(
                 code=METHOD_NOT_FOUND,
                 message=wire.shortened(f"The tool {params.name!r} cannot be called as a task."),

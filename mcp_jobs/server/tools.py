@@ -158,7 +158,7 @@ class Tools:
         self._offered()
         return self._list
 
-    def starts(self, name: str) -> bool:
+    def can_be_task(self, name: str) -> bool:
         """Say whether a call of the tool can be a task."""
         entry = self._offered().get(name)
         return entry is not None and entry.may_be_task
@@ -197,10 +197,7 @@ class Tools:
                 ),
             )
         try:
-            request = await self._request_of(entry, context, params)
-            if isinstance(request, InputRequiredResult):
-                return request
-            return await self._call(entry, request, context, params, as_task=as_task)
+            return await self._answer(entry, context, params, as_task=as_task)
         except RefusedError as error:
             return wire.failure(str(error))
         except ValidationError as error:
@@ -212,10 +209,14 @@ class Tools:
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
 
-    async def _request_of(
-        self, entry: _Entry, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
-    ) -> BaseModel | InputRequiredResult:
-        """Return the request that a call means, or what the user must be asked before."""
+    async def _answer(
+        self,
+        entry: _Entry,
+        context: ServerRequestContext[Any, Any],
+        params: CallToolRequestParams,
+        *,
+        as_task: bool,
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
         arguments: dict[str, Any] | InputRequiredResult = params.arguments or {}
         job_type = entry.job_type
         if job_type is not None:
@@ -227,7 +228,7 @@ class Tools:
                 arguments = await missing.completed(context, params, job_type)
         if isinstance(arguments, InputRequiredResult):
             return arguments
-        return entry.request(arguments)
+        return await self._call(entry, entry.request(arguments), context, params, as_task=as_task)
 
     async def _call(
         self,
