@@ -51,7 +51,7 @@ async def test_exposed_types_are_tools_with_typed_parameters(place: Place, mode:
     slow = tools["slow_compute"]
     assert set(slow.input_schema["properties"]) >= {"seconds", "label"}
     assert slow.input_schema["required"] == ["seconds"]
-    assert slow.output_schema == schemas.JOB_RESULT
+    assert slow.output_schema == schemas.STARTED_RESULT
     assert slow.description is not None
     assert "check_job" in slow.description
     # What the user can be asked for may be left out.
