@@ -191,7 +191,10 @@ class Store(Protocol):
         ...
 
     async def matching_ids(self, owner: str, part: str, *, limit: int) -> Sequence[str]:
-        """Return the ids of `owner` that begin or end with `part`, newest first."""
+        """Return the ids of `owner` that begin with `part`, and newer ones that end with it.
+
+        Newest first.
+        """
         ...
 
     async def next_due_ms(self, locality: str) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.errors import KeyConflictError
 from mcp_jobs.models import (
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import aiosqlite
+
+
+_ENDINGS_OF: Final = 1000
+"""How many of the newest ids are compared with an end."""
 
 
 class SqliteStore:
@@ -201,8 +205,12 @@ class SqliteStore:
         return [r["id"] for r in await self._read("recent_ids", owner=owner, limit=limit)]
 
     async def matching_ids(self, owner: str, part: str, *, limit: int) -> Sequence[str]:
-        found = await self._read("matching_ids", owner=owner, part=part, limit=limit)
-        return [row["id"] for row in found]
+        rows_found = await self._read("matching_ids", owner=owner, part=part, limit=limit)
+        found = {row["id"] for row in rows_found}
+        # The ends of ids are in no index.
+        recent = await self.recent_ids(owner, limit=_ENDINGS_OF)
+        found.update(job_id for job_id in recent if job_id.endswith(part))
+        return sorted(found, reverse=True)[:limit]
 
     async def next_due_ms(self, locality: str) -> int | None:
         due = (await self._read("next_due", locality=locality))[0]["run_at_ms"]

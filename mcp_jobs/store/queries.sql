@@ -222,12 +222,10 @@ SELECT status, sum(total) AS total FROM job_counts GROUP BY status;
 SELECT id FROM jobs WHERE owner = :owner ORDER BY id DESC LIMIT :limit;
 
 -- name: matching_ids
--- Ids that begin or end with some characters.
+-- Ids that begin with some characters. '~' comes after every letter of an id.
 SELECT id FROM jobs
-WHERE owner = :owner AND (
-    substr(id, 1, length(:part)) = :part OR substr(id, -length(:part)) = :part
-)
-ORDER BY number DESC
+WHERE owner = :owner AND id >= :part AND id < :part || '~'
+ORDER BY id DESC
 LIMIT :limit;
 
 -- name: last_change

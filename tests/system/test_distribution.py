@@ -116,6 +116,7 @@ def test_the_sdist_holds_what_is_needed_to_build_and_test(built: Path) -> None:
     assert wanted - names == set()
     assert {name.partition("/")[0] for name in names - wanted} == {
         *("PKG-INFO", "CONTRIBUTING.md", "SECURITY.md", ".gitignore"),
+        *("Dockerfile", ".dockerignore", "compose.yaml"),
     }
 
 

@@ -190,7 +190,7 @@ async def test_what_a_job_keeps_stays_and_the_rest_goes(place: Place, script: Pa
 
     assert Path(job["result"]).read_text() == "kept"
     left = {path.name for path in (place.home / "jobs" / job["job_id"]).iterdir()}
-    assert left == {"output", "work"}
+    assert left == {"work"}
 
 
 @pytest.mark.parametrize(
