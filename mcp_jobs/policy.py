@@ -60,6 +60,8 @@ DEFAULT: Final = Policy()
 
 def as_stored(policy: Policy) -> dict[str, Any]:
     """Return what JSON holds of a policy: the fields that are not the default."""
+    if policy == DEFAULT:
+        return {}
     stored = asdict(policy)
     return {
         field.name: stored[field.name]

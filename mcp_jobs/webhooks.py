@@ -42,6 +42,7 @@ _JITTER: Final = 0.1
 _AT_ONCE: Final = 8
 """One receiver that hangs must not hold the others up."""
 
+_COALESCE_S: Final = 0.02
 _LOOK_S: Final = 5.0
 _ERROR_CHARS: Final = 500
 
@@ -105,6 +106,8 @@ class Webhooks:
                 nap_s = _LOOK_S
             with anyio.move_on_after(nap_s) as nap:
                 await self._wake.wait()
+                # One look for a burst of ends.
+                await anyio.sleep(_COALESCE_S)
             quiet = nap.cancelled_caught
 
     async def _start_due(self, tasks: TaskGroup) -> float:

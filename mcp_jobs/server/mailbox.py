@@ -33,6 +33,10 @@ class Mailbox:
         self._news: dict[News, None] = {}
         self._filled = anyio.Event()
 
+    def wants(self, news: News) -> bool:
+        """Say whether the subscriber asked for such news."""
+        return self._wants(news)
+
     def offer(self, news: News) -> None:
         """Keep news that the subscriber wants; never blocks."""
         if self._wants(news):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,7 @@ class Notices:
         self._owner = owner
         self._project = project
         self._waiting: dict[str, None] = {}
+        self._awaited: Counter[str] = Counter()
         self._shown: dict[str, None] = {}
         """Also those whose end is yet to come over the bus: a reply may be faster."""
 
@@ -48,6 +50,17 @@ class Notices:
             yield
         finally:
             unsubscribe()
+
+    @contextmanager
+    def awaited(self, job_id: str) -> Iterator[None]:
+        """Leave a job to the call that waits for it: its reply tells the end."""
+        self._awaited[job_id] += 1
+        try:
+            yield
+        finally:
+            self._awaited[job_id] -= 1
+            if not self._awaited[job_id]:
+                del self._awaited[job_id]
 
     def saw(self, job_id: str) -> None:
         """Remember that the client was shown a job in its end."""
@@ -62,7 +75,8 @@ class Notices:
 
     async def take(self) -> list[dict[str, Any]]:
         """Return the oldest ends that were not shown, and count them as shown."""
-        found = [await self._find(job_id) for job_id in list(self._waiting)[:_LOOKED_AT]]
+        waiting = [job_id for job_id in self._waiting if job_id not in self._awaited]
+        found = [await self._find(job_id) for job_id in waiting[:_LOOKED_AT]]
         # From here on nothing waits, so that a call given up until now has taken none.
         taken: list[dict[str, Any]] = []
         for job_id, job in found:

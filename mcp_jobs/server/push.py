@@ -109,13 +109,20 @@ class Push:
     ) -> None:
         due = self._due.get(key)
         if due is None:
-            if self._tasks is None or not self._mailboxes:
+            if self._tasks is None or not self._is_wanted(news, owner):
                 return
             due = self._due[key] = _Due(owner)
             self._tasks.start_soon(self._send_for, key, due)
         due.news.update(dict.fromkeys(news))
         if at_once:
             due.now.set()
+
+    def _is_wanted(self, news: Sequence[News], owner: str | None) -> bool:
+        # Most jobs are nobody's subscription, and a task for each of them costs more than to ask.
+        return any(
+            (owner is None or mailbox.owner == owner) and any(map(mailbox.wants, news))
+            for mailbox in self._mailboxes
+        )
 
     async def _send_for(self, key: str, due: _Due) -> None:
         """Send what is due under one key, pause, and go on until nothing came in a pause."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,7 @@ from mcp_jobs.server.progress import ProgressReporter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from mcp.server.context import ServerRequestContext
 
@@ -246,7 +248,8 @@ class Tools:
         if begun is not None and entry.starts:
             shown = await self._shown_again(owner, begun, request, look)
         else:
-            shown = await entry.call(owner, request, look)
+            with self._leaving_out(request):
+                shown = await entry.call(owner, request, look)
         if entry.may_be_task and (
             as_task or (shown["finished_at"] is None and tasks.declared(context))
         ):
@@ -263,6 +266,12 @@ class Tools:
         if entry.job_type is not None and shown["finished_at"] is not None:
             result = await self._tasks.result_of(owner, shown["job_id"])
         return await self._noticed(result)
+
+    def _leaving_out(self, request: BaseModel) -> AbstractContextManager[None]:
+        """Keep the job that a call is about out of the notices of other calls."""
+        if self._notices is None or not isinstance(request, CheckJob | CancelJob):
+            return nullcontext()
+        return self._notices.awaited(request.job_id)
 
     async def _noticed(self, result: CallToolResult) -> CallToolResult:
         """Add to a reply what else has ended."""
