@@ -38,7 +38,7 @@ demo: $(STAMP)
 	@$(RUN) examples/demo.py $(ARGS)
 
 test: $(STAMP)
-	@$(RUN) -m pytest -n auto $(ARGS)
+	@$(RUN) -m pytest -n auto --dist worksteal $(ARGS)
 
 node: $(STAMP)
 	@$(RUN) -m tests.npm

@@ -156,8 +156,17 @@ def test_connections_that_say_nothing_or_little_are_cut(place: Place) -> None:
                     open_lines.remove(line)
 
 
+_LESS = """
+from mcp_jobs.http import guards, socket
+guards._BODY_S, socket.SUBSCRIPTIONS = 2.0, 5
+from mcp_jobs.__main__ import main
+main()
+"""
+"""A server with less patience and room, which tests need not wait for."""
+
+
 def test_a_slow_body_is_given_up(place: Place) -> None:
-    with serving(place) as server, server.connect() as line:
+    with serving(place, code=_LESS) as server, server.connect() as line:
         kind = "Content-Type: application/json"
         line.sendall(head(server, "POST /jobs HTTP/1.1", kind, "Content-Length: 1000"))
         line.sendall(b"{")
@@ -236,9 +245,9 @@ def test_a_senseless_websocket_message_harms_nobody(server: WebServer, text: str
 
 
 def test_a_websocket_has_a_bounded_number_of_subscriptions(place: Place) -> None:
-    with serving(place) as server, server.client() as client:
+    with serving(place, code=_LESS) as server, server.client() as client:
         bearer = {"Authorization": f"Bearer {server.token}"}
-        jobs = [start(client, "true", delay_seconds=3600)["job_id"] for _ in range(101)]
+        jobs = [start(client, "true", delay_seconds=3600)["job_id"] for _ in range(6)]
         address = f"ws://127.0.0.1:{server.port}/ws"
         with connect(address, additional_headers=bearer, proxy=None) as line:
             for job_id in jobs:
@@ -246,6 +255,6 @@ def test_a_websocket_has_a_bounded_number_of_subscriptions(place: Place) -> None
             heard = json.loads(line.recv(timeout=BOUND_S))
             while heard["type"] != "error":
                 heard = json.loads(line.recv(timeout=BOUND_S))
-            assert (heard["job_id"], "100 subscriptions" in heard["detail"]) == (jobs[-1], True)
+            assert (heard["job_id"], "5 subscriptions" in heard["detail"]) == (jobs[-1], True)
         for job_id in jobs:
             client.post(f"/jobs/{job_id}/cancel")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.support import Place
 
 HERE = Path(__file__).parent
-BUDGET_S = 60
+BUDGET_S = 25
 
 # Generated command lines must not run: whatever the command is, the job does nothing.
 HARMLESS = """

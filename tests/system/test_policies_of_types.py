@@ -142,7 +142,9 @@ async def test_a_job_that_ends_over_its_limit_has_not_succeeded(place: Place) ->
     async with declared(place, entry) as jobs:
         job = await run(jobs)
 
-    assert (job["reason"], job["exit_code"]) == ("output_limit", 0)
+    assert job["reason"] == "output_limit"
+    # None when it was told to end before it came to that by itself.
+    assert job["exit_code"] in (0, None)
 
 
 async def test_a_job_within_its_limit_is_left_alone(place: Place) -> None:
