@@ -28,7 +28,7 @@ help:
 	@echo "make node    install Node and the foreign clients that tests use, into the user's cache"
 	@echo "make check   format, lint, types, layers, file rules"
 	@echo "make fix     let ruff format and repair what it can"
-	@echo "make bench   run the benchmarks      (ARGS=... is passed on)"
+	@echo "make bench   run the benchmarks and write benchmarks/RESULTS.md"
 	@echo "make bundle  write the bundle for Claude Desktop into dist/"
 	@echo "make hosts   try real hosts from npm (about 1 GB, once)"
 	@echo "make chaos   kill everything at random (ROUNDS=1000 SEED=1)"
@@ -64,7 +64,7 @@ fix: $(STAMP)
 	@$(RUN) -m ruff format $(SOURCES)
 
 bench: $(STAMP)
-	@$(RUN) -m benchmarks $(ARGS)
+	@$(RUN) -m benchmarks --write $(ARGS)
 
 bundle: $(STAMP)
 	@$(RUN) scripts/bundle.py
