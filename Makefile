@@ -3,6 +3,8 @@
 PYTHON ?= python3
 ARGS ?=
 ROUNDS ?= 100
+# Tests wait for processes more than they compute.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
 SEED ?=
 
 VENV := .venv
@@ -38,7 +40,7 @@ demo: $(STAMP)
 	@$(RUN) examples/demo.py $(ARGS)
 
 test: $(STAMP)
-	@$(RUN) -m pytest -n auto --dist worksteal $(ARGS)
+	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 node: $(STAMP)
 	@$(RUN) -m tests.npm
