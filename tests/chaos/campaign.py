@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -291,7 +292,10 @@ class Campaign:
         return json.dumps(shown, indent=1)
 
     def _violation(self, text: str, details: str = "") -> None:
-        self.findings.violations.append(f"round {self.findings.rounds}: {text}\n{details}")
+        violation = f"round {self.findings.rounds}: {text}\n{details}"
+        self.findings.violations.append(violation)
+        # At once: a campaign that hangs must not take it along.
+        print(violation, file=sys.stderr, flush=True)
 
 
 def _job_id_of(pid: int) -> str | None:

@@ -70,10 +70,15 @@ class Fleet:
     async def _run_host(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
         self._starts += 1
-        host = await Host.start(self.place, f"server-{self._starts}")
+        name = f"server-{self._starts}"
+        host = await Host.start(self.place, name)
         self.hosts.append(host)
         with contextlib.suppress(Gone):
-            await host.shake_hands()
+            try:
+                await host.shake_hands()
+            except TimeoutError:
+                self.crashes.append(f"{name} did not answer its handshake")
+                host.process.kill()
         await host.wait()
         self.hosts.remove(host)
         self._look_into(host.stderr, host.process, host.expected_to_die)
