@@ -295,7 +295,8 @@ class Campaign:
         violation = f"round {self.findings.rounds}: {text}\n{details}"
         self.findings.violations.append(violation)
         # At once: a campaign that hangs must not take it along.
-        print(violation, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{violation}\n")
+        sys.stderr.flush()
 
 
 def _job_id_of(pid: int) -> str | None:
