@@ -45,8 +45,10 @@ def build_app(parts: Parts, mcp: ASGIApp, *, verifier: OidcVerifier | None = Non
     )
     problems.install(app)
     app.state.parts = parts
-    for router in (rest.jobs, watching.live, watching.health):
+    routers = (rest.jobs, watching.live, watching.health)
+    for router in routers:
         app.include_router(router)
+    app.state.routes = [route for router in routers for route in router.routes]
     app.router.routes.append(Route(MCP_PATH, McpGate(mcp), include_in_schema=False))
     app.router.add_websocket_route("/ws", _websocket(parts))
     _describe_problems(app)

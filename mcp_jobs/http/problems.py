@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Match, Route
 
 from mcp_jobs.errors import (
     InvalidInputError,
@@ -19,7 +20,7 @@ from mcp_jobs.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from fastapi import FastAPI
     from starlette.requests import Request
@@ -104,10 +105,21 @@ def _what(found: Any) -> str:
     return str(found["msg"]).removeprefix("Value error, ")[:_DETAIL_CHARS]
 
 
-def _of_routing(_: Request, error: Exception) -> Problem:
+def _of_routing(request: Request, error: Exception) -> Problem:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return Problem(error.status_code, code, str(error.detail), headers=error.headers)
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(sorted(_methods_of(request)))}
+    return Problem(error.status_code, code, str(error.detail), headers=headers)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Return the methods of every route of a path: a router names those of the first (RFC 9110)."""
+    routes: Iterable[BaseRoute] = request.app.state.routes
+    known = [route for route in routes if isinstance(route, Route)]
+    matching = [r for r in known if r.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in matching for method in route.methods or ()}
 
 
 def _of_the_system(_: Request, error: Exception) -> Problem:

@@ -221,6 +221,12 @@ def test_a_wrong_path_and_a_wrong_method_are_problems(client: httpx2.Client) -> 
     problem(client.get("/nothing"), 404, "not_found")
     answer = client.put("/jobs")
     problem(answer, 405, "method_not_allowed")
+
+
+def test_a_wrong_method_is_told_every_right_one(client: httpx2.Client) -> None:
+    answer = client.delete("/jobs")
+    problem(answer, 405, "method_not_allowed")
+    assert answer.headers.get_list("allow") == ["GET, POST"]
     assert answer.headers["allow"]
 
 
