@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.support import Place
 
 _LAUNCHER = b"mcp_jobs.launcher.server"
+_LEAVE_BOUND_S = 30.0
 _LONG_STOP_S = 17.0
 """More than a lease."""
 
@@ -39,6 +40,8 @@ class Fleet:
         self.launcher_killed_s = 0.0
         self.crashes: list[str] = []
         self._starts = 0
+        self._coming = 0
+        """How many servers and workers are being started."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._killed_workers: set[int] = set()
 
@@ -46,10 +49,12 @@ class Fleet:
 
     def spawn_host(self, after_s: float = 0.0) -> None:
         """Start a server in the background."""
+        self._coming += 1
         self._background(self._run_host(after_s))
 
     def spawn_worker(self, after_s: float = 0.0) -> None:
         """Start a worker in the background."""
+        self._coming += 1
         self._background(self._run_worker(after_s))
 
     def fill(self, hosts: int, workers: int) -> None:
@@ -73,6 +78,7 @@ class Fleet:
         name = f"server-{self._starts}"
         host = await Host.start(self.place, name)
         self.hosts.append(host)
+        self._coming -= 1
         with contextlib.suppress(Gone):
             try:
                 await host.shake_hands()
@@ -97,6 +103,7 @@ class Fleet:
                 env=environment(self.place),
             )
         self.workers.append(worker)
+        self._coming -= 1
         await worker.wait()
         self.workers.remove(worker)
         self._look_into(stderr, worker, worker.pid in self._killed_workers)
@@ -161,6 +168,8 @@ class Fleet:
 
     async def kill_all(self, *, launcher: bool) -> None:
         """Kill every server and worker at once; nobody starts anything in between."""
+        # One that is just being started would survive.
+        await until(lambda: not self._coming)
         victims = list(self.hosts)
         if launcher:
             for host in victims:
@@ -187,8 +196,16 @@ class Fleet:
         for worker in self.workers:
             self._killed_workers.add(worker.pid)
             send(worker, signal.SIGTERM)
-        await asyncio.gather(*(host.leave() for host in list(self.hosts)))
+        await asyncio.gather(*map(self._dismiss, list(self.hosts)))
         await asyncio.gather(*self._tasks)
+
+    async def _dismiss(self, host: Host) -> None:
+        try:
+            await asyncio.wait_for(host.leave(), _LEAVE_BOUND_S)
+        except TimeoutError:
+            self.crashes.append(f"{host.stderr.name} did not end when its stdin was closed")
+            host.kill()
+            await host.wait()
 
     async def kill_everything(self) -> None:
         """Kill every process of the place, until none is left."""
