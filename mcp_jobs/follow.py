@@ -73,6 +73,8 @@ class Watch:
         self._progress_path = str(job_dir / layout.PROGRESS)
         self._newest = ""
         self._questions_path = str(job_dir / layout.QUESTIONS)
+        # Only Python jobs ask, and a look costs what its stats cost.
+        self._may_ask = track and (job_dir / layout.CALL).exists()
         self._marks: tuple[Mark, ...] = ()
         self._looks = 0
         self.grew = False
@@ -94,7 +96,7 @@ class Watch:
         self.grew = False
         if not self._looks_different():
             return
-        if self._track and os.path.exists(self._questions_path):
+        if self._may_ask:
             asked = read_questions(self._dir, self._known_secrets() or ())
             self.questions = {name: q for name, q in asked.items() if name not in self.stored}
         total = _bytes_total(self._output, self._output_offset)
@@ -114,7 +116,7 @@ class Watch:
             _mark(self._output),
             _mark(self._newest),
             _mark(self._progress_path),
-            _mark(self._questions_path),
+            _mark(self._questions_path) if self._may_ask else (),
         )
         self._looks += 1
         if marks == self._marks and not self.questions and self._looks % _THOROUGH_EVERY:
