@@ -238,11 +238,6 @@ SHELL: Final = JobType(
 )
 
 
-def built_in(more: Iterable[JobType] = ()) -> Registry:
-    """Return the registry with the built-in types and some more."""
-    return Registry((SHELL, *more))
-
-
 def _shortened(params: Mapping[str, Any]) -> str:
     """Return the parameters for a person's eyes."""
     text = json.dumps(dict(params), ensure_ascii=False)

@@ -149,13 +149,7 @@ def _make(directory: Path) -> Iterator[Task]:
         for target, about in _some(targets):
             if "/" in target or "." in target:
                 continue
-            yield Task(
-                name=_name(target),
-                description=str(about),
-                command=("make", target),
-                source=file,
-                active=not _SERVES.search(target),
-            )
+            yield _recipe("make", target, about=about, source=file)
         if text:
             return
 
@@ -170,15 +164,19 @@ def _just(directory: Path) -> Iterator[Task]:
                 recipes[match[1]] = above or f"just {match[1]}"
             above = line.lstrip("# ").strip() if line.startswith("#") else ""
         for recipe, about in _some(recipes):
-            yield Task(
-                name=_name(recipe),
-                description=str(about),
-                command=("just", recipe),
-                source=file,
-                active=not _SERVES.search(recipe),
-            )
+            yield _recipe("just", recipe, about=about, source=file)
         if text:
             return
+
+
+def _recipe(program: str, name: str, *, about: str, source: str) -> Task:
+    return Task(
+        name=_name(name),
+        description=about,
+        command=(program, name),
+        source=source,
+        active=not _SERVES.search(name),
+    )
 
 
 def _some(found: dict[str, Any]) -> list[tuple[str, Any]]:

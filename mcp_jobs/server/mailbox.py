@@ -29,17 +29,13 @@ class Mailbox:
 
     def __init__(self, owner: str, wants: Callable[[News], bool]) -> None:
         self.owner = owner
-        self._wants = wants
+        self.wants = wants
         self._news: dict[News, None] = {}
         self._filled = anyio.Event()
 
-    def wants(self, news: News) -> bool:
-        """Say whether the subscriber asked for such news."""
-        return self._wants(news)
-
     def offer(self, news: News) -> None:
         """Keep news that the subscriber wants; never blocks."""
-        if self._wants(news):
+        if self.wants(news):
             self._news[news] = None
             self._filled.set()
 
