@@ -13,6 +13,12 @@ from mcp_jobs.testing import Progress, UnansweredError, run_job, run_job_async
 from tests.system import python_app as app
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The functions write into their directory, which is the test's own here."""
+    monkeypatch.chdir(tmp_path)
+
+
 def test_a_run_has_result_progress_and_logs() -> None:
     run = run_job(app.total, {"numbers": [1, 2], "scale": 2})
 
