@@ -6,7 +6,6 @@ With `launcher/` this is the only module that sends signals. It keeps no state a
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.launcher import layout, record, tree
+from mcp_jobs.launcher import bell, layout, record, tree
 from mcp_jobs.launcher.identity import Stat, boot_id, pid_namespace
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _FILES_AFTER_END: Final = frozenset(
     {layout.CALL, layout.ALIVE, layout.FENCE, layout.STOP, layout.BELL}
 )
-_PREFIXES_AFTER_END: Final = ("exit.", ".exit.", ".stop.", "report.", ".report.")
+_PREFIXES_AFTER_END: Final = (".stop.", "report.", ".report.")
 _DIRECTORIES_AFTER_END: Final = frozenset({layout.QUESTIONS, layout.ANSWERS})
 
 
@@ -66,8 +65,6 @@ class Traces:
 
     token: int | None
     """The claim token that the newest runner was started with; None before the first."""
-    alive: bool
-    """Whether a runner holds the job's lock now."""
     output_start: int
     """Where that runner's output begins, in bytes."""
     record: ExitRecord | None
@@ -115,9 +112,11 @@ def forget_secrets(job_dir: Path) -> None:
 
 def clean_after_end(job_dir: Path) -> None:
     """Remove what only a living job needs, its environment first; output and progress stay."""
-    forget_secrets(job_dir)
     with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(job_dir):
+        names = os.listdir(job_dir)
+        if layout.ENV in names:
+            forget_secrets(job_dir)
+        for name in names:
             if name in _FILES_AFTER_END or name.startswith(_PREFIXES_AFTER_END):
                 (job_dir / name).unlink(missing_ok=True)
             elif name in _DIRECTORIES_AFTER_END:
@@ -145,15 +144,7 @@ def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
     just starting, in any pid namespace, and also one that nobody supervises.
     """
     layout.order_stop(str(job_dir), reason, grace_s)
-    try:
-        bell_fd = os.open(job_dir / layout.BELL, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENXIO):
-            return
-        raise
-    with contextlib.suppress(BlockingIOError, BrokenPipeError):
-        os.write(bell_fd, b"!")
-    os.close(bell_fd)
+    bell.ring(str(job_dir))
 
 
 def stop_requested(job_dir: Path) -> bool:
@@ -174,15 +165,13 @@ def read_output_start(job_dir: Path) -> int:
 
 def read_traces(job_dir: Path) -> Traces:
     """Read what the newest runner of a job left."""
-    # The lock first: a runner that ends in between is then seen with its record.
-    alive = runner_alive(job_dir)
-    identity = layout.read_identity(str(job_dir))
+    lines = layout.read_lines(str(job_dir))
+    identity = layout.newest_identity(lines)
     token = None if identity is None else int(identity["token"])
     return Traces(
         token=token,
-        alive=alive,
         output_start=0 if identity is None else int(identity["output_start"]),
-        record=None if token is None else record.read(str(job_dir), token),
+        record=None if token is None else record.find(lines, token),
     )
 
 

@@ -7,7 +7,6 @@ all four must match; the flock on `alive`, not this, says whether a runner lives
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from functools import cache
 
@@ -26,7 +25,7 @@ def boot_id() -> str:
     if ON_LINUX:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
-    return _output_of("/usr/sbin/sysctl", "-n", "kern.boottime")
+    return output_of("/usr/sbin/sysctl", "-n", "kern.boottime").strip()
 
 
 @cache
@@ -43,7 +42,7 @@ def start_time(pid: int) -> str | None:
                 return parse_stat(file.read()).start_time
         except (OSError, ValueError):
             return None
-    return _output_of("/bin/ps", "-o", "lstart=", "-p", str(pid)) or None
+    return output_of("/bin/ps", "-o", "lstart=", "-p", str(pid)).strip() or None
 
 
 class Stat:
@@ -83,6 +82,9 @@ def parse_stat(text: bytes) -> Stat:
     )
 
 
-def _output_of(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+def output_of(*command: str) -> str:
+    """Return what a program prints. For systems without /proc."""
+    # Imported here: it brings in `threading`, whose duties after a fork each runner would have.
+    import subprocess  # noqa: PLC0415
+
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout

@@ -3,11 +3,10 @@
 | file | written by | holds |
 |---|---|---|
 | `env` | the accepting server | cwd, umask, environment, values to mask; removed at the end |
-| `alive` | runner | a line per attempt: pids, start times, boot id, token; locked for life |
+| `alive` | runner | JSON lines: pids, start times, boot id, token; how it ended; locked for life |
 | `fence` | whoever claims again | the lowest claim token that may still start |
 | `stop` | whoever cancels | that the job must end, and its grace, as a symbolic link |
-| `bell` | runner | a FIFO; a byte in it makes the runner look at `stop` |
-| `exit.<token>` | runner | the exit record of the attempt with that claim token |
+| `bell` | runner | a FIFO; a byte in it makes the runner look at `stop`; only where it is needed |
 | `output/` | runner | the spool, from the first output on |
 | `progress` | the job | JSON lines, see docs |
 | `call` | the accepting server | which Python function to call with what; removed at the end |
@@ -17,14 +16,14 @@
 | `work/` | a Python job | what it likes |
 
 Making a file is most of what a short job costs, so there is none that another could stand in for:
-the fence is guarded by a lock on the directory itself, and exists only after a second claim.
+the fence is guarded by a lock on the directory itself, and exists only after a second claim. A
+file system without a journal also takes the longer to make a file the more were just removed.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import time
@@ -47,17 +46,15 @@ QUESTIONS = "questions"
 ANSWERS = "answers"
 WORK = "work"
 
+EXIT = "exit"
+"""What the line of `alive` that is an exit record holds; the other lines are identities."""
+
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
 
 _READ_BYTES = 1 << 16
 _LOCK_TRIES = 50
 _LOCK_PAUSE_S = 0.01
-
-
-def exit_name(token: int) -> str:
-    """Return the name of the exit record of the attempt with this claim token."""
-    return f"exit.{token}"
 
 
 def report_name(token: int) -> str:
@@ -67,6 +64,9 @@ def report_name(token: int) -> str:
 
 def question_name(key: str) -> str:
     """Return the file name of a question and its answer; keys may hold any character."""
+    # Not for the launcher: OpenSSL makes every fork dearer.
+    import hashlib  # noqa: PLC0415
+
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -221,22 +221,49 @@ def raise_fence(job_dir: str, token: int) -> None:
             os.close(fd)
 
 
-def add_identity(fd: int, identity: Mapping[str, Any]) -> None:
-    """Append a runner's identity to the open `alive` file."""
-    size = os.fstat(fd).st_size
+def used_bytes(fd: int) -> int:
+    """Return where the text of an open file of lines ends and the space kept free begins."""
+    return len(os.pread(fd, os.fstat(fd).st_size, 0).rstrip(b" "))
+
+
+def add_line(fd: int, value: Mapping[str, Any], *, room_bytes: int = 0) -> None:
+    """Append a JSON line to an open file of lines.
+
+    After it, `room_bytes` of blanks take the disk space of what is to follow. Raises OSError when
+    there is none; a part of the line may then be there, which no reader takes for a line.
+    """
+    used = used_bytes(fd)
     # What a killed writer left half done must not swallow this line.
-    text = (b"\n" if size else b"") + json.dumps(identity).encode() + b"\n"
-    os.pwrite(fd, text, size)
+    torn = used and os.pread(fd, 1, used - 1) != b"\n"
+    text = (b"\n" if torn else b"") + json.dumps(value).encode() + b"\n"
+    os.lseek(fd, used, os.SEEK_SET)
+    write_all(fd, text.ljust(len(text) + room_bytes))
+
+
+def read_lines(job_dir: str) -> list[dict[str, Any]]:
+    """Return what the runners of a job have written about themselves, oldest first."""
+    try:
+        whole = _read(os.path.join(job_dir, ALIVE)).rpartition(b"\n")[0]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [value for line in whole.split(b"\n") if isinstance(value := _parsed(line), dict)]
+
+
+def _parsed(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def read_identity(job_dir: str) -> dict[str, Any] | None:
     """Return the identity of the newest runner, or None before the first."""
-    try:
-        whole = _read(os.path.join(job_dir, ALIVE)).rpartition(b"\n")[0]
-        value = json.loads(whole.rpartition(b"\n")[2])
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
+    return newest_identity(read_lines(job_dir))
+
+
+def newest_identity(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the last identity among the lines of runners, or None."""
+    return next((line for line in reversed(lines) if EXIT not in line), None)
 
 
 def order_stop(job_dir: str, reason: str, grace_s: float) -> None:

@@ -102,6 +102,10 @@ class OutputPump:
             while self._open:
                 self._open = os.readv(self._read_fd, [self._buffer]) > 0
 
+    def close(self) -> None:
+        """Stop reading for good."""
+        os.close(self._read_fd)
+
     def finish(self) -> None:
         """Write out everything that is held. Calling it again does nothing."""
         while self._open and self._read_some():

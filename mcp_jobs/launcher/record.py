@@ -1,26 +1,19 @@
 """The exit record: what a runner leaves behind, durably, about one attempt.
 
 It is written once, after the process tree is verified gone, and it is the only source for how an
-attempt ended. A file named for the claim token cannot be taken for that of another attempt.
+attempt ended. Its claim token says which one, so it is never taken for that of another attempt.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
-from mcp_jobs.launcher.layout import (
-    PRIVATE_FILE,
-    exit_name,
-    read_json,
-    sync_directory,
-    write_all,
-)
+from mcp_jobs.launcher.layout import EXIT, add_line, read_lines, sync_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypedDict
+    from typing import Any, TypedDict
 
     class ExitRecord(TypedDict):
         """One ended attempt. Times are wall-clock milliseconds, UTC."""
@@ -43,33 +36,24 @@ if TYPE_CHECKING:
         """The errno name that stopped the output files (ENOSPC), or None."""
 
 
-_RESERVED_BYTES = 4096
+ROOM_BYTES = 2048
+"""What a runner keeps free for its record: a job that fills the disk must be able to say how it
+ended."""
+
 _FULL_PAUSE_S = 1.0
 
 
-def reserve(job_dir: str, token: int) -> None:
-    """Take the disk space of a record beforehand. Raises OSError when there is none.
+def write(job_dir: str, alive_fd: int, record: ExitRecord) -> None:
+    """Add the record to the open `alive`, so that it survives a power cut.
 
-    A job that fills the disk must still be able to say how it ended.
+    Should the disk be full in spite of the room, this waits for space: an end that is not written
+    down would be called an interruption.
     """
-    fd = os.open(_reserved(job_dir, token), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, 0, _RESERVED_BYTES)
-    finally:
-        os.close(fd)
-
-
-def write(job_dir: str, record: ExitRecord) -> None:
-    """Store the record in one step, so that it survives a power cut.
-
-    Should the disk be full in spite of the reserve, this waits for space: an end that is not
-    written down would be called an interruption.
-    """
-    text = json.dumps(record).encode()
     while True:
         try:
-            _write(job_dir, record["token"], text)
+            add_line(alive_fd, {EXIT: record})
+            os.fsync(alive_fd)
+            sync_directory(job_dir)
         except FileNotFoundError:
             # The job's directory was removed: nobody is left to tell.
             return
@@ -79,26 +63,15 @@ def write(job_dir: str, record: ExitRecord) -> None:
             return
 
 
-def _write(job_dir: str, token: int, text: bytes) -> None:
-    reserved = _reserved(job_dir, token)
-    fd = os.open(reserved, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-    try:
-        write_all(fd, text)
-        os.ftruncate(fd, len(text))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.replace(reserved, os.path.join(job_dir, exit_name(token)))
-    sync_directory(job_dir)
-
-
-def _reserved(job_dir: str, token: int) -> str:
-    return os.path.join(job_dir, f".{exit_name(token)}")
-
-
 def read(job_dir: str, token: int) -> ExitRecord | None:
     """Return the record of the attempt with this claim token, or None if it has not ended."""
-    fields = read_json(os.path.join(job_dir, exit_name(token)))
-    if fields is None or fields.get("token") != token:
-        return None
-    return fields  # type: ignore[return-value]  # written by `write` above
+    return find(read_lines(job_dir), token)
+
+
+def find(lines: list[dict[str, Any]], token: int) -> ExitRecord | None:
+    """Return the record of the attempt with this claim token among the lines of runners."""
+    for line in reversed(lines):
+        record: ExitRecord | None = line.get(EXIT)
+        if record is not None and record["token"] == token:
+            return record
+    return None

@@ -18,6 +18,7 @@ import sys
 import time
 
 from mcp_jobs.launcher import layout, record, tree
+from mcp_jobs.launcher.bell import Bell
 from mcp_jobs.launcher.identity import ON_LINUX, Stat, boot_id, pid_namespace, start_time
 from mcp_jobs.launcher.pump import OutputPump
 from mcp_jobs.launcher.spawn import SpawnError, spawn
@@ -52,6 +53,7 @@ class Runner:
         self._error: str | None = None
         self._started_at_ms: int | None = None
         self._wakeup_read, self._wakeup_write = os.pipe()
+        self._pump: OutputPump | None = None
 
     def run(self) -> None:
         """Live the whole life of the attempt."""
@@ -71,12 +73,19 @@ class Runner:
             self._run(pump)
         else:
             self._tell(event="not_started")
-        self._write_record(pump)
-        self._clean_up()
+        self._write_record(pump, alive_fd)
         os.close(alive_fd)
         if self._detached():
             self._connection.close()
             self._keep(pump)
+
+    def close(self) -> None:
+        """Give back what otherwise the end of the process gives back."""
+        signal.set_wakeup_fd(-1)
+        os.close(self._wakeup_read)
+        os.close(self._wakeup_write)
+        if self._pump is not None:
+            self._pump.close()
 
     def _detached(self) -> bool:
         """Whether what the main process left behind may go on, as it ended by itself."""
@@ -127,18 +136,16 @@ class Runner:
         """
         self._catch_signals()
         tree.become_subreaper()
-        record.reserve(self._job_dir, self._token)
-        with contextlib.suppress(FileExistsError):
-            os.mkfifo(self._path(layout.BELL), layout.PRIVATE_FILE)
         launch = layout.read_json(self._path(layout.ENV))
         pump = OutputPump(
             self._path(layout.OUTPUT),
             cap_bytes=self._request["output_cap_bytes"],
             secrets=launch["secrets"] if launch else (),
         )
-        before = os.fstat(alive_fd).st_size
-        self._write_identity(alive_fd, pump.start)
+        self._pump = pump
+        before = layout.used_bytes(alive_fd)
         try:
+            self._write_identity(alive_fd, pump.start)
             self._spawn(launch, pump.write_fd)
         except OSError:
             # What fails now may work in a moment, so this error goes back to who asked.
@@ -171,7 +178,7 @@ class Runner:
         for fd in (self._wakeup_read, self._wakeup_write):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # SIGCHLD and SIGIO only have to end a `select`: what the launcher has set stays.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_shutdown)
 
@@ -183,11 +190,13 @@ class Runner:
     # -- run -----------------------------------------------------------------------------------
 
     def _supervise(self, pump: OutputPump) -> None:
-        bell_fd = os.open(self._path(layout.BELL), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Before the first look for an order, so that none falls in between.
+        bell = Bell(self._job_dir)
         began_s = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(self._wakeup_read, selectors.EVENT_READ)
-            selector.register(bell_fd, selectors.EVENT_READ)
+            if bell.fd is not None:
+                selector.register(bell.fd, selectors.EVENT_READ)
             pump.register(selector)
             while not self._main_ended():
                 stop = self._due_stop(pump, began_s)
@@ -196,7 +205,8 @@ class Runner:
                     break
                 ready = selector.select(self._next_wait_s(pump, began_s))
                 _empty(self._wakeup_read)
-                _empty(bell_fd)
+                if bell.fd is not None:
+                    _empty(bell.fd)
                 pump.on_ready(ready, selector)
         pump.drain()
         if self._reason is None and self._over_limit(pump):
@@ -204,7 +214,7 @@ class Runner:
             self._reason = "output_limit"
         if not self._detached():
             self._end_leftovers(pump)
-        os.close(bell_fd)
+        bell.close()
 
     def _main_ended(self) -> bool:
         self._reap()
@@ -320,13 +330,13 @@ class Runner:
         return found
 
     def _write_identity(self, alive_fd: int, output_start: int) -> None:
-        layout.add_identity(alive_fd, self._identity(output_start))
+        layout.add_line(alive_fd, self._identity(output_start), room_bytes=record.ROOM_BYTES)
 
     def _write_job_identity(self, alive_fd: int, output_start: int) -> None:
         """Add who the main process is. Without it, its environment and its parents tell."""
         # The job runs: no error may make anybody believe that it does not.
         with contextlib.suppress(OSError):
-            layout.add_identity(alive_fd, self._identity(output_start))
+            layout.add_line(alive_fd, self._identity(output_start), room_bytes=record.ROOM_BYTES)
 
     def _identity(self, output_start: int) -> dict[str, Any]:
         return {
@@ -341,7 +351,7 @@ class Runner:
             "output_start": output_start,
         }
 
-    def _write_record(self, pump: OutputPump) -> None:
+    def _write_record(self, pump: OutputPump, alive_fd: int) -> None:
         if self._going_down and self._reason is None and self._status:
             # The system's SIGTERM reached the job and its runner together.
             self._reason = "interrupted"
@@ -350,6 +360,7 @@ class Runner:
         pump.finish()
         record.write(
             self._job_dir,
+            alive_fd,
             {
                 "token": self._token,
                 "reason": self._reason,
@@ -366,10 +377,6 @@ class Runner:
                 "output_error": pump.spool.error,
             },
         )
-
-    def _clean_up(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path(layout.BELL))
 
     def _tell(self, **message: object) -> None:
         """Tell the server, if it still listens; the files say the same to everybody else."""

@@ -28,13 +28,14 @@ import time
 from mcp_jobs.launcher import layout, tree
 from mcp_jobs.launcher.drain import DrainKeeper
 from mcp_jobs.launcher.identity import Stat, boot_id, pid_namespace, start_time
+from mcp_jobs.launcher.rehearsal import rehearse
 from mcp_jobs.launcher.runner import Runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Part of the socket's name, so that another version's launcher is never spoken to."""
 
 _REQUEST_LIMIT_BYTES = 4 << 20
@@ -75,10 +76,13 @@ class Launcher:
 
     def _set_up(self) -> None:
         tree.become_subreaper()
+        for number in (signal.SIGCHLD, signal.SIGIO):
+            # They only have to end a `select`, here and in the runners.
+            signal.signal(number, lambda *_: None)
+        rehearse(f"{self._path}.rehearsal")
         os.set_blocking(self._wakeup_read, False)
         os.set_blocking(self._wakeup_write, False)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(self._wakeup_read, selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
         # What every runner needs is worked out once, before the forks.
@@ -116,7 +120,10 @@ class Launcher:
             return
         connection.setblocking(False)
         self._clients[connection] = b""
-        self._selector.register(connection, selectors.EVENT_READ)
+        # Mostly the request has come with the connection.
+        self._read(connection)
+        if connection in self._clients:
+            self._selector.register(connection, selectors.EVENT_READ)
 
     def _read(self, client: socket.socket) -> None:
         try:
@@ -206,7 +213,8 @@ class Launcher:
 
     def _drop(self, client: socket.socket) -> None:
         self._drain.left(client)
-        self._selector.unregister(client)
+        if client in self._selector.get_map():
+            self._selector.unregister(client)
         del self._clients[client]
         client.close()
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import subprocess
 import time
 
-from mcp_jobs.launcher.identity import ON_LINUX, Stat, parse_stat, start_time
+from mcp_jobs.launcher.identity import ON_LINUX, Stat, output_of, parse_stat, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,12 +157,7 @@ def _from_proc() -> dict[int, Stat]:
 
 def _from_ps() -> dict[int, Stat]:
     """Read the table from ps(1), for systems without /proc. `sess` is not portable, `pgid` is."""
-    listing = subprocess.run(
-        ["/bin/ps", "-axo", "pid=,ppid=,pgid=,stat=,lstart="],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
+    listing = output_of("/bin/ps", "-axo", "pid=,ppid=,pgid=,stat=,lstart=")
     table: dict[int, Stat] = {}
     for line in listing.splitlines():
         pid, parent, group, state, started = line.split(None, 4)
@@ -182,9 +176,7 @@ def _environment(pid: int) -> list[bytes]:
         if ON_LINUX:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 return file.read().split(b"\0")
-        listing = subprocess.run(
-            ["/bin/ps", "-Eww", "-o", "command=", "-p", str(pid)], capture_output=True, check=False
-        )
-    except OSError:
+        listing = output_of("/bin/ps", "-Eww", "-o", "command=", "-p", str(pid))
+    except (OSError, ValueError):
         return []
-    return listing.stdout.split()
+    return os.fsencode(listing).split()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from mcp_jobs.errors import StoreBusyError
+from mcp_jobs.launcher import record
 from tests.raw import RawServer
 from tests.support import Place, until
 from tests.system.fleet import accept, assert_refused_plainly, run_command
@@ -70,7 +71,7 @@ async def test_a_lock_under_a_server_stops_no_reading_and_loses_no_end(
             with pytest.raises(StoreBusyError, match=r"locked.*Nothing was changed; try again"):
                 await jobs.start("echo >> ran")
             await release(path)
-            await until((jobs.directory(job_id) / "exit.1").exists)
+            await until(lambda: record.read(str(jobs.directory(job_id)), 1))
             during = await jobs.check(job_id)
         job = await jobs.ended(job_id)
         after = await jobs.run("echo after")

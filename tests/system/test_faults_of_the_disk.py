@@ -102,7 +102,7 @@ async def test_a_job_that_fills_the_disk_ends_truly_and_the_server_goes_on(
         await release(path)
         # The end may be stored only when there is space, but it is written down before.
         directory = place.home / "jobs" / job_id
-        wait_until(lambda: (directory / "exit.1").exists() or not (directory / "alive").exists())
+        wait_until(lambda: record.read(str(directory), 1) or not (directory / "alive").exists())
         written = record.read(str(directory), 1)
         small_home.unlink()
         check = {"job_id": job_id, "wait_seconds": 20}
@@ -134,8 +134,9 @@ async def test_an_end_on_a_full_disk_is_written_down_in_the_reserved_space(
         # Nobody is there to settle it, so that what the runner writes can be seen.
         leave_nobody(place, dead)
     await release(path)
-    wait_until((place.home / "jobs" / job_id / "exit.1").exists)
-    written = record.read(str(place.home / "jobs" / job_id), 1)
+    directory = str(place.home / "jobs" / job_id)
+    wait_until(lambda: record.read(directory, 1))
+    written = record.read(directory, 1)
     left = free_bytes(place)
     (place.home / "filling").unlink()
     async with station(place) as jobs:

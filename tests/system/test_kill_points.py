@@ -73,8 +73,9 @@ around(runner.Runner, "run")
 around(runner.Runner, "_start")
 around(runner.Runner, "_write_identity")
 around(runner, "spawn")
-around(record, "write_all")
+around(record, "add_line")
 around(record, "write")
+server.rehearse = lambda directory: None
 server.main(sys.argv[2], float(sys.argv[3]))
 """
 
@@ -111,8 +112,8 @@ BEFORE_THE_FIRST_INSTRUCTION = (
     "before spawn",
 )
 WHILE_IT_RUNS = ("after spawn",)
-AFTER_IT_RAN = ("before write", "before write_all", "after write_all")
-AFTER_THE_RECORD = ("after write",)
+AFTER_IT_RAN = ("before write", "before add_line")
+AFTER_THE_RECORD = ("after add_line", "after write")
 
 
 @dataclass

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from mcp_jobs import supervise
+from mcp_jobs.launcher import record
 from tests.support import Place, alive, python, until
 from tests.system.station import (
     all_gone,
@@ -69,10 +68,12 @@ async def test_a_limit_holds_when_no_server_is_alive(
         pids = await pids_in(place.project / "pids")
         leave_nobody(place, dead)
         assert alive(pids[0])
-    record = place.home / "jobs" / dead.job_ids[0] / "exit.1"
-    await until(record.exists)
+    directory = str(place.home / "jobs" / dead.job_ids[0])
+    await until(lambda: record.read(directory, 1))
 
-    assert json.loads(record.read_text())["reason"] == reason
+    written = record.read(directory, 1)
+    assert written is not None
+    assert written["reason"] == reason
     assert not alive(pids[0])
     async with station(place) as jobs:
         job = await jobs.ended(dead.job_ids[0])

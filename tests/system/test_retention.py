@@ -226,7 +226,7 @@ async def test_what_only_a_living_job_needs_is_removed_from_an_ended_one(place: 
         for job_id in (living, ended):
             remove_job_dir(home.settings.jobs_dir / job_id)
             home.make_directory(job_id, hours_old=2)
-        (home.settings.jobs_dir / ended / "exit.1").write_text("{}")
+        (home.settings.jobs_dir / ended / "report.1").write_text("{}")
         os.utime(home.settings.jobs_dir / ended, (0, 0))
         await home.clean()
         kept = [

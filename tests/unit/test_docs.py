@@ -161,7 +161,7 @@ def test_the_architecture_names_every_module_and_every_file_of_a_job() -> None:
     }
     constants = (layout.ENV, layout.ALIVE, layout.FENCE, layout.STOP, layout.BELL)
     python = (layout.CALL, layout.QUESTIONS, layout.ANSWERS, layout.WORK, "report.<token>")
-    assert told == {*constants, *python, layout.OUTPUT, layout.PROGRESS, "exit.<token>"}
+    assert told == {*constants, *python, layout.OUTPUT, layout.PROGRESS}
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -15,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.launcher import layout, record
+from mcp_jobs import process
+from mcp_jobs.launcher import bell, layout, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,25 +86,26 @@ def test_a_written_file_is_private_and_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
 
 
-def test_an_exit_record_is_synced_before_its_name_and_the_name_after(
+def test_an_exit_record_is_synced_before_the_directory_of_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    sync, replace = os.fsync, os.replace
+    sync = os.fsync
 
     def fsync(fd: int) -> None:
-        steps.append("directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "content")
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            steps.append("directory")
+        else:
+            steps.append(f"content of {len(layout.read_lines(str(tmp_path)))}")
         sync(fd)
 
-    def rename(source: str, target: str) -> None:
-        steps.append("name")
-        replace(source, target)
-
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "replace", rename)
-    record.write(str(tmp_path), cast("ExitRecord", {"token": 1}))
+    fd = layout.lock_file(str(tmp_path / layout.ALIVE), wait=False)
+    assert fd is not None
+    record.write(str(tmp_path), fd, _record(1))
+    os.close(fd)
 
-    assert steps == ["content", "name", "directory"]
+    assert steps == ["content of 1", "directory"]
 
 
 def test_a_reader_sees_the_old_or_the_new_and_nothing_between(tmp_path: Path) -> None:
@@ -273,26 +277,125 @@ def test_many_that_raise_the_fence_at_once_leave_the_highest(tmp_path: Path) -> 
 # -- identities ----------------------------------------------------------------------------------
 
 
+def _record(token: int, **fields: Any) -> ExitRecord:
+    return cast("ExitRecord", {"token": token, **fields})
+
+
 def _add(directory: Path, text: bytes) -> None:
     with (directory / layout.ALIVE).open("ab") as file:
         file.write(text)
 
 
-def test_the_newest_whole_identity_is_read(tmp_path: Path) -> None:
-    assert layout.read_identity(str(tmp_path)) is None
+@pytest.fixture
+def alive_fd(tmp_path: Path) -> Iterator[int]:
     fd = layout.lock_file(str(tmp_path / layout.ALIVE), wait=False)
     assert fd is not None
-    assert layout.read_identity(str(tmp_path)) is None
-    for token in (1, 2):
-        layout.add_identity(fd, {"token": token})
-        assert layout.read_identity(str(tmp_path)) == {"token": token}
-    # Two runners that were killed while they wrote.
-    _add(tmp_path, b'{"token": 3')
-    assert layout.read_identity(str(tmp_path)) == {"token": 2}
-    layout.add_identity(fd, {"token": 4})
+    yield fd
     os.close(fd)
 
+
+def test_the_newest_whole_identity_is_read(tmp_path: Path, alive_fd: int) -> None:
+    assert layout.read_identity(str(tmp_path)) is None
+    for token in (1, 2):
+        layout.add_line(alive_fd, {"token": token})
+        assert layout.read_identity(str(tmp_path)) == {"token": token}
+    # A runner that was killed while it wrote.
+    _add(tmp_path, b'{"token": 3')
+    assert layout.read_identity(str(tmp_path)) == {"token": 2}
+    layout.add_line(alive_fd, {"token": 4})
+
     assert layout.read_identity(str(tmp_path)) == {"token": 4}
+
+
+def test_an_absent_file_has_no_lines(tmp_path: Path) -> None:
+    assert layout.read_lines(str(tmp_path)) == []
+    assert layout.read_lines(str(tmp_path / "nowhere")) == []
+
+
+def test_records_are_found_by_their_token_between_identities(tmp_path: Path, alive_fd: int) -> None:
+    for token in (1, 2):
+        layout.add_line(alive_fd, {"token": token}, room_bytes=record.ROOM_BYTES)
+        assert record.read(str(tmp_path), token) is None
+        record.write(str(tmp_path), alive_fd, _record(token, signal=9))
+        assert layout.read_identity(str(tmp_path)) == {"token": token}
+
+    assert record.read(str(tmp_path), 1) == _record(1, signal=9)
+    assert record.read(str(tmp_path), 2) == _record(2, signal=9)
+    assert record.read(str(tmp_path), 3) is None
+
+
+def test_a_record_of_which_a_part_was_written_is_none(tmp_path: Path, alive_fd: int) -> None:
+    layout.add_line(alive_fd, {"token": 1}, room_bytes=record.ROOM_BYTES)
+    used = layout.used_bytes(alive_fd)
+    whole = json.dumps({layout.EXIT: {"token": 1}}).encode()
+    for length in range(1, len(whole) + 1):
+        os.pwrite(alive_fd, whole[:length], used)
+        assert record.read(str(tmp_path), 1) is None
+    os.ftruncate(alive_fd, used)
+    record.write(str(tmp_path), alive_fd, _record(1))
+
+    assert record.read(str(tmp_path), 1) == _record(1)
+
+
+def test_a_record_takes_no_more_space_than_was_kept_for_it(tmp_path: Path, alive_fd: int) -> None:
+    layout.add_line(alive_fd, {"token": 1}, room_bytes=record.ROOM_BYTES)
+    before = os.fstat(alive_fd)
+    record.write(str(tmp_path), alive_fd, _record(1, error="x" * 1900))
+    after = os.fstat(alive_fd)
+
+    assert (after.st_size, after.st_blocks) == (before.st_size, before.st_blocks)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.text(), st.text() | st.integers(), min_size=1),
+            st.integers(0, 5000),
+            st.binary(max_size=20).map(lambda torn: torn.replace(b"\n", b"") + b"{"),
+        )
+    )
+)
+def test_lines_are_read_as_they_were_added_whatever_was_torn_between(
+    tmp_path_factory: pytest.TempPathFactory, added: list[tuple[dict[str, Any], int, bytes]]
+) -> None:
+    directory = tmp_path_factory.mktemp("lines")
+    fd = layout.lock_file(str(directory / layout.ALIVE), wait=False)
+    assert fd is not None
+    for line, room_bytes, torn in added:
+        layout.add_line(fd, line, room_bytes=room_bytes)
+        os.pwrite(fd, torn, layout.used_bytes(fd))
+    os.close(fd)
+
+    assert layout.read_lines(str(directory)) == [line for line, _, _ in added]
+
+
+# -- the bell ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("notify", [True, False], ids=["told by the system", "rung"])
+def test_an_order_wakes_whoever_has_a_bell(tmp_path: Path, *, notify: bool) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGIO, lambda number, _: heard.append(number))
+    job_bell = bell.Bell(str(tmp_path), notify=notify)
+    try:
+        process.request_stop(tmp_path, reason="timeout", grace_s=1.0)
+        if job_bell.fd is None:
+            assert signal.SIGIO in heard
+        else:
+            assert os.read(job_bell.fd, 10) == b"!"
+    finally:
+        job_bell.close()
+        signal.signal(signal.SIGIO, before)
+
+    assert (job_bell.fd is None) == (notify and sys.platform == "linux")
+    assert os.listdir(tmp_path) == [layout.STOP]
+
+
+def test_an_order_for_a_job_that_has_no_runner_is_only_written_down(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / layout.BELL)
+    process.request_stop(tmp_path, reason="timeout", grace_s=1.0)
+
+    assert layout.read_stop(str(tmp_path)) == ("timeout", 1.0)
 
 
 # -- the order to stop ---------------------------------------------------------------------------

@@ -1,0 +1,63 @@
+"""How a runner hears that an order lies in its job's directory, from whatever pid namespace.
+
+Linux tells it by a signal when a name in the directory changes (F_NOTIFY, fcntl(2)), which takes no
+file. Where the system or the file system cannot do that, there is a FIFO, which is rung.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+
+from mcp_jobs.launcher import layout
+
+
+class Bell:
+    """One runner's bell. The order itself is looked up by the runner whenever it wakes."""
+
+    def __init__(self, job_dir: str, *, notify: bool = True) -> None:
+        self._path = os.path.join(job_dir, layout.BELL)
+        self._directory_fd = _watched(job_dir) if notify else None
+        self.fd: int | None = None
+        """Readable when the bell was rung; None where a SIGIO says it instead."""
+        if self._directory_fd is None:
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(self._path, layout.PRIVATE_FILE)
+            self.fd = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Stop listening, and leave no FIFO behind."""
+        for fd in (self._directory_fd, self.fd):
+            if fd is not None:
+                os.close(fd)
+        if self.fd is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+
+
+def ring(job_dir: str) -> None:
+    """Wake the runner of this job, if one is there that needs it."""
+    try:
+        fd = os.open(os.path.join(job_dir, layout.BELL), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENXIO):
+            return
+        raise
+    with contextlib.suppress(BlockingIOError, BrokenPipeError):
+        os.write(fd, b"!")
+    os.close(fd)
+
+
+def _watched(directory: str) -> int | None:
+    """Return a descriptor while which is open SIGIO tells of new names; None if nothing can."""
+    if not hasattr(fcntl, "F_NOTIFY"):
+        return None
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.fcntl(fd, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
