@@ -35,6 +35,7 @@ class Source:
 
     def __init__(self, path: Path, *, base: str | None) -> None:
         self.path = path
+        self._name = str(path)
         self.types: Mapping[str, JobType] = {}
         self.problems: Sequence[str] = ()
         self._base = base
@@ -42,8 +43,11 @@ class Source:
 
     def look(self, reserved: frozenset[str]) -> bool:
         """Read the file if it is another one than before; says whether it was."""
+        if self._seen is None and not os.access(self._name, os.F_OK):
+            # Every call asks, and mostly there is none: an exception costs more than a look.
+            return False
         try:
-            info = os.stat(self.path)
+            info = os.stat(self._name)
             seen = (info.st_mtime_ns, info.st_size, info.st_ino)
         except OSError:
             seen = None

@@ -129,7 +129,6 @@ async def _assemble(
         presence=presence,
         locality=process.locality(),
         store=store,
-        feed=feed,
         bus=bus,
         supervisor=Supervisor(
             store=store,

@@ -58,23 +58,18 @@ class Watch:
         self._output = str(job_dir / layout.OUTPUT)
         self._track = track
         self._probe = probe
+        self._pattern = pattern
         self._secrets: tuple[bytes, ...] | None = None
-        self._parser = progress.ProgressFileParser()
-        self._recogniser: progress.Recogniser = (
-            progress.OutputRecogniser()
-            if pattern is None
-            else progress.PatternRecogniser(searcher(pattern))
-        )
-        self._tracker = progress.ProgressTracker()
         self._progress_offset = 0
-        # Progress is read from where the attempt began, also by whoever adopts it later.
-        self._output_offset = read_output_start(job_dir) if track else _bytes_total(self._output, 0)
+        self._begun = False
+        self._output_offset = 0
+        if not track:
+            self._begin()
         self._looking = threading.Lock()
         self._progress_path = str(job_dir / layout.PROGRESS)
         self._newest = ""
         self._questions_path = str(job_dir / layout.QUESTIONS)
-        # Only Python jobs ask, and a look costs what its stats cost.
-        self._may_ask = track and (job_dir / layout.CALL).exists()
+        self._may_ask = False
         self._marks: tuple[Mark, ...] = ()
         self._looks = 0
         self.grew = False
@@ -84,6 +79,24 @@ class Watch:
         """What the job asks, has no answer to, and is not in `stored`; by file name."""
         self.stored: set[str] = set()
 
+    def _begin(self) -> None:
+        """Find out where to begin. Most short jobs have ended before there is need to."""
+        self._begun = True
+        if not self._track:
+            self._output_offset = _bytes_total(self._output, 0)
+            return
+        self._parser = progress.ProgressFileParser()
+        self._recogniser: progress.Recogniser = (
+            progress.OutputRecogniser()
+            if self._pattern is None
+            else progress.PatternRecogniser(searcher(self._pattern))
+        )
+        self._tracker = progress.ProgressTracker()
+        # Progress is read from where the attempt began, also by whoever adopts it later.
+        self._output_offset = read_output_start(self._dir)
+        # Only Python jobs ask, and a look costs what its stats cost.
+        self._may_ask = (self._dir / layout.CALL).exists()
+
     def look(self, now_s: float) -> None:
         """See what changed since the last look: `grew`, `progress`, `alive`."""
         # The ticker may be looking when the end of the job asks for a last look.
@@ -91,6 +104,8 @@ class Watch:
             self._look(now_s)
 
     def _look(self, now_s: float) -> None:
+        if not self._begun:
+            self._begin()
         # The lock first: what a runner wrote before it left must be read after that is known.
         self.alive = not self._probe or runner_alive(self._dir)
         self.grew = False
@@ -131,6 +146,8 @@ class Watch:
 
     def may_have_grown(self) -> bool:
         """Say, without reading anything, whether another look can show more."""
+        if not self._begun:
+            return any(os.access(path, os.F_OK) for path in (self._progress_path, self._output))
         with contextlib.suppress(OSError):
             if os.path.getsize(self._progress_path) > self._progress_offset:
                 return True

@@ -173,7 +173,8 @@ class LauncherClient:
 
         Raises `LauncherError` when no runner could be made at all.
         """
-        line = json.dumps({"op": "run", **asdict(request)}).encode() + b"\n"
+        fields = {name: getattr(request, name) for name in LaunchRequest.__slots__}
+        line = json.dumps({"op": "run", **fields}).encode() + b"\n"
         link = RunnerLink(await self._ask(lambda: self._send_at_once(line)))
         try:
             answer = await link.answer()

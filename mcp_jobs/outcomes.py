@@ -204,6 +204,8 @@ def _error(job: Job, reason: Reason | None, record: ExitRecord, last_line: str) 
 
 
 def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: str) -> str | None:
+    if reason is None:
+        return None
     texts = {
         Reason.EXIT_CODE: f"The command ended with exit code {record['exit_code']}.",
         Reason.SIGNAL: f"The command was killed by {_signal_name(record['signal'])}.",
@@ -220,7 +222,7 @@ def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: 
         Reason.SPAWN_ERROR: record["error"]
         or f"The shell could not start a program (exit code {record['exit_code']}): {last_line}",
     }
-    return None if reason is None else texts.get(reason)
+    return texts.get(reason)
 
 
 def _seconds(limit_s: float) -> str:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus, Event
-    from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.models import Job
     from mcp_jobs.presence import Presence
     from mcp_jobs.settings import Settings
@@ -47,7 +46,6 @@ class Pool:
         presence: Presence,
         locality: str,
         store: Store,
-        feed: ChangeFeed,
         bus: Bus,
         supervisor: Supervisor,
         settings: Settings,
@@ -56,7 +54,6 @@ class Pool:
         self._presence = presence
         self._locality = locality
         self._store = store
-        self._feed = feed
         self._bus = bus
         self._supervisor = supervisor
         self._settings = settings
@@ -163,7 +160,6 @@ class Pool:
     ) -> None:
         async def live() -> None:
             try:
-                self._feed.nudge()
                 await life(job)
             except Exception:  # one job's fault must not end the supervision of the others
                 logger.exception("supervising job %s failed", job.id)

@@ -129,9 +129,7 @@ class JobService:
         self, owner: str, request: CheckJob, *, on_look: OnLook | None = None
     ) -> JobObject:
         """Return a job with the part of its output that was asked for, and its past attempts."""
-        job = await self.find(owner, request.job_id)
-        if request.wait_seconds and not job.ended:
-            job = await self._wait_for(job, request.wait_seconds, on_look)
+        job = await self._found(owner, request, on_look)
         shown = await self._shown(job)
         shown["output"] = await self._read_output(request)
         if job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
@@ -319,6 +317,17 @@ class JobService:
             return await output.tail(directory, lines=request.tail_lines, limit_bytes=self._limit)
         except (output.CursorPastEnd, output.BadPattern, output.PatternTimeout) as error:
             raise InvalidInputError(str(error)) from error
+
+    async def _found(self, owner: str, request: CheckJob, on_look: OnLook | None) -> Job:
+        if not request.wait_seconds:
+            return await self.find(owner, request.job_id)
+        with self._waiter.listening((request.job_id,), on_look) as ear:
+            job = await self.find(owner, request.job_id)
+            wait_s = request.wait_seconds
+            (job,) = await self._waiter.wait(
+                [job], mode="all", wait_s=wait_s, on_look=on_look, ear=ear
+            )
+        return job
 
     async def _wait_for(self, job: Job, wait_s: float, on_look: OnLook | None) -> Job:
         (job,) = await self._waiter.wait([job], mode="all", wait_s=wait_s, on_look=on_look)

@@ -63,8 +63,6 @@ class Supervisor:
         self._launcher = launcher
         self._settings = settings
         self._clock = clock
-        self._to_clean: list[Path] = []
-        self._cleaning = False
 
     async def run(self, job: Job) -> None:
         """Start a freshly claimed job, follow it and store its end."""
@@ -261,24 +259,9 @@ class Supervisor:
             return
         self._feed.nudge()
         if settled.ended:
-            await self._clean(self._dir(job))
-
-    async def _clean(self, job_dir: Path) -> None:
-        """Remove what an ended job has left; jobs that end meanwhile go with the next trip.
-
-        Nobody waits for it: what a killed process leaves lying, maintenance removes.
-        """
-        self._to_clean.append(job_dir)
-        if self._cleaning:
-            return
-        self._cleaning = True
-        try:
-            while self._to_clean:
-                batch, self._to_clean = self._to_clean, []
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(_clean_all, batch)
-        finally:
-            self._cleaning = False
+            # A file or two: less than a trip to another thread. What a killed process leaves
+            # lying, maintenance removes.
+            process.clean_after_end(self._dir(job))
 
     def _with_retry(self, job: Job, final: Outcome) -> Outcome:
         return outcomes.with_retry(
@@ -322,11 +305,6 @@ def _prepare_again(job: Job, job_dir: Path) -> None:
 
 def _of_this_attempt(traces: process.Traces, job: Job) -> bool:
     return traces.token is not None and traces.token >= job.launch_token
-
-
-def _clean_all(job_dirs: list[Path]) -> None:
-    for job_dir in job_dirs:
-        process.clean_after_end(job_dir)
 
 
 def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:

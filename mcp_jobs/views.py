@@ -24,8 +24,8 @@ def rfc3339(time_ms: int | None) -> str | None:
     if time_ms is None:
         return None
     seconds, rest_ms = divmod(time_ms, 1000)
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ms * 1000)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
+    return f"{moment}.{rest_ms:03d}Z"
 
 
 def job_object(job: Job, *, now_ms: int, queue_position: int | None = None) -> JobObject:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
@@ -12,6 +13,8 @@ from mcp_jobs.models import Job
 from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mcp_jobs.events import Bus, Event
     from mcp_jobs.store import Store
 
@@ -22,12 +25,42 @@ _HEARTBEAT_S: Final = 5.0
 """Callers hear something this often, even of a silent job."""
 
 
+class Ear:
+    """Hears what changes about some jobs, from when it listens."""
+
+    def __init__(self, job_ids: Collection[str], on_look: OnLook | None) -> None:
+        self.changed = anyio.Event()
+        self._job_ids = job_ids
+        # Whoever reports nothing on the way need not look before there is something to do.
+        self._minds_all = on_look is not None
+
+    def hear(self, event: Event) -> None:
+        """Take one event of the bus."""
+        if not isinstance(event, JobChanged) or event.job_id not in self._job_ids:
+            return
+        if self._minds_all or event.ended or event.status is Status.INPUT_REQUIRED:
+            self.changed.set()
+
+
 class Waiter:
     """Wakes callers by events on the bus."""
 
     def __init__(self, *, store: Store, bus: Bus) -> None:
         self._store = store
         self._bus = bus
+
+    @contextmanager
+    def listening(self, job_ids: Collection[str], on_look: OnLook | None) -> Iterator[Ear]:
+        """Hear of some jobs as long as the context lasts.
+
+        What is read in it needs no second look before it is waited for: no end falls in between.
+        """
+        ear = Ear(job_ids, on_look)
+        unsubscribe = self._bus.subscribe(ear.hear)
+        try:
+            yield ear
+        finally:
+            unsubscribe()
 
     async def wait(
         self,
@@ -36,43 +69,37 @@ class Waiter:
         mode: Literal["any", "all"],
         wait_s: float,
         on_look: OnLook | None,
+        ear: Ear | None = None,
     ) -> Sequence[Job]:
         """Return the jobs as they are when any or all have ended, or after `wait_s` seconds.
 
         A job that begins to wait for input counts too: its caller may have to do something.
+        `ear` is one that listened already when the jobs were read.
         """
-        asking = {job.id for job in jobs if job.status is Status.INPUT_REQUIRED}
-        ids = {job.id for job in jobs}
+        asking = _asking(jobs)
         done = any if mode == "any" else all
-        changed = anyio.Event()
-
-        def listen(event: Event) -> None:
-            if not isinstance(event, JobChanged) or event.job_id not in ids:
-                return
-            # Whoever reports nothing on the way need not look before there is something to do.
-            if on_look is not None or event.ended or event.status is Status.INPUT_REQUIRED:
-                changed.set()
-
-        unsubscribe = self._bus.subscribe(listen)
-        try:
-            with anyio.move_on_after(wait_s):
-                while True:
-                    # Looked at after subscribing, so that no end falls in between.
-                    jobs = await self._look(jobs)
-                    asking &= {job.id for job in jobs if job.status is Status.INPUT_REQUIRED}
-                    if done(_is_news(job, asking) for job in jobs):
-                        break
-                    if on_look is not None:
-                        await on_look(jobs)
-                    with anyio.move_on_after(_HEARTBEAT_S):
-                        await changed.wait()
-                    changed = anyio.Event()
-        finally:
-            unsubscribe()
+        with ExitStack() as stack, anyio.move_on_after(wait_s):
+            if ear is None:
+                ear = stack.enter_context(self.listening({job.id for job in jobs}, on_look))
+                jobs = await self._look(jobs)
+            while True:
+                asking &= _asking(jobs)
+                if done(_is_news(job, asking) for job in jobs):
+                    break
+                if on_look is not None:
+                    await on_look(jobs)
+                with anyio.move_on_after(_HEARTBEAT_S):
+                    await ear.changed.wait()
+                ear.changed = anyio.Event()
+                jobs = await self._look(jobs)
         return jobs
 
     async def _look(self, jobs: Sequence[Job]) -> Sequence[Job]:
         return [await self._store.find(job.id) or job for job in jobs]
+
+
+def _asking(jobs: Sequence[Job]) -> set[str]:
+    return {job.id for job in jobs if job.status is Status.INPUT_REQUIRED}
 
 
 def _is_news(job: Job, asking: set[str]) -> bool:

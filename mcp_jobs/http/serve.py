@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -75,6 +76,8 @@ async def serve_http(settings: Settings) -> None:
             server = Server(_config(settings, build_app(parts, mcp, verifier=verifier)))
             await tasks.start(_end_on_signal, server, parts.hub)
             _announce(listening, authenticator)
+            # As over stdio: requests do not wait for a walk through what is there for good.
+            gc.freeze()
             await server.serve(sockets=[listening])
             tasks.cancel_scope.cancel()
 

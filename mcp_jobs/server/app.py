@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -151,6 +152,9 @@ async def _serve_stdio(settings: Settings, types: tuple[JobType, ...]) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave_on_signal, core)
             tasks.start_soon(push.run)
+            # What is there now stays to the end: the collector need not walk through it again,
+            # which would keep a call waiting for tens of milliseconds.
+            gc.freeze()
             async with open_stdio() as (reader, writer):
                 with notices.listening(core.bus):
                     await server.run(reader, writer, server.create_initialization_options())

@@ -189,15 +189,7 @@ class Tools:
 
         A started job that has not ended is a task to whoever declares tasks.
         """
-        entries = self._offered()
-        entry = entries.get(params.name)
-        if entry is None:
-            raise MCPError(
-                code=INVALID_PARAMS,
-                message=wire.shortened(
-                    f"Unknown tool {params.name!r}; the tools are {', '.join(entries)}."
-                ),
-            )
+        entry = self._entry(params.name)
         try:
             return await self._answer(entry, context, params, as_task=as_task)
         except RefusedError as error:
@@ -210,6 +202,20 @@ class Tools:
             # The home is full, read-only or gone: the caller can do something about it.
             logger.warning("%s failed: %s", params.name, error)
             return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
+
+    def _entry(self, name: str) -> _Entry:
+        """Return what serves a tool. Raises `MCPError` for an unknown name."""
+        entry = self._entries.get(name)
+        if entry is None or entry.job_type is not None:
+            # The others are always there: only for these it matters what is declared now.
+            entry = self._offered().get(name)
+        if entry is None:
+            known = ", ".join(self._entries)
+            raise MCPError(
+                code=INVALID_PARAMS,
+                message=wire.shortened(f"Unknown tool {name!r}; the tools are {known}."),
+            )
+        return entry
 
     async def _answer(
         self,

@@ -73,26 +73,35 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
     return connection
 
 
-class Watcher:
-    """Sees whether other connections have written.
+class Glance:
+    """Reads a row or a few in the calling thread, which a trip to another would take longer than.
 
-    Asked ten times a second, it is plain SQLite in the calling thread: the answer stands in shared
-    memory and takes microseconds, a trip to another thread would take fifty times that.
+    A reader of a WAL waits for nobody but a recovery or an exclusive lock; then this connection
+    gives up at once, and the caller goes the long way.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+            self._connection.row_factory = Row
+            self._connection.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
             raise _translated(path, error) from error
 
-    def version(self) -> int:
-        """Return a number that is another one after every commit of any other connection."""
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Row] | None:
+        """Return all rows of a statement; None when it cannot be answered here and now."""
         try:
-            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.Error as error:
-            raise _translated(self._path, error) from error
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error:
+            return None
+
+    def version(self) -> int | None:
+        """Return a number that is another one after every commit of any other connection.
+
+        None when it cannot be told here and now.
+        """
+        found = self.rows("PRAGMA data_version", {})
+        return None if found is None else int(found[0][0])
 
     def close(self) -> None:
         """Release the connection."""

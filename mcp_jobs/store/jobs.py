@@ -1,9 +1,11 @@
-"""The store in one SQLite file: a writer and a reader connection, a thread each."""
+"""The store in one SQLite file: a writer and a reader connection, a thread each, and a glance."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Final
+
+import anyio.lowlevel
 
 from mcp_jobs.errors import KeyConflictError
 from mcp_jobs.models import (
@@ -43,13 +45,13 @@ class SqliteStore:
         path: Path,
         writer: aiosqlite.Connection,
         reader: aiosqlite.Connection,
-        watcher: sqlite.Watcher,
+        glance: sqlite.Glance,
     ) -> None:
         self._path = path
-        self._watcher = watcher
+        self._glance = glance
         self._writer = writer
         self._reader = reader
-        self._data_version = -1
+        self._data_version: int | None = None
         self.outbox = SqliteOutbox(path, writer, reader)
 
     @classmethod
@@ -62,14 +64,14 @@ class SqliteStore:
             await writer.close()
             raise
         try:
-            return cls(path, writer, reader, sqlite.Watcher(path))
+            return cls(path, writer, reader, sqlite.Glance(path))
         except BaseException:
             await reader.close()
             await writer.close()
             raise
 
     async def close(self) -> None:
-        self._watcher.close()
+        self._glance.close()
         await self._reader.close()
         await self._writer.close()
 
@@ -79,7 +81,7 @@ class SqliteStore:
         row = await self._write("create_job", **rows.new_job_parameters(new))
         if row is not None:
             return Accepted(job=rows.job_from(row), existing=False, queue_position=row["position"])
-        existing = await self._read("job_by_key", owner=new.owner, key=new.idempotency_key)
+        existing = await self._look_up("job_by_key", owner=new.owner, key=new.idempotency_key)
         if not existing:
             # Removed between the two statements, so the key is free again.
             return await self.create(new)
@@ -174,10 +176,10 @@ class SqliteStore:
     # -- reads -----------------------------------------------------------------------------------
 
     async def get(self, owner: str, job_id: str) -> Job | None:
-        return _first_job(await self._read("job_by_id", id=job_id, owner=owner))
+        return _first_job(await self._look_up("job_by_id", id=job_id, owner=owner))
 
     async def find(self, job_id: str) -> Job | None:
-        return _first_job(await self._read("job_by_id_of_anyone", id=job_id))
+        return _first_job(await self._look_up("job_by_id_of_anyone", id=job_id))
 
     async def list(self, owner: str, where: JobFilter, *, limit: int, cursor: str | None) -> Page:
         sql, values = _list_statement(owner, where, cursor)
@@ -186,17 +188,17 @@ class SqliteStore:
         return Page(jobs=jobs, next_cursor=jobs[-1].id if len(found) > limit else None)
 
     async def counts(self, owner: str) -> dict[Status, int]:
-        found = await self._read("counts", owner=owner)
+        found = await self._look_up("counts", owner=owner)
         return {Status(row["status"]): row["total"] for row in found if row["total"]}
 
     async def totals(self) -> dict[Status, int]:
         return {Status(row["status"]): row["total"] for row in await self._read("totals")}
 
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
-        return [rows.attempt_from(row) for row in await self._read("attempts_of", id=job_id)]
+        return [rows.attempt_from(row) for row in await self._look_up("attempts_of", id=job_id)]
 
     async def questions(self, job_id: str) -> Sequence[Question]:
-        return [rows.question_from(row) for row in await self._read("questions_of", id=job_id)]
+        return [rows.question_from(row) for row in await self._look_up("questions_of", id=job_id)]
 
     async def queue_position(self, job_id: str) -> int:
         return int((await self._read("queue_position", id=job_id))[0]["position"])
@@ -236,15 +238,17 @@ class SqliteStore:
     # -- what changed ----------------------------------------------------------------------------
 
     async def changed_elsewhere(self) -> bool:
-        version = self._watcher.version()
-        changed, self._data_version = version != self._data_version, version
+        version = self._glance.version()
+        # Unknown: whoever then reads what changed finds out more.
+        changed = version is None or version != self._data_version
+        self._data_version = version
         return changed
 
     async def last_change(self) -> int:
-        return int((await self._read("last_change"))[0]["seq"])
+        return int((await self._look_up("last_change"))[0]["seq"])
 
     async def first_change(self) -> int:
-        return int((await self._read("first_change"))[0]["seq"])
+        return int((await self._look_up("first_change"))[0]["seq"])
 
     async def changes_after(self, seq: int, *, limit: int) -> Sequence[Change]:
         return [
@@ -255,7 +259,7 @@ class SqliteStore:
                 status=Status(row["status"]),
                 created=bool(row["created"]),
             )
-            for row in await self._read("changes_after", seq=seq, limit=limit)
+            for row in await self._look_up("changes_after", seq=seq, limit=limit)
         ]
 
     # -- statements ------------------------------------------------------------------------------
@@ -270,6 +274,13 @@ class SqliteStore:
 
     async def _write_all(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
         return await sqlite.run(self._writer, self._path, queries()[query], values)
+
+    async def _look_up(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
+        """Read a few rows that an index leads to."""
+        # Whoever asks again and again must not keep the others from their turn.
+        await anyio.lowlevel.checkpoint()
+        found = self._glance.rows(queries()[query], values)
+        return await self._read(query, **values) if found is None else found
 
     async def _read(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
         return await sqlite.run(self._reader, self._path, queries()[query], values)

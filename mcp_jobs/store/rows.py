@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from mcp_jobs.models import Answer, Attempt, Job, NewJob, Outcome, Progress, Question
-from mcp_jobs.policy import as_stored, from_stored
+from mcp_jobs.policy import Policy, as_stored, from_stored
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mcp_jobs.store.connection import Row
 
 _SAME_NAME = (
@@ -27,9 +31,9 @@ _ATTEMPT_SAME_NAME = (
 def job_from(row: Row) -> Job:
     """Return the record of a row of `jobs`."""
     return Job(
-        **{name: row[name] for name in _SAME_NAME},
+        **dict(zip(_SAME_NAME, _same(tuple(row.keys()))(row), strict=True)),
         params=json.loads(row["params"]),
-        policy=from_stored(json.loads(row["policy"])),
+        policy=_policy(row["policy"]),
         status=Status(row["status"]),
         reason=_reason(row["reason"]),
         result=None if row["result"] is None else json.loads(row["result"]),
@@ -39,6 +43,18 @@ def job_from(row: Row) -> Job:
         claimed_by=row["claimed_by"] or None,
         progress=None if row["progress"] is None else Progress(**json.loads(row["progress"])),
     )
+
+
+@lru_cache(8)
+def _same(columns: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
+    # By place: a row that is asked by name compares the names of its columns one by one.
+    return itemgetter(*map(columns.index, _SAME_NAME))
+
+
+@lru_cache(256)
+def _policy(stored: str) -> Policy:
+    # Jobs of one type have the same.
+    return from_stored(json.loads(stored))
 
 
 def attempt_from(row: Row) -> Attempt:
