@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -72,10 +73,11 @@ class Place:
 
 @contextmanager
 def new_place() -> Iterator[Place]:
-    """Make a place in `TMPDIR` and remove all of it.
+    """Make a place in `TMPDIR`; its files go when this process ends.
 
-    The path must be short, as socket paths are limited. On ext4, a directory in which very many
-    files were removed lately makes new ones ten times more slowly; then name another `TMPDIR`.
+    The path must be short, as socket paths are limited. ext4 without a journal makes files up to
+    ten times more slowly for minutes after many were removed: one benchmark would spoil the next,
+    and what ran before spoils all. Then wait, or name another file system in `TMPDIR`.
     """
     place = Place(Path(tempfile.mkdtemp(prefix="mjb-")))
     try:
@@ -83,13 +85,17 @@ def new_place() -> Iterator[Place]:
             directory.mkdir(mode=0o700)
         yield place
     finally:
-        _remove(place)
+        _leave(place)
+        atexit.register(_remove, place)
 
 
-def _remove(place: Place) -> None:
+def _leave(place: Place) -> None:
     """Let everything leave by itself for a moment, then kill what did not."""
     if not _wait_gone(place, _LEAVE_S, kill=False):
         _wait_gone(place, _DIE_S, kill=True)
+
+
+def _remove(place: Place) -> None:
     shutil.rmtree(place.root, ignore_errors=True)
     if place.root.exists():
         print(f"not removed: {place.root}", file=sys.stderr)
