@@ -7,6 +7,7 @@ twice, and none is missed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +38,8 @@ class ChangeFeed:
         self._bus = bus
         self._seen: int | None = None
         self._reading = anyio.Lock()
-        self._nudged = anyio.Event()
+        self._nudged = False
+        self._woken = anyio.Event()
 
     async def start(self) -> None:
         """Begin with what changes from now on."""
@@ -49,7 +51,8 @@ class ChangeFeed:
         await self.start()
         behind = False
         while True:
-            nudged, self._nudged = self._nudged.is_set(), anyio.Event()
+            nudged, self._nudged = self._nudged, False
+            self._woken = anyio.Event()
             try:
                 behind = behind or nudged or await self._store.changed_elsewhere()
                 if behind:
@@ -57,14 +60,18 @@ class ChangeFeed:
                     behind = False
             except StoreError as error:
                 logger.warning("cannot read what changed: %s", error)
-            with anyio.move_on_after(POLL_S):
-                await self._nudged.wait()
+            # A plain timer, ten times a second for ever: a cancel scope costs several times that.
+            timer = asyncio.get_running_loop().call_later(POLL_S, self._woken.set)
+            await self._woken.wait()
+            timer.cancel()
+            if self._nudged:
                 # The answer to the caller goes out first, and a burst of changes is read at once.
                 await anyio.sleep(_COALESCE_S)
 
     def nudge(self) -> None:
         """Publish now what this process has just stored, without making the caller wait."""
-        self._nudged.set()
+        self._nudged = True
+        self._woken.set()
 
     async def flush(self) -> None:
         """Publish everything that is stored and not yet published."""

@@ -35,6 +35,7 @@ _LONGEST_NAP_S: Final = 5.0
 """Bounds what a jump of the wall clock can delay a job by."""
 
 _ADOPT_EVERY_S: Final = 1.0
+_FREED_KEPT: Final = 1000
 
 
 class Pool:
@@ -63,6 +64,9 @@ class Pool:
         self._look = True
         self._next_due_ms: int | None = None
         self._active: set[str] = set()
+        self._freed: set[str] = set()
+        self._full = False
+        """No slot was free when it was last looked for one, and no end was heard of since."""
         self._abandoned: set[str] = set()
         self._stranded: dict[str, float] = {}
 
@@ -96,20 +100,37 @@ class Pool:
     def wake(self) -> None:
         """Look for due jobs now."""
         self._look = True
-        self._wake.set()
+        self._use_slot()
 
     def _on_event(self, event: Event) -> None:
         if not isinstance(event, JobChanged):
             return
         if event.created or event.status in (Status.PENDING, Status.RETRYING):
             # It may be due, now or at a time that is not known here.
-            self.wake()
+            self._look = True
+            if not self._full:
+                self._wake.set()
         if event.ended or event.status is Status.INPUT_REQUIRED:
-            # A slot is free: of use only if something is known to wait for one.
             self._ended.set()
-            self._wake.set()
+            if event.job_id in self._freed:
+                self._freed.discard(event.job_id)
+            else:
+                self._use_slot()
         if not event.ended:
             self._presence.expect_work()
+
+    def _note_freed(self, job_id: str) -> None:
+        """Use the slot of a job of ours before the feed tells of its end."""
+        if len(self._freed) >= _FREED_KEPT:
+            # Ends of which the feed had told already. To forget the others costs a claim in vain.
+            self._freed.clear()
+        self._freed.add(job_id)
+        self._use_slot()
+
+    def _use_slot(self) -> None:
+        """A slot is free: of use only if something is known to wait for one."""
+        self._full = False
+        self._wake.set()
 
     async def _claim_for_ever(self, tasks: TaskGroup) -> None:
         while True:
@@ -125,10 +146,12 @@ class Pool:
             with anyio.move_on_after(nap_s) as nap:
                 await self._wake.wait()
             # Slept through: a look costs little, and trusts no event to have come.
-            self._look |= nap.cancelled_caught
+            if nap.cancelled_caught:
+                self._look, self._full = True, False
 
     async def _claim_due(self, tasks: TaskGroup) -> float:
         """Claim what is due as long as there are slots; returns how long to sleep."""
+        self._full = False
         while self._look or self._is_due():
             self._look = False
             claimed = await self._store.claim(
@@ -140,9 +163,13 @@ class Pool:
             if claimed is None:
                 self._next_due_ms = await self._store.next_due_ms(self._locality)
                 # Overdue means that no slot is free: the end of some job wakes us.
-                return _LONGEST_NAP_S if self._is_due() else self._until_due_s()
+                self._full = self._is_due()
+                return _LONGEST_NAP_S if self._full else self._until_due_s()
             self._next_due_ms = claimed.next_due_ms
             self._supervise(tasks, claimed.job, self._supervisor.run)
+            if claimed.running >= self._settings.capacity:
+                self._full = True
+                return _LONGEST_NAP_S
         return self._until_due_s()
 
     def _is_due(self) -> bool:
@@ -167,6 +194,7 @@ class Pool:
             finally:
                 self._active.discard(job.id)
                 self._ended.set()
+                self._note_freed(job.id)
 
         self._active.add(job.id)
         tasks.start_soon(live)
@@ -185,7 +213,9 @@ class Pool:
 
     async def adopt_orphans(self, tasks: TaskGroup) -> None:
         """Take over every running job whose owner is gone, once."""
-        running = await self._store.running()
+        # A thousand healthy jobs of ours need no look.
+        own_id = "" if self._abandoned else self._presence.own_id
+        running = await self._store.running(untroubled_of=own_id)
         self._stranded = {job.id: self._stranded_since_s(job) for job in running}
         for job in running:
             if job.id in self._active:

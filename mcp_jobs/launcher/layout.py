@@ -77,6 +77,9 @@ def unanswered(job_dir: str) -> list[str]:
 
 
 def _names(directory: str) -> set[str]:
+    # Mostly there is none, and an exception costs more than a look.
+    if not os.access(directory, os.F_OK):
+        return set()
     try:
         return {name for name in os.listdir(directory) if not name.startswith(".")}
     except FileNotFoundError:

@@ -48,10 +48,11 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A claimed job, and when the next waiting one is due (None if none waits)."""
+    """A claimed job, when the next waiting one is due (None if none waits), and how many run."""
 
     job: Job
     next_due_ms: int | None
+    running: int
 
 
 class Outbox(Protocol):
@@ -208,8 +209,12 @@ class Store(Protocol):
         """
         ...
 
-    async def running(self) -> Sequence[Job]:
-        """Return the jobs of every locality that run, or ask something in the middle."""
+    async def running(self, *, untroubled_of: str = "") -> Sequence[Job]:
+        """Return the jobs of every locality that run, or ask something in the middle.
+
+        Without those of the owner `untroubled_of` that nobody wants to end and that were never
+        answered: their owner has nothing to do about them.
+        """
         ...
 
     async def unfinished(self, locality: str) -> int:

@@ -101,7 +101,9 @@ class SqliteStore:
         )
         if row is None:
             return None
-        return Claimed(job=rows.job_from(row), next_due_ms=row["next_due_ms"])
+        return Claimed(
+            job=rows.job_from(row), next_due_ms=row["next_due_ms"], running=row["running"]
+        )
 
     async def take_over(self, job: Job, *, claimer: str) -> Job | None:
         return await self._change(
@@ -225,8 +227,9 @@ class SqliteStore:
             return False
         return bool(await self._write_all("mend_future_jobs", **values))
 
-    async def running(self) -> Sequence[Job]:
-        return [rows.job_from(row) for row in await self._read("running_jobs")]
+    async def running(self, *, untroubled_of: str = "") -> Sequence[Job]:
+        found = await self._read("running_jobs", untroubled_of=untroubled_of)
+        return [rows.job_from(row) for row in found]
 
     async def states_of(self, job_ids: Sequence[str]) -> dict[str, Status]:
         found = await self._read("states_of", ids=json.dumps(list(job_ids)))

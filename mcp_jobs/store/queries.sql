@@ -63,6 +63,10 @@ AND (
     WHERE status IN ('running', 'input_required') AND status = 'running'
 ) < :capacity
 RETURNING *, (
+    SELECT count(*) + 1 FROM jobs AS other
+    WHERE other.status IN ('running', 'input_required') AND other.status = 'running'
+    AND other.number <> jobs.number
+) AS running, (
     SELECT min(run_at_ms) FROM jobs
     WHERE status IN ('pending', 'retrying') AND (locality = :locality OR shared)
 ) AS next_due_ms;
@@ -185,8 +189,14 @@ SELECT min(run_at_ms) AS run_at_ms FROM jobs
 WHERE status IN ('pending', 'retrying') AND (locality = :locality OR shared);
 
 -- name: running_jobs
--- Running jobs, wherever they run, and who supervises them.
-SELECT * FROM jobs WHERE status IN ('running', 'input_required') AND claimed_by <> '';
+-- Running jobs, wherever they run, and who supervises them; but of one owner only those that
+-- somebody wants something of.
+SELECT * FROM jobs WHERE status IN ('running', 'input_required') AND claimed_by <> ''
+AND (
+    claimed_by <> :untroubled_of
+    OR cancel_requested_at_ms IS NOT NULL
+    OR EXISTS (SELECT 1 FROM questions WHERE job_id = jobs.id AND answer IS NOT NULL)
+);
 
 -- name: waiting_or_running
 -- How many jobs have not ended, and wait for nobody's leave to begin.
