@@ -33,6 +33,7 @@ Connection = TypeVar("Connection")
 _CONNECT_TRIES: Final = 5
 _CONNECT_PAUSE_S: Final = 0.05
 _LINE_LIMIT_BYTES: Final = 1 << 16
+_ENDED: Final = b'\n{"event": "ended"}\n'
 
 _LAUNCH = (
     "import sys; sys.path.insert(0, sys.argv[1]);"
@@ -67,7 +68,7 @@ class Drain:
 
 
 class RunnerLink:
-    """The connection of one runner: first its answer, then silence until it is gone.
+    """The connection of one runner: its answer, that it has written the end down, its going.
 
     Plain callbacks of the event loop: a stream would take a dozen checkpoints for each job, which
     is more than anything else that the server does for a short one.
@@ -75,6 +76,9 @@ class RunnerLink:
 
     def __init__(self, connection: socket.socket) -> None:
         self.closed = False
+        """The runner is gone, for whatever reason. The files say which."""
+        self.ended = False
+        """The exit record is written; the runner may still be bringing it to the disk."""
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._text = b""
@@ -94,9 +98,9 @@ class RunnerLink:
         while not self.closed:
             await self._changed.wait()
 
-    def when_closed(self, listener: Callable[[], None]) -> None:
-        """Call `listener` once the runner is gone, at once if it is gone already."""
-        if self.closed:
+    def when_over(self, listener: Callable[[], None]) -> None:
+        """Call `listener` once the job has `ended` or the link is `closed`, at once if it is."""
+        if self.ended or self.closed:
             listener()
         else:
             self._listener = listener
@@ -116,10 +120,11 @@ class RunnerLink:
         except OSError:
             data = b""
         self._text += data
+        self.ended = self.ended or _ENDED in self._text
         if not data:
             self.close()
-            if self._listener is not None:
-                self._listener()
+        if (self.ended or self.closed) and self._listener is not None:
+            self._listener()
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 

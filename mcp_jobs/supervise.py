@@ -78,8 +78,12 @@ class Supervisor:
             return
         if link is None and not await self._still_ours(job):
             return
-        await self._follow(job, link)
-        await self._conclude(job)
+        try:
+            await self._follow(job, link)
+            await self._conclude(job, link=link)
+        finally:
+            if link is not None:
+                link.close()
 
     async def adopt(self, job: Job) -> None:
         """Go on with a job whose owner is gone. `job` is already claimed for this process."""
@@ -130,14 +134,10 @@ class Supervisor:
         return await self._launcher.run(request)
 
     async def _follow(self, job: Job, link: launching.RunnerLink | None) -> None:
-        """Store progress until the runner is gone: its link closes, or its lock is free."""
+        """Store progress until the end: the runner tells it, or is gone and its lock is free."""
         pattern = job.policy.progress
         with self._follower.watch(job.id, track=True, probe=link is None, pattern=pattern) as watch:
-            try:
-                await self._store_progress(job, watch, link)
-            finally:
-                if link is not None:
-                    link.close()
+            await self._store_progress(job, watch, link)
             if watch.may_have_grown():
                 await anyio.to_thread.run_sync(watch.last_look, self._clock.monotonic_s())
             await self._store_newest(job, watch)
@@ -146,8 +146,8 @@ class Supervisor:
         self, job: Job, watch: Watch, link: launching.RunnerLink | None
     ) -> None:
         if link is not None:
-            link.when_closed(watch.wake)
-        while watch.alive if link is None else not link.closed:
+            link.when_over(watch.wake)
+        while watch.alive if link is None else not (link.ended or link.closed):
             await watch.changed.wait()
             watch.changed = anyio.Event()
             await self._store_newest(job, watch)
@@ -187,12 +187,17 @@ class Supervisor:
                 watch.stored.add(name)
         self._feed.nudge()
 
-    async def _conclude(self, job: Job, *, retry: bool = True) -> None:
+    async def _conclude(
+        self, job: Job, *, link: launching.RunnerLink | None = None, retry: bool = True
+    ) -> None:
         """Store what the runner wrote down, or that it was lost."""
         job_dir = self._dir(job)
         # A few small files that were just written: less than a trip to another thread.
         traces = process.read_traces(job_dir)
         outcome = await self._read_end(job, traces)
+        if link is not None and (outcome is None or outcome.status is not Status.COMPLETED):
+            # Another attempt may follow at once, and must not find this runner alive.
+            await link.wait_closed()
         if traces.token is not None and traces.token > job.claim_token:
             return
         if outcome is None:

@@ -87,4 +87,7 @@ def output_of(*command: str) -> str:
     # Imported here: it brings in `threading`, whose duties after a fork each runner would have.
     import subprocess  # noqa: PLC0415
 
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="surrogateescape", check=False
+    )
+    return done.stdout

@@ -13,6 +13,7 @@ from mcp_jobs.launcher.layout import EXIT, add_line, read_lines, sync_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, TypedDict
 
     class ExitRecord(TypedDict):
@@ -43,17 +44,22 @@ ended."""
 _FULL_PAUSE_S = 1.0
 
 
-def write(job_dir: str, alive_fd: int, record: ExitRecord) -> None:
-    """Add the record to the open `alive`, so that it survives a power cut.
+def write(job_dir: str, alive_fd: int, record: ExitRecord, *, written: Callable[[], None]) -> None:
+    """Add the record to the open `alive`, call `written`, and make it survive a power cut.
 
     Should the disk be full in spite of the room, this waits for space: an end that is not written
     down would be called an interruption.
     """
+    _patiently(lambda: add_line(alive_fd, {EXIT: record}))
+    written()
+    _patiently(lambda: os.fsync(alive_fd))
+    _patiently(lambda: sync_directory(job_dir))
+
+
+def _patiently(step: Callable[[], object]) -> None:
     while True:
         try:
-            add_line(alive_fd, {EXIT: record})
-            os.fsync(alive_fd)
-            sync_directory(job_dir)
+            step()
         except FileNotFoundError:
             # The job's directory was removed: nobody is left to tell.
             return

@@ -37,7 +37,7 @@ def rehearse(directory: str) -> None:
     Whatever goes wrong costs speed only. The signals that a runner catches end this process again
     afterwards.
     """
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(Exception):
         _remove(directory)
         for _ in range(_TIMES):
             os.mkdir(directory, layout.PRIVATE_DIR)

@@ -376,6 +376,8 @@ class Runner:
                 "output_start": pump.start,
                 "output_error": pump.spool.error,
             },
+            # Before it is on the disk: whoever stores the end makes it last as well.
+            written=lambda: self._tell(event="ended"),
         )
 
     def _tell(self, **message: object) -> None:

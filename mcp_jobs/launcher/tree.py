@@ -177,6 +177,6 @@ def _environment(pid: int) -> list[bytes]:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 return file.read().split(b"\0")
         listing = output_of("/bin/ps", "-Eww", "-o", "command=", "-p", str(pid))
-    except (OSError, ValueError):
+    except OSError:
         return []
     return os.fsencode(listing).split()

@@ -86,7 +86,7 @@ def test_a_written_file_is_private_and_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
 
 
-def test_an_exit_record_is_synced_before_the_directory_of_its_file(
+def test_an_exit_record_is_told_of_when_written_and_synced_before_its_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -102,10 +102,10 @@ def test_an_exit_record_is_synced_before_the_directory_of_its_file(
     monkeypatch.setattr(os, "fsync", fsync)
     fd = layout.lock_file(str(tmp_path / layout.ALIVE), wait=False)
     assert fd is not None
-    record.write(str(tmp_path), fd, _record(1))
+    record.write(str(tmp_path), fd, _record(1), written=lambda: steps.append("told"))
     os.close(fd)
 
-    assert steps == ["content of 1", "directory"]
+    assert steps == ["told", "content of 1", "directory"]
 
 
 def test_a_reader_sees_the_old_or_the_new_and_nothing_between(tmp_path: Path) -> None:
@@ -281,6 +281,10 @@ def _record(token: int, **fields: Any) -> ExitRecord:
     return cast("ExitRecord", {"token": token, **fields})
 
 
+def _write(directory: Path, alive_fd: int, ended: ExitRecord) -> None:
+    record.write(str(directory), alive_fd, ended, written=lambda: None)
+
+
 def _add(directory: Path, text: bytes) -> None:
     with (directory / layout.ALIVE).open("ab") as file:
         file.write(text)
@@ -316,7 +320,7 @@ def test_records_are_found_by_their_token_between_identities(tmp_path: Path, ali
     for token in (1, 2):
         layout.add_line(alive_fd, {"token": token}, room_bytes=record.ROOM_BYTES)
         assert record.read(str(tmp_path), token) is None
-        record.write(str(tmp_path), alive_fd, _record(token, signal=9))
+        _write(tmp_path, alive_fd, _record(token, signal=9))
         assert layout.read_identity(str(tmp_path)) == {"token": token}
 
     assert record.read(str(tmp_path), 1) == _record(1, signal=9)
@@ -332,7 +336,7 @@ def test_a_record_of_which_a_part_was_written_is_none(tmp_path: Path, alive_fd: 
         os.pwrite(alive_fd, whole[:length], used)
         assert record.read(str(tmp_path), 1) is None
     os.ftruncate(alive_fd, used)
-    record.write(str(tmp_path), alive_fd, _record(1))
+    _write(tmp_path, alive_fd, _record(1))
 
     assert record.read(str(tmp_path), 1) == _record(1)
 
@@ -340,7 +344,7 @@ def test_a_record_of_which_a_part_was_written_is_none(tmp_path: Path, alive_fd: 
 def test_a_record_takes_no_more_space_than_was_kept_for_it(tmp_path: Path, alive_fd: int) -> None:
     layout.add_line(alive_fd, {"token": 1}, room_bytes=record.ROOM_BYTES)
     before = os.fstat(alive_fd)
-    record.write(str(tmp_path), alive_fd, _record(1, error="x" * 1900))
+    _write(tmp_path, alive_fd, _record(1, error="x" * 1900))
     after = os.fstat(alive_fd)
 
     assert (after.st_size, after.st_blocks) == (before.st_size, before.st_blocks)
