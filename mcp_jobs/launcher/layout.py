@@ -278,6 +278,9 @@ def order_stop(job_dir: str, reason: str, grace_s: float) -> None:
     os.symlink(f"{reason} {grace_s!r}", temporary)
     try:
         os.replace(temporary, os.path.join(job_dir, STOP))
+    except FileNotFoundError:
+        # The job has ended in between, and whoever cleaned up took this away.
+        return
     except BaseException:
         os.unlink(temporary)
         raise

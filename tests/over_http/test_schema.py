@@ -63,4 +63,4 @@ def test_the_description_is_true_for_whatever_is_sent(place: Place) -> None:
             },
         )
         assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-2000:]
-        assert "No issues found" in ran.stdout
+        assert "No issues found" in ran.stdout, ran.stdout[-20_000:]

@@ -139,6 +139,7 @@ VALUES: dict[str, Any] = {
     "number": 1,
     "next_attempt_at_ms": None,
     "part": "z-run",
+    "untroubled_of": "server-1",
 }
 CASES: dict[str, Mapping[str, Any]] = {
     **{name: {} for name in queries()},

@@ -395,6 +395,21 @@ def test_an_order_wakes_whoever_has_a_bell(tmp_path: Path, *, notify: bool) -> N
     assert os.listdir(tmp_path) == [layout.STOP]
 
 
+def test_an_order_that_the_clean_up_after_the_end_takes_away_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def late(source: str, target: str) -> None:
+        process.clean_after_end(tmp_path)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", late)
+    process.request_stop(tmp_path, reason="cancelled_by_user", grace_s=1.0)
+
+    assert os.listdir(tmp_path) == []
+
+
 def test_an_order_for_a_job_that_has_no_runner_is_only_written_down(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / layout.BELL)
     process.request_stop(tmp_path, reason="timeout", grace_s=1.0)
