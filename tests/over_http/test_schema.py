@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,4 +64,7 @@ def test_the_description_is_true_for_whatever_is_sent(place: Place) -> None:
             },
         )
         assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-2000:]
-        assert "No issues found" in ran.stdout, ran.stdout[-20_000:]
+        # On a loaded machine it has tried too little for its own taste and says so in warnings.
+        tried = re.search(r"(\d+) generated, (\d+) (?:unique )?passed", ran.stdout)
+        assert tried is not None, ran.stdout[-20_000:]
+        assert tried[1] == tried[2], ran.stdout[-20_000:]
