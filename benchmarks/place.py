@@ -67,7 +67,8 @@ class Place:
         """Return the launcher and the runners that it forked: they have one command line."""
         marker = os.fsencode(self.root / "run")
         pids = [pid for pid in _pids() if marker in _read(f"/proc/{pid}/cmdline")]
-        (launcher,) = [pid for pid in pids if _parent(pid) not in pids]
+        # One that has ended since it was found has no parent.
+        (launcher,) = [pid for pid in pids if _parent(pid) not in (*pids, 0)]
         return launcher, [pid for pid in pids if pid != launcher]
 
 

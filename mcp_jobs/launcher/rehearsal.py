@@ -13,7 +13,7 @@ import signal
 import socket
 
 from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.runner import Runner
+from mcp_jobs.launcher.runner import CAUGHT, Runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ _TIMES = 2
 def rehearse(directory: str) -> None:
     """Run a job that does nothing, in this process and in `directory`, which is made and removed.
 
-    Whatever goes wrong costs speed only. The signals that a runner catches end this process again
-    afterwards.
+    Whatever goes wrong costs speed only. Signals and descriptors are afterwards as before.
     """
     with contextlib.suppress(Exception):
         _remove(directory)
@@ -49,14 +48,15 @@ def rehearse(directory: str) -> None:
 
 
 def _run(directory: str) -> None:
+    caught = {number: signal.getsignal(number) for number in CAUGHT}
     ours, its = socket.socketpair()
     runner = Runner(_request(directory), its)
     try:
         runner.run()
     finally:
         runner.close()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
+        for number, action in caught.items():
+            signal.signal(number, action)
         its.close()
         ours.close()
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a runner's job and not the runner itself."""
+
 _LEFTOVER_GRACE_S = 0.5
 _SHUTDOWN_GRACE_S = 5.0
 _GRACE_POLL_S = 0.02
@@ -179,7 +182,7 @@ class Runner:
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
         # SIGCHLD and SIGIO only have to end a `select`: what the launcher has set stays.
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in CAUGHT:
             signal.signal(number, self._on_shutdown)
 
     def _on_shutdown(self, *_: object) -> None:
