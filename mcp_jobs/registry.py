@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -182,6 +181,8 @@ class Registry:
         return None if self._source is None else self._source.take_news()
 
     def _unknown(self, name: str) -> str:
+        import difflib  # noqa: PLC0415 - a server starts the sooner without it
+
         names = self.names()
         near = difflib.get_close_matches(name, names, n=3)
         shown = [*near, *(n for n in names if n not in near)][:_NAMES_SHOWN]

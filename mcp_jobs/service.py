@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -349,6 +348,8 @@ class JobService:
         )
 
     async def _unknown(self, owner: str, job_id: str) -> UnknownJobError:
+        import difflib  # noqa: PLC0415 - a server starts the sooner without it
+
         known = await self._store.recent_ids(owner, limit=_NEAREST_OF)
         nearest = difflib.get_close_matches(job_id.lower(), known, n=_NEAREST_COUNT, cutoff=0.5)
         hint = f" The nearest ids are: {', '.join(nearest)}." if nearest else ""

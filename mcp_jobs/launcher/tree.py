@@ -10,7 +10,6 @@ which was reused in between is never hit.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import time
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 JOB_ID_VARIABLE = "MCP_JOBS_JOB_ID"
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_CHILD_SUBREAPER = 36
 _EMPTY_SCANS = 2
 _FIRST_PAUSE_S = 0.002
@@ -34,7 +32,10 @@ def become_subreaper() -> bool:
     """Adopt every orphan among this process's descendants (prctl(2)); False where there is none."""
     if not ON_LINUX:
         return False
-    status: int = _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # Imported here: servers need the rest of this module, and start the sooner without it.
+    import ctypes  # noqa: PLC0415
+
+    status: int = ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     return status == 0
 
 

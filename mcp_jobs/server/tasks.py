@@ -21,7 +21,6 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from mcp_jobs.context import FAULT
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.server import wire
 from mcp_jobs.states import Reason, Status
@@ -251,6 +250,9 @@ def _fault(job: Job) -> dict[str, Any] | None:
     """Return the protocol fault that a Python job raised; None when it raised none."""
     if job.reason is not Reason.EXCEPTION or not isinstance(job.result, dict):
         return None
+    # A server starts the sooner without it.
+    from mcp_jobs.context import FAULT  # noqa: PLC0415
+
     fault = job.result.get(FAULT)
     return fault if isinstance(fault, dict) else None
 
