@@ -82,9 +82,9 @@ class Watch:
 
     def _begin(self) -> None:
         """Find out where to begin. Most short jobs have ended before there is need to."""
-        self._begun = True
         if not self._track:
             self._output_offset = _bytes_total(self._output, 0)
+            self._begun = True
             return
         self._parser = progress.ProgressFileParser()
         self._recogniser: progress.Recogniser = (
@@ -97,6 +97,8 @@ class Watch:
         self._output_offset = read_output_start(self._dir)
         # Only Python jobs ask, and a look costs what its stats cost.
         self._may_ask = (self._dir / layout.CALL).exists()
+        # Last: after an error the next look begins anew.
+        self._begun = True
 
     def look(self, now_s: float) -> None:
         """See what changed since the last look: `grew`, `progress`, `alive`."""

@@ -112,10 +112,12 @@ class Pool:
                 self._wake.set()
         if event.ended or event.status is Status.INPUT_REQUIRED:
             self._ended.set()
-            if event.job_id in self._freed:
+            if event.ended and event.job_id in self._freed:
                 self._freed.discard(event.job_id)
             else:
                 self._use_slot()
+        elif event.status is Status.RETRYING:
+            self._use_slot()
         if not event.ended:
             self._presence.expect_work()
 
@@ -197,6 +199,7 @@ class Pool:
                 self._note_freed(job.id)
 
         self._active.add(job.id)
+        self._freed.discard(job.id)
         tasks.start_soon(live)
 
     async def _adopt_for_ever(self, tasks: TaskGroup) -> None:

@@ -192,6 +192,9 @@ class Supervisor:
     ) -> None:
         """Store what the runner wrote down, or that it was lost."""
         job_dir = self._dir(job)
+        if link is not None and job.retry_on_interrupt:
+            # A power cut would cost the record and, after it, another attempt its environment.
+            await link.wait_closed()
         # A few small files that were just written: less than a trip to another thread.
         traces = process.read_traces(job_dir)
         outcome = await self._read_end(job, traces)
@@ -230,7 +233,7 @@ class Supervisor:
             outcome = _outcome(job, job_dir, record)
         if outcome.status is Status.COMPLETED:
             # Whoever settles it: it will not start again. Saves every job that goes well a trip.
-            process.forget_secrets(job_dir)
+            _tidy(process.forget_secrets, job_dir)
         return outcome
 
     async def _give_back(self, job: Job) -> None:
@@ -258,7 +261,7 @@ class Supervisor:
             if outcome is final and early:
                 # Before the end is stored: afterwards nobody looks at the job any more. Where
                 # another owner might still have it tried again, its environment must stay.
-                await anyio.to_thread.run_sync(process.forget_secrets, self._dir(job))
+                await anyio.to_thread.run_sync(_tidy, process.forget_secrets, self._dir(job))
             settled = await self._persist(self._store.settle, job, final)
         if settled is None:
             return
@@ -266,7 +269,7 @@ class Supervisor:
         if settled.ended:
             # A file or two: less than a trip to another thread. What a killed process leaves
             # lying, maintenance removes.
-            process.clean_after_end(self._dir(job))
+            _tidy(process.clean_after_end, self._dir(job))
 
     def _with_retry(self, job: Job, final: Outcome) -> Outcome:
         return outcomes.with_retry(
@@ -310,6 +313,14 @@ def _prepare_again(job: Job, job_dir: Path) -> None:
 
 def _of_this_attempt(traces: process.Traces, job: Job) -> bool:
     return traces.token is not None and traces.token >= job.launch_token
+
+
+def _tidy(step: Callable[[Path], None], job_dir: Path) -> None:
+    """Remove something of a job; should that not be allowed, its end is stored all the same."""
+    try:
+        step(job_dir)
+    except OSError as error:
+        logger.warning("something of the job in %s is not removed: %s", job_dir, error)
 
 
 def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:

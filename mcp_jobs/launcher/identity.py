@@ -25,7 +25,7 @@ def boot_id() -> str:
     if ON_LINUX:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
-    return output_of("/usr/sbin/sysctl", "-n", "kern.boottime").strip()
+    return ask_program("/usr/sbin/sysctl", "-n", "kern.boottime")[1].strip()
 
 
 @cache
@@ -42,7 +42,7 @@ def start_time(pid: int) -> str | None:
                 return parse_stat(file.read()).start_time
         except (OSError, ValueError):
             return None
-    return output_of("/bin/ps", "-o", "lstart=", "-p", str(pid)).strip() or None
+    return ask_program("/bin/ps", "-o", "lstart=", "-p", str(pid))[1].strip() or None
 
 
 class Stat:
@@ -82,12 +82,16 @@ def parse_stat(text: bytes) -> Stat:
     )
 
 
-def output_of(*command: str) -> str:
-    """Return what a program prints. For systems without /proc."""
+def ask_program(*command: str) -> tuple[int, str]:
+    """Return the pid that a program had, and what it printed. For systems without /proc."""
     # Imported here: it brings in `threading`, whose duties after a fork each runner would have.
     import subprocess  # noqa: PLC0415
 
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="surrogateescape", check=False
-    )
-    return done.stdout
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        errors="surrogateescape",
+    ) as program:
+        return program.pid, program.communicate()[0]

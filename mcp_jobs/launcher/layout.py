@@ -52,6 +52,9 @@ EXIT = "exit"
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
 
+_ROOM = b" \0"
+"""What stands in the space that `alive` keeps free."""
+
 _READ_BYTES = 1 << 16
 _LOCK_TRIES = 50
 _LOCK_PAUSE_S = 0.01
@@ -226,21 +229,27 @@ def raise_fence(job_dir: str, token: int) -> None:
 
 def used_bytes(fd: int) -> int:
     """Return where the text of an open file of lines ends and the space kept free begins."""
-    return len(os.pread(fd, os.fstat(fd).st_size, 0).rstrip(b" "))
+    return len(os.pread(fd, os.fstat(fd).st_size, 0).rstrip(_ROOM))
 
 
 def add_line(fd: int, value: Mapping[str, Any], *, room_bytes: int = 0) -> None:
     """Append a JSON line to an open file of lines.
 
-    After it, `room_bytes` of blanks take the disk space of what is to follow. Raises OSError when
-    there is none; a part of the line may then be there, which no reader takes for a line.
+    After it, `room_bytes` take the disk space of what is to follow. Raises OSError when there is
+    none; a part of the line may then be there, which no reader takes for a line.
     """
     used = used_bytes(fd)
     # What a killed writer left half done must not swallow this line.
     torn = used and os.pread(fd, 1, used - 1) != b"\n"
     text = (b"\n" if torn else b"") + json.dumps(value).encode() + b"\n"
     os.lseek(fd, used, os.SEEK_SET)
-    write_all(fd, text.ljust(len(text) + room_bytes))
+    if hasattr(os, "posix_fallocate"):
+        # Also where an overwrite takes other blocks than it found (btrfs), this keeps them.
+        write_all(fd, text)
+        if room_bytes:
+            os.posix_fallocate(fd, used + len(text), room_bytes)
+    else:
+        write_all(fd, text.ljust(len(text) + room_bytes))
 
 
 def read_lines(job_dir: str) -> list[dict[str, Any]]:

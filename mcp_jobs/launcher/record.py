@@ -6,6 +6,7 @@ attempt ended. Its claim token says which one, so it is never taken for that of 
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -13,7 +14,7 @@ from mcp_jobs.launcher.layout import EXIT, add_line, read_lines, sync_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any, TypedDict
 
     class ExitRecord(TypedDict):
@@ -37,11 +38,16 @@ if TYPE_CHECKING:
         """The errno name that stopped the output files (ENOSPC), or None."""
 
 
-ROOM_BYTES = 2048
+ROOM_BYTES = 4096
 """What a runner keeps free for its record: a job that fills the disk must be able to say how it
 ended."""
 
+_ERROR_CHARACTERS = 500
+"""Longer errors are cut. A character takes up to six bytes, so that every record has room."""
+
 _FULL_PAUSE_S = 1.0
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_ANY = frozenset(errno.errorcode)
 
 
 def write(job_dir: str, alive_fd: int, record: ExitRecord, *, written: Callable[[], None]) -> None:
@@ -50,20 +56,27 @@ def write(job_dir: str, alive_fd: int, record: ExitRecord, *, written: Callable[
     Should the disk be full in spite of the room, this waits for space: an end that is not written
     down would be called an interruption.
     """
-    _patiently(lambda: add_line(alive_fd, {EXIT: record}))
+    error = record["error"]
+    if error is not None and len(error) > _ERROR_CHARACTERS:
+        record = {**record, "error": f"{error[: _ERROR_CHARACTERS - 1]}…"}
+    _patiently(lambda: add_line(alive_fd, {EXIT: record}), _ANY)
     written()
-    _patiently(lambda: os.fsync(alive_fd))
-    _patiently(lambda: sync_directory(job_dir))
+    _patiently(lambda: os.fsync(alive_fd), _FULL)
+    # FileNotFoundError: the job's directory was removed, and nobody is left to tell.
+    _patiently(lambda: sync_directory(job_dir), _FULL)
 
 
-def _patiently(step: Callable[[], object]) -> None:
+def _patiently(step: Callable[[], object], wait_for: Collection[int]) -> None:
+    """Do a step, again and again where its error may pass; another error is left at that.
+
+    Not every file system can bring a directory to the disk.
+    """
     while True:
         try:
             step()
-        except FileNotFoundError:
-            # The job's directory was removed: nobody is left to tell.
-            return
-        except OSError:
+        except OSError as error:
+            if error.errno not in wait_for:
+                return
             time.sleep(_FULL_PAUSE_S)
         else:
             return

@@ -13,6 +13,7 @@ import signal
 import socket
 
 from mcp_jobs.launcher import layout
+from mcp_jobs.launcher.identity import ON_LINUX
 from mcp_jobs.launcher.runner import CAUGHT, Runner
 
 TYPE_CHECKING = False
@@ -36,6 +37,9 @@ def rehearse(directory: str) -> None:
 
     Whatever goes wrong costs speed only. Signals and descriptors are afterwards as before.
     """
+    if not ON_LINUX:
+        # It would ask ps for every process, several times, before the first job could start.
+        return
     with contextlib.suppress(Exception):
         _remove(directory)
         for _ in range(_TIMES):

@@ -57,6 +57,7 @@ class Runner:
         self._started_at_ms: int | None = None
         self._wakeup_read, self._wakeup_write = os.pipe()
         self._pump: OutputPump | None = None
+        self._bell: Bell | None = None
 
     def run(self) -> None:
         """Live the whole life of the attempt."""
@@ -76,6 +77,7 @@ class Runner:
             self._run(pump)
         else:
             self._tell(event="not_started")
+        self._hang_up()
         self._write_record(pump, alive_fd)
         os.close(alive_fd)
         if self._detached():
@@ -89,6 +91,12 @@ class Runner:
         os.close(self._wakeup_write)
         if self._pump is not None:
             self._pump.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
 
     def _detached(self) -> bool:
         """Whether what the main process left behind may go on, as it ended by itself."""
@@ -146,6 +154,8 @@ class Runner:
             secrets=launch["secrets"] if launch else (),
         )
         self._pump = pump
+        # Before the first look for an order, so that none falls in between.
+        self._bell = Bell(self._job_dir)
         before = layout.used_bytes(alive_fd)
         try:
             self._write_identity(alive_fd, pump.start)
@@ -193,13 +203,12 @@ class Runner:
     # -- run -----------------------------------------------------------------------------------
 
     def _supervise(self, pump: OutputPump) -> None:
-        # Before the first look for an order, so that none falls in between.
-        bell = Bell(self._job_dir)
+        bell_fd = None if self._bell is None else self._bell.fd
         began_s = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(self._wakeup_read, selectors.EVENT_READ)
-            if bell.fd is not None:
-                selector.register(bell.fd, selectors.EVENT_READ)
+            if bell_fd is not None:
+                selector.register(bell_fd, selectors.EVENT_READ)
             pump.register(selector)
             while not self._main_ended():
                 stop = self._due_stop(pump, began_s)
@@ -208,8 +217,8 @@ class Runner:
                     break
                 ready = selector.select(self._next_wait_s(pump, began_s))
                 _empty(self._wakeup_read)
-                if bell.fd is not None:
-                    _empty(bell.fd)
+                if bell_fd is not None:
+                    _empty(bell_fd)
                 pump.on_ready(ready, selector)
         pump.drain()
         if self._reason is None and self._over_limit(pump):
@@ -217,7 +226,6 @@ class Runner:
             self._reason = "output_limit"
         if not self._detached():
             self._end_leftovers(pump)
-        bell.close()
 
     def _main_ended(self) -> bool:
         self._reap()

@@ -79,6 +79,8 @@ class Launcher:
         for number in (signal.SIGCHLD, signal.SIGIO):
             # They only have to end a `select`, here and in the runners.
             signal.signal(number, lambda *_: None)
+        # Whoever started this may have blocked them, and a runner must hear a cancel.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGIO})
         rehearse(f"{self._path}.rehearsal")
         os.set_blocking(self._wakeup_read, False)
         os.set_blocking(self._wakeup_write, False)

@@ -14,7 +14,7 @@ import os
 import signal
 import time
 
-from mcp_jobs.launcher.identity import ON_LINUX, Stat, output_of, parse_stat, start_time
+from mcp_jobs.launcher.identity import ON_LINUX, Stat, ask_program, parse_stat, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _from_proc() -> dict[int, Stat]:
 
 def _from_ps() -> dict[int, Stat]:
     """Read the table from ps(1), for systems without /proc. `sess` is not portable, `pgid` is."""
-    listing = output_of("/bin/ps", "-axo", "pid=,ppid=,pgid=,stat=,lstart=")
+    own_pid, listing = ask_program("/bin/ps", "-axo", "pid=,ppid=,pgid=,stat=,lstart=")
     table: dict[int, Stat] = {}
     for line in listing.splitlines():
         pid, parent, group, state, started = line.split(None, 4)
@@ -169,6 +169,8 @@ def _from_ps() -> dict[int, Stat]:
             session=int(group),
             start_time=started.strip(),
         )
+    # It saw itself, as a child of whoever asks what there is to kill.
+    table.pop(own_pid, None)
     return table
 
 
@@ -177,7 +179,7 @@ def _environment(pid: int) -> list[bytes]:
         if ON_LINUX:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 return file.read().split(b"\0")
-        listing = output_of("/bin/ps", "-Eww", "-o", "command=", "-p", str(pid))
+        _, listing = ask_program("/bin/ps", "-Eww", "-o", "command=", "-p", str(pid))
     except OSError:
         return []
     return os.fsencode(listing).split()

@@ -81,6 +81,20 @@ async def test_a_later_cancel_with_less_grace_is_heeded(place: Place) -> None:
         assert not alive(pids[0])
 
 
+async def test_a_host_that_blocks_signals_makes_no_cancel_unheard(place: Place) -> None:
+    # The launcher inherits the mask, and no output and no limit would wake its runner.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO, signal.SIGCHLD})
+    try:
+        async with station(place) as jobs:
+            job_id = await jobs.start("echo $$ > pids; exec sleep 1000")
+            await pids_in(place.project / "pids")
+            job = await jobs.cancel(job_id)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    assert (job["status"], job["reason"]) == CANCELLED
+
+
 # -- trees ---------------------------------------------------------------------------------------
 
 _SETSID = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import time
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import pytest
 
+from mcp_jobs import process
 from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.requests import ListJobs
 from mcp_jobs.states import Status
@@ -377,3 +379,22 @@ async def test_a_thousand_jobs_wait_in_order_and_hold_nobody_up(place: Place) ->
 
 def _visible(owners: Path) -> set[Path]:
     return {path for path in owners.iterdir() if not path.name.startswith(".")}
+
+
+# -- files that cannot be removed ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["forget_secrets", "clean_after_end"])
+async def test_what_cannot_be_removed_keeps_no_job_from_its_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def refused(job_dir: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(job_dir))
+
+    monkeypatch.setattr(process, step, refused)
+    async with station(place) as jobs:
+        ends = [await jobs.run(command) for command in ("true", "exit 7")]
+        unsettled = await jobs.core.store.running()
+
+    assert [(job["status"], job["exit_code"]) for job in ends] == [("completed", 0), ("failed", 7)]
+    assert unsettled == []

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # As the launcher does: without site-packages, with its two signals already caught.
@@ -50,6 +52,7 @@ def _rehearsed(directory: Path) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there it is left out")
 def test_a_job_is_run_and_nothing_of_it_stays(tmp_path: Path) -> None:
     directory = tmp_path / "rehearsal"
     # A launcher was killed in the middle.

@@ -278,7 +278,7 @@ def test_many_that_raise_the_fence_at_once_leave_the_highest(tmp_path: Path) -> 
 
 
 def _record(token: int, **fields: Any) -> ExitRecord:
-    return cast("ExitRecord", {"token": token, **fields})
+    return cast("ExitRecord", {"token": token, "error": None, **fields})
 
 
 def _write(directory: Path, alive_fd: int, ended: ExitRecord) -> None:
@@ -344,10 +344,13 @@ def test_a_record_of_which_a_part_was_written_is_none(tmp_path: Path, alive_fd: 
 def test_a_record_takes_no_more_space_than_was_kept_for_it(tmp_path: Path, alive_fd: int) -> None:
     layout.add_line(alive_fd, {"token": 1}, room_bytes=record.ROOM_BYTES)
     before = os.fstat(alive_fd)
-    _write(tmp_path, alive_fd, _record(1, error="x" * 1900))
+    _write(tmp_path, alive_fd, _record(1, error="\u5b57" * 5000))
     after = os.fstat(alive_fd)
 
     assert (after.st_size, after.st_blocks) == (before.st_size, before.st_blocks)
+    written = record.read(str(tmp_path), 1)
+    assert written is not None
+    assert str(written["error"]).endswith("\u5b57\u2026")
 
 
 @given(

@@ -155,9 +155,12 @@ def test_proc_and_ps_both_see_a_dead_child_as_dead() -> None:
 
 
 def test_ps_sees_this_process() -> None:
-    found = tree._from_ps()[os.getpid()]
+    table = tree._from_ps()
+    found = table[os.getpid()]
 
     assert (found.parent, found.dead) == (os.getppid(), False)
+    # And not itself, or whoever kills until nothing is left would never come to an end.
+    assert [child for child in table.values() if child.parent == os.getpid()] == []
 
 
 def test_descendants_come_after_their_parents(tmp_path: Path) -> None:
