@@ -12,6 +12,7 @@ from functools import cache
 
 ON_LINUX = sys.platform.startswith("linux")
 
+_STAT_BYTES = 4096
 _START_TIME_FIELD = 19
 """Counted after the command name, from 0 (field 22 of the whole line)."""
 
@@ -38,8 +39,12 @@ def start_time(pid: int) -> str | None:
     """Return an opaque text that stays the same for the life of `pid`; None if there is none."""
     if ON_LINUX:
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                return parse_stat(file.read()).start_time
+            # A tenth of what a file object costs, in a runner that has just been forked.
+            fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return parse_stat(os.read(fd, _STAT_BYTES)).start_time
+            finally:
+                os.close(fd)
         except (OSError, ValueError):
             return None
     return ask_program("/bin/ps", "-o", "lstart=", "-p", str(pid))[1].strip() or None

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
         """The errno name that stopped the output files (ENOSPC), or None."""
 
 
-ROOM_BYTES = 4096
+ROOM_BYTES = 8192
 """What a runner keeps free for its record: a job that fills the disk must be able to say how it
 ended."""
 
 _ERROR_CHARACTERS = 500
-"""Longer errors are cut. A character takes up to six bytes, so that every record has room."""
+"""Longer errors are cut. A character takes up to twelve bytes, so that every record has room."""
 
 _FULL_PAUSE_S = 1.0
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -205,7 +205,8 @@ class Runner:
     def _supervise(self, pump: OutputPump) -> None:
         bell_fd = None if self._bell is None else self._bell.fd
         began_s = time.monotonic()
-        with selectors.DefaultSelector() as selector:
+        # For three descriptors, once or twice: an epoll would take more calls to set up.
+        with selectors.PollSelector() as selector:
             selector.register(self._wakeup_read, selectors.EVENT_READ)
             if bell_fd is not None:
                 selector.register(bell_fd, selectors.EVENT_READ)
@@ -347,7 +348,7 @@ class Runner:
         """Add who the main process is. Without it, its environment and its parents tell."""
         # The job runs: no error may make anybody believe that it does not.
         with contextlib.suppress(OSError):
-            layout.add_line(alive_fd, self._identity(output_start), room_bytes=record.ROOM_BYTES)
+            layout.add_line(alive_fd, self._identity(output_start))
 
     def _identity(self, output_start: int) -> dict[str, Any]:
         return {

@@ -342,15 +342,17 @@ def test_a_record_of_which_a_part_was_written_is_none(tmp_path: Path, alive_fd: 
 
 
 def test_a_record_takes_no_more_space_than_was_kept_for_it(tmp_path: Path, alive_fd: int) -> None:
-    layout.add_line(alive_fd, {"token": 1}, room_bytes=record.ROOM_BYTES)
+    identity = {"token": 1, "boot_id": "b" * 400}
+    layout.add_line(alive_fd, identity, room_bytes=record.ROOM_BYTES)
     before = os.fstat(alive_fd)
-    _write(tmp_path, alive_fd, _record(1, error="\u5b57" * 5000))
+    layout.add_line(alive_fd, identity)
+    _write(tmp_path, alive_fd, _record(1, error="\U0001f600" * 5000))
     after = os.fstat(alive_fd)
 
     assert (after.st_size, after.st_blocks) == (before.st_size, before.st_blocks)
     written = record.read(str(tmp_path), 1)
     assert written is not None
-    assert str(written["error"]).endswith("\u5b57\u2026")
+    assert str(written["error"]).endswith("\U0001f600\u2026")
 
 
 @given(
