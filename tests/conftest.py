@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,3 +28,11 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     yield place
     left = dispose(place)
     assert not left, f"still running after the test: {left}"
+
+
+# A shell that runs the tests in the background has Ctrl-C ignored, which every command that is
+# started here would inherit, and which no test of Ctrl-C survives.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        _usual = signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL
+        signal.signal(_number, _usual)
