@@ -39,12 +39,7 @@ def start_time(pid: int) -> str | None:
     """Return an opaque text that stays the same for the life of `pid`; None if there is none."""
     if ON_LINUX:
         try:
-            # A tenth of what a file object costs, in a runner that has just been forked.
-            fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                return parse_stat(os.read(fd, _STAT_BYTES)).start_time
-            finally:
-                os.close(fd)
+            return read_stat(pid).start_time
         except (OSError, ValueError):
             return None
     return ask_program("/bin/ps", "-o", "lstart=", "-p", str(pid))[1].strip() or None
@@ -66,6 +61,16 @@ class Stat:
     def dead(self) -> bool:
         """Whether only the exit status is left of the process."""
         return self.state in ("Z", "X", "x")
+
+
+def read_stat(pid: int | str) -> Stat:
+    """Read `/proc/<pid>/stat`; raises OSError when there is none and ValueError for a torn one."""
+    # A tenth of what a file object costs, in a runner that has just been forked.
+    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return parse_stat(os.read(fd, _STAT_BYTES))
+    finally:
+        os.close(fd)
 
 
 def parse_stat(text: bytes) -> Stat:

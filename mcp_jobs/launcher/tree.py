@@ -14,7 +14,7 @@ import os
 import signal
 import time
 
-from mcp_jobs.launcher.identity import ON_LINUX, Stat, ask_program, parse_stat, start_time
+from mcp_jobs.launcher.identity import ON_LINUX, Stat, ask_program, read_stat, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ def _from_proc() -> dict[int, Stat]:
         if not name.isdigit():
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
-                process = parse_stat(file.read(4096))
+            process = read_stat(name)
         except (OSError, ValueError):
             continue
         table[process.pid] = process
