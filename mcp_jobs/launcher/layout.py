@@ -29,6 +29,9 @@ import os
 import time
 from contextlib import contextmanager
 
+from mcp_jobs.launcher import files
+from mcp_jobs.launcher.files import open_directory, open_file, read_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,13 +52,12 @@ WORK = "work"
 EXIT = "exit"
 """What the line of `alive` that is an exit record holds; the other lines are identities."""
 
-PRIVATE_FILE = 0o600
+PRIVATE_FILE = files.PRIVATE_FILE
 PRIVATE_DIR = 0o700
 
 _ROOM = b" \0"
 """What stands in the space that `alive` keeps free."""
 
-_READ_BYTES = 1 << 16
 _LOCK_TRIES = 50
 _LOCK_PAUSE_S = 0.01
 
@@ -111,24 +113,16 @@ def write_json(path: str, value: Mapping[str, Any], *, durable: bool = False) ->
 
 
 def read_json(path: str) -> dict[str, Any] | None:
-    """Return the object in `path`; None when it is absent or not a whole JSON object."""
+    """Return the object in `path`; None when it is absent or not a whole JSON object.
+
+    Raises `files.OddFileError` for what is no file.
+    """
     try:
-        value = json.loads(_read(path))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        value = json.loads(read_file(path))
+    # RecursionError: thousands of nested brackets fit in a file.
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _read(path: str) -> bytes:
-    # A tenth of what a file object costs, in a runner that has just been forked.
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        parts = [os.read(fd, _READ_BYTES)]
-        while parts[-1]:
-            parts.append(os.read(fd, _READ_BYTES))
-    finally:
-        os.close(fd)
-    return b"".join(parts)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -151,9 +145,9 @@ def lock_file(path: str, *, wait: bool) -> int | None:
     """Return a descriptor that holds an exclusive flock on `path`, created if need be.
 
     Without `wait`, None means that another process holds it. The lock ends with the descriptor,
-    so also with any death of the process.
+    so also with any death of the process. Raises `files.OddFileError` for what is no file.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    fd = open_file(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -178,9 +172,12 @@ def lock_file_patiently(path: str) -> int | None:
 
 
 def is_locked(path: str) -> bool:
-    """Say whether some process holds an flock on `path`; an absent file is not locked."""
+    """Say whether some process holds an flock on `path`; an absent file is not locked.
+
+    Raises `files.OddFileError` for what is no file.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_file(path)
     except FileNotFoundError:
         return False
     try:
@@ -196,7 +193,7 @@ def is_locked(path: str) -> bool:
 @contextmanager
 def fence_lock(job_dir: str) -> Iterator[None]:
     """Hold the job's fence lock. Raises FileNotFoundError for a job without a directory."""
-    fd = os.open(job_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = open_directory(job_dir)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
@@ -208,7 +205,7 @@ def read_fence(job_dir: str) -> int:
     """Return the lowest token that may start; 0 admits every one. Call it under the lock."""
     path = os.path.join(job_dir, FENCE)
     # Mostly there is none, and an exception costs more than a look.
-    text = _read(path).strip() if os.access(path, os.F_OK) else b""
+    text = read_file(path).strip() if os.access(path, os.F_OK) else b""
     return int(text) if text else 0
 
 
@@ -218,7 +215,7 @@ def raise_fence(job_dir: str, token: int) -> None:
         if token <= read_fence(job_dir):
             return
         path = os.path.join(job_dir, FENCE)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        fd = open_file(path, os.O_WRONLY | os.O_CREAT)
         try:
             # Always of the same length, so that an overwrite leaves nothing of the old one.
             os.pwrite(fd, b"%020d\n" % token, 0)
@@ -255,7 +252,7 @@ def add_line(fd: int, value: Mapping[str, Any], *, room_bytes: int = 0) -> None:
 def read_lines(job_dir: str) -> list[dict[str, Any]]:
     """Return what the runners of a job have written about themselves, oldest first."""
     try:
-        whole = _read(os.path.join(job_dir, ALIVE)).rpartition(b"\n")[0]
+        whole = read_file(os.path.join(job_dir, ALIVE)).rpartition(b"\n")[0]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [value for line in whole.split(b"\n") if isinstance(value := _parsed(line), dict)]
@@ -264,7 +261,7 @@ def read_lines(job_dir: str) -> list[dict[str, Any]]:
 def _parsed(line: bytes) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
