@@ -123,7 +123,11 @@ class Store(Protocol):
     async def claim(
         self, *, claimer: str, locality: str, capacity: int, now_ms: int
     ) -> Claimed | None:
-        """Take the oldest due job, if fewer than `capacity` jobs run in the whole store."""
+        """Take a due job, if fewer than `capacity` jobs run in the whole store.
+
+        It is the oldest one of the owner who has the fewest running; of several such owners, the
+        one who was served longest ago is next.
+        """
         ...
 
     async def take_over(self, job: Job, *, claimer: str) -> Job | None:

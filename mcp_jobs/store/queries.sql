@@ -36,8 +36,9 @@ SELECT * FROM jobs WHERE id = :id AND owner = :owner;
 SELECT * FROM jobs WHERE id = :id;
 
 -- name: claim_due_job
--- Take the oldest due job if a slot is free. Count, choice and claim are one statement, so no two
--- processes can take the same job or the same slot. A job that waits for a person holds no slot.
+-- Take a due job if a slot is free: the oldest one of the owner who has the fewest running and, of
+-- several, was served longest ago. Count, choice and claim are one statement, so no two processes
+-- can take the same job or the same slot. A job that waits for a person holds no slot.
 UPDATE jobs SET
     status = 'running',
     reason = NULL,
@@ -52,10 +53,35 @@ UPDATE jobs SET
     started_at_ms = coalesce(started_at_ms, :now_ms),
     attempt_started_at_ms = :now_ms
 WHERE number = (
-    SELECT number FROM jobs
-    WHERE status IN ('pending', 'retrying') AND run_at_ms <= :now_ms
-    AND (locality = :locality OR shared)
-    ORDER BY run_at_ms, number
+    -- One step in the index for each owner who waits, however many jobs wait with him.
+    WITH RECURSIVE waiting (name) AS (
+        SELECT * FROM (
+            SELECT owner FROM jobs INDEXED BY jobs_due_of
+            WHERE status IN ('pending', 'retrying')
+            ORDER BY owner
+            LIMIT 1
+        )
+        UNION ALL
+        SELECT (
+            SELECT owner FROM jobs INDEXED BY jobs_due_of
+            WHERE status IN ('pending', 'retrying') AND owner > waiting.name
+            ORDER BY owner
+            LIMIT 1
+        )
+        FROM waiting
+        WHERE waiting.name IS NOT NULL
+    )
+    SELECT oldest.number FROM waiting
+    JOIN jobs AS oldest ON oldest.number = (
+        SELECT number FROM jobs
+        WHERE owner = waiting.name AND status IN ('pending', 'retrying') AND run_at_ms <= :now_ms
+        AND (locality = :locality OR shared)
+        ORDER BY run_at_ms, number
+        LIMIT 1
+    )
+    LEFT JOIN job_counts AS busy ON busy.owner = waiting.name AND busy.status = 'running'
+    LEFT JOIN turns ON turns.owner = waiting.name
+    ORDER BY coalesce(busy.total, 0), coalesce(turns.turn, 0), oldest.run_at_ms, oldest.number
     LIMIT 1
 )
 AND (

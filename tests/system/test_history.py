@@ -167,7 +167,7 @@ def plan(database: sqlite3.Connection, sql: str, values: Mapping[str, Any]) -> l
 def scans(details: Sequence[str]) -> list[str]:
     """Return the steps that read all of `jobs`, through an index or not."""
     # A scan of a partial index sees only the jobs that wait or run.
-    partial = ("USING INDEX jobs_due", "USING INDEX jobs_live", "COVERING INDEX jobs_live")
+    partial = ("INDEX jobs_due", "INDEX jobs_due_of", "INDEX jobs_live")
     return [
         text
         for text in details
