@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_jobs import catalogue, launching, process
+from mcp_jobs import catalogue, keys, launching, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.events import InProcessBus
@@ -66,6 +66,7 @@ async def open_core(
     Raises `InvalidInputError` or `StoreError` when the home or its database cannot be used.
     """
     configuration.prepare_home(settings)
+    keys.check_webhook_secret(settings.home)
     files_before = configuration.raise_file_limit()
     store = await SqliteStore.open(settings.database)
     try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import stat
 from typing import TYPE_CHECKING, Final
 
 from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.limits import signing_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +20,21 @@ _BYTES: Final = 32
 
 
 def webhook_secret(home: Path) -> str:
-    """Return the secret that this home signs webhooks with; made at the first use."""
-    return _kept(home / WEBHOOK_SECRET, lambda: f"whsec_{_random()}")
+    """Return the secret that this home signs webhooks with; made at the first use.
+
+    Raises `InvalidInputError` for a file that holds no secret, or that others could have read.
+    """
+    return _signing(
+        home / WEBHOOK_SECRET, _kept(home / WEBHOOK_SECRET, lambda: f"whsec_{_random()}")
+    )
+
+
+def check_webhook_secret(home: Path) -> None:
+    """Raise `InvalidInputError` for a file that webhooks cannot be signed with; none is fine."""
+    path = home / WEBHOOK_SECRET
+    text = private_text(path)
+    if text is not None:
+        _signing(path, text.strip())
 
 
 def private_text(path: Path) -> str | None:
@@ -28,19 +43,25 @@ def private_text(path: Path) -> str | None:
     Raises `InvalidInputError` when others could have read or written it.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # What is no file must not make anybody wait for it.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InvalidInputError(f"The file {path} cannot be read: {error.strerror}.") from error
-    with os.fdopen(fd, encoding="utf-8") as file:
+    try:
         info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise InvalidInputError(f"{path} is no file. Remove it; a new one is made.")
         if info.st_uid != os.getuid() or info.st_mode & 0o077:
             raise InvalidInputError(
                 f"{path} holds secrets and must belong to this user alone: chmod 600 it, or "
                 "remove it if others may have read it."
             )
-        return file.read()
+        with os.fdopen(fd, encoding="utf-8", errors="replace", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(fd)
 
 
 def write_private(path: Path, text: str, *, replace: bool) -> bool:
@@ -72,6 +93,16 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
         write_private(path, make() + "\n", replace=False)
         text = private_text(path)
     return "" if text is None else text.strip()
+
+
+def _signing(path: Path, text: str) -> str:
+    try:
+        return signing_secret(text)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{path} holds the secret that signs webhooks, and cannot be used: {error}. Put that "
+            "into the file, or remove it to have a new one made; receivers need the same."
+        ) from None
 
 
 def _random() -> str:

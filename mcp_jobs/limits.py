@@ -1,11 +1,15 @@
-"""What the system can pass to a program."""
+"""What the system can pass to a program, and what is long enough to sign with."""
 
 from __future__ import annotations
 
+import base64
 from typing import Final
 
 ARGUMENT_LIMIT_BYTES: Final = 128 << 10
 """Linux refuses a single argument or environment value of this size at exec (MAX_ARG_STRLEN)."""
+
+SIGNING_BYTES: Final = 24
+"""Standard Webhooks: a secret is 24 to 64 bytes."""
 
 
 def passable(text: str, *, what: str) -> str:
@@ -20,5 +24,19 @@ def passable(text: str, *, what: str) -> str:
         raise ValueError(
             f"{what} has {size} bytes and must stay below {ARGUMENT_LIMIT_BYTES} (128 KiB); put "
             "long input into a file"
+        )
+    return text
+
+
+def signing_secret(text: str) -> str:
+    """Return `text` if webhooks can be signed with it; raises ValueError, without it, if not."""
+    try:
+        secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        raise ValueError("it must be whsec_ and base64") from None
+    if len(secret) < SIGNING_BYTES:
+        raise ValueError(
+            f"it must be whsec_ and the base64 of at least {SIGNING_BYTES} random bytes, and holds "
+            f"{len(secret)}; make one with: echo whsec_$(head -c 32 /dev/urandom | base64)"
         )
     return text

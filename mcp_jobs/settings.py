@@ -5,7 +5,6 @@ Each setting is the variable `MCP_JOBS_<NAME>`; docs/configuration.md lists them
 
 from __future__ import annotations
 
-import base64
 import fnmatch
 import os
 import resource
@@ -20,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.limits import signing_secret
 from mcp_jobs.targets import networks
 
 SECRET_PATTERNS: Final = (
@@ -201,11 +201,15 @@ class Settings(BaseSettings):
     @field_validator("webhook_secret")
     @classmethod
     def _signing_secret(cls, value: SecretStr) -> SecretStr:
-        text = value.get_secret_value().removeprefix("whsec_")
-        try:
-            base64.b64decode(text, validate=True)
-        except ValueError:
-            raise ValueError("must be whsec_ and base64") from None
+        if text := value.get_secret_value():
+            signing_secret(text)
+        return value
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [host for host in value if "/" in host or "@" in host]:
+            raise ValueError(f"{wrong[0]!r} is no host; name hosts such as *.example.org, not URLs")
         return value
 
     @field_validator("home")
@@ -272,18 +276,36 @@ def _known() -> set[str]:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Create the home, private to the user. Raises `InvalidInputError` when that cannot be."""
+    """Create the home, private to the user.
+
+    Raises `InvalidInputError` when that cannot be, or when it is another user's.
+    """
+    directories = (settings.home, settings.jobs_dir, settings.owners_dir)
     try:
-        for directory in (settings.home, settings.jobs_dir, settings.owners_dir):
+        for directory in directories:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        info = settings.home.stat()
-        if info.st_uid == os.getuid() and stat.S_IMODE(info.st_mode) & 0o077:
+            _refuse_foreign(directory)
+        _refuse_foreign(settings.database)
+        if stat.S_IMODE(settings.home.stat().st_mode) & 0o077:
             settings.home.chmod(0o700)
     except OSError as error:
         raise InvalidInputError(
             f"The home {settings.home} cannot be used: {error.strerror}. Make it a directory that "
             f"this user can write to, or name another one in {_OWN_PREFIX}HOME."
         ) from error
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Whoever owns the home can put into it what he likes, and read what jobs leave there."""
+    try:
+        owner = path.stat().st_uid
+    except FileNotFoundError:
+        return
+    if owner != os.getuid():
+        raise InvalidInputError(
+            f"{path} belongs to another user (uid {owner}; this is uid {os.getuid()}). Name a home "
+            f"of your own in {_OWN_PREFIX}HOME, or run mcp-jobs as that user."
+        )
 
 
 @lru_cache(maxsize=4096)

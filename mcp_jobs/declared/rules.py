@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from mcp_jobs.declared.place import Place
 from mcp_jobs.declared.tree import Scalar
 from mcp_jobs.policy import Backoff, Policy, RetryOn
+from mcp_jobs.targets import checked_url
 
 RULE_KEYS: Final = (
     "retries",
@@ -102,10 +102,6 @@ def _webhook(place: Place) -> dict[str, Any]:
 def _url(place: Place) -> str:
     text = place.text()
     try:
-        parts = urlsplit(text)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        fine = False
-    if not fine:
-        raise place.error(f"{text!r} is no URL; allowed are http:// and https:// addresses")
-    return text
+        return checked_url(text)
+    except ValueError as error:
+        raise place.error(f"this URL cannot be used: {error}") from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mcp_jobs import keys
 from tests.support import BOUND_S
 from tests.unit.test_main import assert_one_sentence, mcp_jobs
 from tests.web import environment_for, python_for, serving, start_server
@@ -78,6 +80,26 @@ def test_a_bad_setting_is_one_sentence_without_secrets(place: Place, name: str, 
     done = mcp_jobs(place, "serve", "--http", **{f"MCP_JOBS_{name}": value})
     assert_one_sentence(done, f"MCP_JOBS_{name}=")
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("serve", "--http"), (), ("worker", "--drain")])
+@pytest.mark.parametrize("text", ["", "whsec_", "whsec_c2hvcnQ="])
+def test_a_secret_file_that_cannot_sign_is_refused_at_the_start(
+    place: Place, arguments: tuple[str, ...], text: str
+) -> None:
+    assert keys.write_private(place.home / keys.WEBHOOK_SECRET, text, replace=True)
+    done = mcp_jobs(place, *arguments)
+    assert_one_sentence(done, str(place.home / keys.WEBHOOK_SECRET), "at least 24 random bytes")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a home away")
+@pytest.mark.parametrize("arguments", [("serve", "--http"), (), ("list",), ("token",)])
+def test_a_home_of_another_user_is_refused_at_the_start(
+    place: Place, arguments: tuple[str, ...]
+) -> None:
+    os.chown(place.home, 12_345, -1)
+    done = mcp_jobs(place, *arguments)
+    assert_one_sentence(done, f"{place.home} belongs to another user (uid 12345", "MCP_JOBS_HOME")
 
 
 def test_a_server_on_the_network_says_that_it_is_not_encrypted(place: Place) -> None:

@@ -178,7 +178,12 @@ REFUSED_ENTRIES = {
     "success_codes: []": "4: jobs.a.success_codes: at least one exit code is needed here",
     "output_limit: lots": "4: jobs.a.output_limit: 'lots' is no size",
     "detach: maybe": "4: jobs.a.detach: true or false is needed here, not 'maybe'",
-    "webhook: ftp://x": "4: jobs.a.webhook: 'ftp://x' is no URL",
+    "webhook: ftp://x": "4: jobs.a.webhook: this URL cannot be used: only http and https",
+    "webhook: http://127.0.0.1:99999/": "4: jobs.a.webhook: this URL cannot be used: its port",
+    "webhook: https://bücher.example/": "4: jobs.a.webhook: this URL cannot be used: an http",
+    "webhook: {url: 'https://u:pw@a.example/'}": (
+        "4: jobs.a.webhook.url: this URL cannot be used: a user name or a password"
+    ),
     "webhook: {on: failed}": "4: jobs.a.webhook: url is missing",
     "expose: true": "4: jobs.a.expose: 'true' is not allowed; allowed are tool",
     "annotations: {safe: true}": "4: jobs.a.annotations: there is no key 'safe' here",

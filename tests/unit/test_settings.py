@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
+from mcp_jobs import keys
 from mcp_jobs import settings as configuration
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.settings import Settings, job_environment, load, looks_secret, runtime_directory
@@ -149,6 +151,92 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
     with pytest.raises(InvalidInputError, match=r"cannot be used: .*name another one"):
         configuration.prepare_home(Settings(home=tmp_path / "home"))
+
+
+@pytest.mark.parametrize("part", ["", "jobs", "owners", "jobs.db"])
+def test_a_home_of_another_user_is_refused_and_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, part: str
+) -> None:
+    settings = Settings(home=tmp_path / "home")
+    configuration.prepare_home(settings)
+    settings.database.touch()
+    foreign = settings.home / part
+    foreign.chmod(0o755)
+    real = Path.stat
+
+    def stat_of(path: Path, **options: bool) -> os.stat_result:
+        found = list(real(path, **options))
+        if path == foreign:
+            found[stat.ST_UID] += 1
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "stat", stat_of)
+    with pytest.raises(InvalidInputError, match="belongs to another user") as caught:
+        configuration.prepare_home(settings)
+    assert f"{foreign} " in str(caught.value)
+    assert "MCP_JOBS_HOME" in str(caught.value)
+    monkeypatch.undo()
+    assert stat.S_IMODE(foreign.stat().st_mode) == 0o755
+
+
+SHORT = "whsec_" + base64.b64encode(b"x" * 23).decode()
+GOOD_SECRET = "whsec_" + base64.b64encode(b"x" * 24).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("whsec_", "at least 24"), (SHORT, "holds 23"), ("whsec_no!", "base64"), ("ä", "base64")],
+)
+def test_a_secret_that_is_too_short_to_sign_with_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, told: str
+) -> None:
+    monkeypatch.setenv("MCP_JOBS_WEBHOOK_SECRET", text)
+    with pytest.raises(InvalidInputError, match=told) as caught:
+        load()
+    assert "MCP_JOBS_WEBHOOK_SECRET=***" in str(caught.value)
+    path = tmp_path / keys.WEBHOOK_SECRET
+    assert keys.write_private(path, text + "\n", replace=True)
+    for read in (keys.check_webhook_secret, keys.webhook_secret):
+        with pytest.raises(InvalidInputError, match=told) as caught:
+            read(tmp_path)
+        assert str(path) in str(caught.value)
+        assert len(text) < 7 or text not in str(caught.value)
+
+
+def test_a_secret_that_is_long_enough_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MCP_JOBS_WEBHOOK_SECRET", GOOD_SECRET)
+    assert load().webhook_secret.get_secret_value() == GOOD_SECRET
+    keys.check_webhook_secret(tmp_path)
+    made = keys.webhook_secret(tmp_path)
+    keys.check_webhook_secret(tmp_path)
+    assert keys.webhook_secret(tmp_path) == made
+
+
+def test_what_is_no_private_file_holds_no_secret(tmp_path: Path) -> None:
+    path = tmp_path / keys.WEBHOOK_SECRET
+    os.mkfifo(path, 0o600)
+    with pytest.raises(InvalidInputError, match="is no file"):
+        keys.check_webhook_secret(tmp_path)
+    path.unlink()
+    path.mkdir(mode=0o700)
+    with pytest.raises(InvalidInputError, match="is no file"):
+        keys.check_webhook_secret(tmp_path)
+    path.rmdir()
+    path.write_bytes(b"\xff\xfe")
+    path.chmod(0o600)
+    with pytest.raises(InvalidInputError, match="base64"):
+        keys.check_webhook_secret(tmp_path)
+    path.write_text("")
+    with pytest.raises(InvalidInputError, match="at least 24"):
+        keys.check_webhook_secret(tmp_path)
+
+
+def test_a_host_for_webhooks_that_is_a_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MCP_JOBS_WEBHOOK_HOSTS", "*.a.example,https://b.example")
+    with pytest.raises(InvalidInputError, match=r"'https://b\.example' is no host"):
+        load()
 
 
 def test_the_project_is_what_the_host_names_else_where_it_started_us(
