@@ -1,41 +1,38 @@
-"""cargo test, go test and ctest."""
+"""cargo test, nextest, ctest and GoogleTest."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from mcp_jobs.summaries.text import Found, Text, count, duration_s, summary_of
+from mcp_jobs.summaries.text import Found, Text, count, counted_words, duration_s, summary_of
 
 _CARGO_RESULT = re.compile(
     r"test result: (?:ok|FAILED)\. (\d{1,9}) passed; (\d{1,9}) failed; (\d{1,9}) ignored;"
     r"(?:.* finished in (\d{1,9}\.\d{1,6})s)?"
 )
-_CARGO_BUILT = re.compile(r"\s*Finished (?:`?\w+`? profile|\w+) \[")
 _CARGO_NAME = re.compile(r" {4}(\S.*)")
 
 
-def find_cargo(text: Text) -> Found | None:
-    """Add up the ``test result:`` lines of the last cargo test (one for each binary).
+def find_cargo(text: Text) -> list[Found]:
+    """Find the ``test result:`` lines: one for each binary of each run, which all add up."""
+    ends = text.all(_CARGO_RESULT) if text.has("test result: ") else []
+    return [_cargo_binary(text, begin, end) for begin, end in text.runs(ends)]
 
-    Where it began is known from cargo's "Finished" line; with -q all runs add up.
-    """
-    end = text.last(_CARGO_RESULT) if text.has("test result: ") else -1
-    if end < 0:
-        return None
-    begin = text.last(_CARGO_BUILT, before=end) + 1
-    results = [(i, m) for i in range(begin, end + 1) if (m := _CARGO_RESULT.match(text.lines[i]))]
-    names = [name for i, _ in results for name in _cargo_names(text.lines, begin, i)]
-    times = [float(m.group(4)) for _, m in results if m.group(4)]
+
+def _cargo_binary(text: Text, begin: int, end: int) -> Found:
+    found = _CARGO_RESULT.match(text.lines[end])
+    passed, failed, ignored = map(count, found.groups()[:3]) if found else (0, 0, 0)
     return Found(
+        begin=end,
         line=end,
         summary=summary_of(
             "cargo",
-            passed=sum(count(m.group(1)) for _, m in results),
-            failed=sum(count(m.group(2)) for _, m in results),
-            skipped=sum(count(m.group(3)) for _, m in results),
-            names=names,
-            duration_s=round(sum(times), 6) if times else None,
+            passed=passed,
+            failed=failed,
+            skipped=ignored,
+            names=_cargo_names(text.lines, begin, end),
+            duration_s=float(found.group(4)) if found and found.group(4) else None,
         ),
     )
 
@@ -53,59 +50,66 @@ def _cargo_names(lines: Sequence[str], begin: int, result: int) -> list[str]:
     return []
 
 
-_GO_TEST = re.compile(r"\s*--- (PASS|FAIL|SKIP): (\S+) \(\d[\d.]*s\)")
-_GO_PACKAGE = re.compile(r"(ok|FAIL) {0,3}\t(\S+)(?:\s+(?:(\d{1,9}\.\d{1,6})s|\[.* failed\]))?")
+_NEXTEST_END = re.compile(
+    r"\s*Summary \[\s*(\d{1,9}\.\d{1,6})s\] (?:\d{1,9}/)?(\d{1,9}) tests? run: (.{1,300})\Z"
+)
+_NEXTEST_START = re.compile(r"\s*Nextest run ID \S")
+_NEXTEST_FAILED = re.compile(
+    r"\s*(?:TRY \d{1,3} )?(?:FAIL|TIMEOUT|ABORT|SIG[A-Z]+|XFAIL|LEAK-FAIL)"
+    r" \[\s*[\d.]{1,12}s\] (?:\(\s*\d{1,9}/\d{1,9}\) )?(\S.*)\Z"
+)
+_IN_PARENTHESES = re.compile(r" \([^)]{0,100}\)")
 
 
-def find_go(text: Text) -> Found | None:
-    """Count the tests of ``go test -v``, or the packages where go was not that verbose.
+def find_nextest(text: Text) -> list[Found]:
+    """Find ``Summary [0.005s] 3 tests run: 2 passed (1 slow), 1 failed, 1 skipped``."""
+    ends = text.all(_NEXTEST_END) if text.has(" run: ") else []
+    return [_nextest_run(text, begin, end) for begin, end in text.runs(ends)]
 
-    Without -v go does not say how many tests passed, so packages are counted, and the runner
-    is called "go (packages)"; the names are those of failed tests all the same.
-    Nothing tells two runs apart, so they add up.
-    """
-    end = text.last(_GO_PACKAGE) if text.has("\t") else -1
-    if end < 0:
-        return None
-    packages = [m for m in map(_GO_PACKAGE.match, text.lines) if m]
-    tests = [m for m in map(_GO_TEST.match, text.lines) if m]
-    verbose = any(m.group(1) == "PASS" for m in tests)
-    states = [m.group(1) for m in tests] if verbose else [m.group(1) for m in packages]
-    broken = [m.group(2) for m in packages if m.group().endswith("failed]")]
-    names = [m.group(2) for m in tests if m.group(1) == "FAIL"]
-    times = [float(m.group(3)) for m in packages if m.group(3)]
+
+def _nextest_run(text: Text, begin: int, end: int) -> Found:
+    found = _NEXTEST_END.match(text.lines[end])
+    words = counted_words(_IN_PARENTHESES.sub("", found.group(3))) if found else {}
+    failed = words.get("failed", 0) + words.get("timed", 0)
+    names = [m.group(1) for m in map(_NEXTEST_FAILED.match, text.lines[begin:end]) if m]
     return Found(
+        begin=text.first(_NEXTEST_START, begin, end),
         line=end,
         summary=summary_of(
-            "go" if verbose else "go (packages)",
-            passed=states.count("PASS") + states.count("ok"),
-            failed=states.count("FAIL") - (0 if verbose else len(broken)),
-            skipped=states.count("SKIP"),
-            errors=len(broken),
-            names=names + broken,
-            duration_s=round(sum(times), 6) if times else None,
+            "nextest",
+            passed=words.get("passed", 0),
+            failed=failed,
+            skipped=words.get("skipped", 0),
+            errors=words.get("exec", 0),
+            # A test that was tried again and passed failed in a line of its own, too.
+            names=names if failed else (),
+            duration_s=float(found.group(1)) if found else None,
         ),
     )
 
 
 _CTEST_RESULT = re.compile(r"\d{1,3}% tests passed, (\d{1,9}) tests? failed out of (\d{1,9})\s*\Z")
+_CTEST_START = re.compile(r"Test project \S|\s+Start +\d{1,9}: ")
 _CTEST_TIME = re.compile(r"Total Test time \(real\) = +(.+)")
 _CTEST_FAILED = "The following tests FAILED:"
 _CTEST_NOT_RUN = "The following tests did not run:"
 _CTEST_NAME = re.compile(r"\s+\d{1,9} - (\S.*?) \([^)]*\)(?: .*)?\Z")
 
 
-def find_ctest(text: Text) -> Found | None:
+def find_ctest(text: Text) -> list[Found]:
     """Find ``90% tests passed, 1 tests failed out of 10`` and the lists below it."""
-    end = text.last(_CTEST_RESULT) if text.has("tests passed, ") else -1
-    result = _CTEST_RESULT.match(text.lines[end]) if end >= 0 else None
-    if result is None:
-        return None
-    below = text.lines[end + 1 :]
-    failed, total = count(result.group(1)), count(result.group(2))
+    ends = text.all(_CTEST_RESULT) if text.has("tests passed, ") else []
+    return [_ctest_run(text, begin, end, after) for begin, end, after in text.spans(ends)]
+
+
+def _ctest_run(text: Text, begin: int, end: int, after: int) -> Found:
+    result = _CTEST_RESULT.match(text.lines[end])
+    failed, total = map(count, result.groups()) if result else (0, 0)
+    below = text.lines[end + 1 : after]
     skipped = len(_ctest_list(below, _CTEST_NOT_RUN))
     times = [m.group(1) for m in map(_CTEST_TIME.match, below) if m]
     return Found(
+        begin=text.first(_CTEST_START, begin, end),
         line=end,
         summary=summary_of(
             "ctest",
@@ -129,3 +133,44 @@ def _ctest_list(lines: Sequence[str], title: str) -> list[str]:
             break
         names.append(found.group(1))
     return names
+
+
+_GTEST_END = re.compile(
+    r"\[=+\] (\d{1,9}) tests? from \d{1,9} test (?:suites?|cases?) ran\."
+    r"(?: \((\d{1,9} ms) total\))?\Z"
+)
+_GTEST_START = re.compile(r"\[=+\] Running \d{1,9} tests? from ")
+_GTEST_COUNT = re.compile(r"\[  (PASSED|SKIPPED|FAILED) +\] (\d{1,9}) tests?[.,]")
+_GTEST_FAILED = re.compile(r"\[  FAILED  \] ([^\s,]+)(?:, where .*)?\Z")
+
+
+def find_gtest(text: Text) -> list[Found]:
+    """Find ``[==========] 5 tests from 2 test suites ran.`` and the counts below it."""
+    ends = text.all(_GTEST_END) if text.has(" ran.") else []
+    return [_gtest_run(text, begin, end, after) for begin, end, after in text.spans(ends)]
+
+
+def _gtest_run(text: Text, begin: int, end: int, after: int) -> Found:
+    found = _GTEST_END.match(text.lines[end])
+    below = list(_gtest_result(text.lines[end + 1 : after]))
+    counts = {m.group(1): count(m.group(2)) for m in map(_GTEST_COUNT.match, below) if m}
+    return Found(
+        begin=text.first(_GTEST_START, begin, end),
+        line=end + len(below),
+        summary=summary_of(
+            "gtest",
+            passed=counts.get("PASSED", 0),
+            failed=counts.get("FAILED", 0),
+            skipped=counts.get("SKIPPED", 0),
+            names=[m.group(1) for m in map(_GTEST_FAILED.match, below) if m],
+            duration_s=duration_s(found.group(2)) if found and found.group(2) else None,
+        ),
+    )
+
+
+def _gtest_result(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the lines below the last one of the tests, which all begin with a label."""
+    for line in lines:
+        if not line.startswith("[  "):
+            return
+        yield line

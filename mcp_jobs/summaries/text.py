@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -44,9 +45,12 @@ class RunSummary(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A summary and the index of the line that it ends on."""
+    """One run of a test runner: where it stands in the output, and what it said."""
 
+    begin: int
+    """Its first line where the runner announces itself, else the line that it ends on."""
     line: int
+    """The line that it ends on."""
     summary: RunSummary
 
 
@@ -62,10 +66,26 @@ class Text:
         """Whether the text contains ``needle`` anywhere: a cheap way to skip a runner."""
         return needle in self.whole
 
-    def last(self, pattern: re.Pattern[str], *, before: int | None = None) -> int:
-        """Return the index of the last line that matches, or -1."""
-        end = len(self.lines) if before is None else before
-        return next((i for i in range(end - 1, -1, -1) if pattern.match(self.lines[i])), -1)
+    def all(self, pattern: re.Pattern[str]) -> list[int]:
+        """Return the indices of the lines that match."""
+        return [i for i, line in enumerate(self.lines) if pattern.match(line)]
+
+    def runs(self, ends: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Yield each run as its last line and the line after the run before it."""
+        begin = 0
+        for end in ends:
+            yield begin, end
+            begin = end + 1
+
+    def spans(self, ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+        """Yield each run as in ``runs``, with the last line of the run after it, or of the text."""
+        afters = [*ends[1:], len(self.lines)]
+        for (begin, end), after in zip(self.runs(ends), afters, strict=False):
+            yield begin, end, after
+
+    def first(self, pattern: re.Pattern[str], begin: int, end: int) -> int:
+        """Return the first line from ``begin`` on that matches, or ``end`` itself."""
+        return next((i for i in range(begin, end) if pattern.match(self.lines[i])), end)
 
 
 def summary_of(
@@ -95,9 +115,51 @@ def summary_of(
     )
 
 
+def lasts(indices: Sequence[int], borders: Iterable[int]) -> list[int]:
+    """Return the last one of the rising `indices` before each border and behind the one before."""
+    found: list[int] = []
+    at = 0
+    for border in borders:
+        after = bisect_left(indices, border, at)
+        if after > at:
+            found.append(indices[after - 1])
+        at = after
+    return found
+
+
+def added(runs: Sequence[RunSummary]) -> RunSummary:
+    """Add up the runs of one job; the runners' names stand in the order of their first run.
+
+    The duration is known only where each run told its own.
+    """
+    durations_s = [run["duration_seconds"] for run in runs]
+    known_s = [duration for duration in durations_s if duration is not None]
+    names = [name for run in runs for name in run["failed_names"]]
+    unique = list(dict.fromkeys(names))
+    return RunSummary(
+        runner=", ".join(dict.fromkeys(run["runner"] for run in runs)),
+        passed=sum(run["passed"] for run in runs),
+        failed=sum(run["failed"] for run in runs),
+        skipped=sum(run["skipped"] for run in runs),
+        errors=sum(run["errors"] for run in runs),
+        total=sum(run["total"] for run in runs),
+        failed_names=unique[:NAMES_MAX],
+        failed_names_truncated=len(unique) > NAMES_MAX
+        or any(run["failed_names_truncated"] for run in runs),
+        duration_seconds=round(sum(known_s), 6) if len(known_s) == len(runs) else None,
+    )
+
+
 def count(digits: str | None) -> int:
     """Return the number, 0 for nothing; absurdly long ones are cut, never refused."""
     return int((digits or "0")[:_COUNT_MAX_DIGITS])
+
+
+def bounded(value: object) -> float:
+    """Return a number out of a report in JSON; 0 for what is no sane one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return value if 0 <= value < 10**_COUNT_MAX_DIGITS else 0
 
 
 _COUNTED_WORD = re.compile(r"(\d{1,9}) ([a-z]+)")

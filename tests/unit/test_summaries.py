@@ -25,6 +25,22 @@ UNITTEST_NAMES = [
     "test_sub (ut.C.test_sub) (i=2)",
     "test_us (ut.C.test_us)",
 ]
+NODE_NAMES = ["a.test.mjs > bad", "a.test.mjs > inner bad", "b.test.mjs > bad"]
+SUBTEST_NAMES = [
+    "test_a.py::test_sub [x] (i=0)",
+    "test_a.py::test_sub [x] (i=2)",
+    "test_a.py::test_sub",
+    "test_a.py::test_fail",
+    "test_a.py::test_err",
+]
+UNITTEST_CLASS_NAMES = [
+    "test_err (ut.C.test_err)",
+    "setUpClass (ut.D)",
+    "test_bad (ut.C.test_bad)",
+    "test_sub (ut.C.test_sub) (i=0)",
+    "test_sub (ut.C.test_sub) (i=2)",
+    "test_us (ut.C.test_us)",
+]
 
 
 def summary(
@@ -59,7 +75,13 @@ RECORDED = {
         4,
         2,
         1,
-        names=["test_err", "test_bad", "TestC.test_in_class", "test_p[a b]", "test_p[c - d]"],
+        names=[
+            "tests/test_a.py::test_err",
+            "tests/test_a.py::test_bad",
+            "tests/test_a.py::TestC::test_in_class",
+            "tests/test_a.py::test_p[a b]",
+            "tests/test_a.py::test_p[c - d]",
+        ],
         seconds=0.07,
     ),
     "unittest": summary("unittest", 1, 4, 2, 1, total=7, names=UNITTEST_NAMES, seconds=0.001),
@@ -75,7 +97,90 @@ RECORDED = {
     ),
     "mocha": summary("mocha", 1, 2, 1, names=["adder fails", "adder inner deep"], seconds=0.005),
     "node_tap": summary("node", 2, 2, 2, names=["bad", "inner bad"], seconds=0.126049),
-    "node_spec": summary("node", 2, 2, 2, names=["bad", "inner bad"], seconds=0.125067),
+    "node_spec": summary(
+        "node",
+        2,
+        2,
+        2,
+        names=["nod/a.test.js > bad", "nod/a.test.js > inner bad"],
+        seconds=0.125067,
+    ),
+    "node22_tap": summary(
+        "node",
+        3,
+        3,
+        2,
+        names=[f"/home/ann/shop/{name}" for name in NODE_NAMES],
+        seconds=0.104261,
+    ),
+    "node22_spec": summary("node", 3, 3, 2, names=NODE_NAMES, seconds=0.10975),
+    "pytest9": summary("pytest", 2, 4, 0, 1, names=SUBTEST_NAMES, seconds=0.03),
+    "pytest9_verbose": summary("pytest", 2, 4, 0, 1, names=SUBTEST_NAMES, seconds=0.03),
+    "pytest9_no_short_summary": summary(
+        "pytest",
+        2,
+        4,
+        0,
+        1,
+        # A test that only failed by its subtests has no location of its own.
+        names=["test_a.py::test_err", *SUBTEST_NAMES[:2], "test_sub", "test_a.py::test_fail"],
+        seconds=0.03,
+    ),
+    "unittest_3_12": summary(
+        "unittest", 1, 4, 3, 2, total=6, names=UNITTEST_CLASS_NAMES, seconds=0.001
+    ),
+    "unittest_3_13_verbose": summary(
+        "unittest", 1, 4, 3, 2, total=7, names=UNITTEST_CLASS_NAMES, seconds=0.002
+    ),
+    "unittest_none": summary("unittest", 0, 0, seconds=0.0),
+    "jest30": summary("jest", 1, 1, 2, 1, names=["adder › fails", "./b.test.js"], seconds=0.482),
+    "vitest4": summary("vitest", 1, 1, 2, names=["a.test.mjs > adder > fails"], seconds=0.228),
+    "mocha_json": summary(
+        "mocha", 1, 2, 1, names=["adder fails", "adder inner deep"], seconds=0.003
+    ),
+    "ava": summary("ava", 1, 1, 3, names=["fails"]),
+    "deno": summary(
+        "deno",
+        1,
+        2,
+        1,
+        names=["./a_test.ts > fails", "./a_test.ts > steps ... two"],
+        seconds=0.022,
+    ),
+    "playwright": summary(
+        "playwright", 3, 1, 1, names=["[chromium] › a.spec.js:4:3 › adder › fails"], seconds=1.9
+    ),
+    "playwright_dot": summary(
+        "playwright", 3, 1, 1, names=["[chromium] › a.spec.js:4:3 › adder › fails"], seconds=1.9
+    ),
+    "go": summary("go (packages)", 1, 1, names=["TestB", "TestB/sub"], seconds=0.006),
+    "go_verbose": summary("go", 2, 2, 1, names=["TestB", "TestB/sub"], seconds=0.004),
+    "go_json": summary(
+        "go",
+        2,
+        2,
+        1,
+        names=["example.com/m/x TestB/sub", "example.com/m/x TestB"],
+        seconds=0.004,
+    ),
+    "go_none_matched": summary("go", 0, 0, seconds=0.004),
+    "gotestsum": summary("gotestsum", 2, 2, 1, names=["x TestB/sub", "x TestB"], seconds=0.154),
+    "gotestsum_verbose": summary(
+        "gotestsum", 2, 2, 1, names=["x TestB/sub", "x TestB"], seconds=0.157
+    ),
+    "gtest": summary("gtest", 2, 2, 1, names=["Adder.Fails", "N/P.Odd/1"], seconds=0.0),
+    "minitest": summary(
+        "minitest",
+        1,
+        1,
+        1,
+        1,
+        names=["TestAdder#test_fails", "TestAdder#test_raises"],
+        seconds=0.000636,
+    ),
+    "mix": summary(
+        "mix", 1, 2, 1, names=["test fails (ATest)", "test group raises (ATest)"], seconds=0.01
+    ),
     "cargo_test": summary("cargo", 3, 2, 1, names=["tests::bad", "it_bad"], seconds=0.25),
     "cargo_test_quiet": summary("cargo", 3, 2, 1, names=["tests::bad", "it_bad"], seconds=0.16),
     "ctest": summary("ctest", 1, 3, 1, names=["bad", "worse", "slow"], seconds=1.01),
@@ -179,6 +284,57 @@ ok 3 - c # SKIP later
 not ok 4 - d # TODO
 ok 5
 """
+# bun, nextest, dotnet and Gradle: the formats that their sources print.
+BUN = """\
+bun test v1.2.4 (fd9a5ea6)
+
+a.test.ts:
+(pass) adder > adds [0.05ms]
+(fail) adder > fails [1.00ms]
+(skip) later
+(todo) some day
+
+b.test.ts:
+(fail) throws
+
+ 1 pass
+ 1 skip
+ 1 todo
+ 2 fail
+ 3 expect() calls
+Ran 5 tests across 2 files. [12.00ms]
+"""
+BUN_NAMES = ["a.test.ts > adder > fails", "b.test.ts > throws"]
+NEXTEST = """\
+ Nextest run ID 0a1b2c with nextest profile: default
+    Starting 3 tests across 1 binary (1 test skipped)
+        PASS [   0.004s] (1/3) demo tests::ok
+        FAIL [   0.004s] (2/3) demo tests::bad
+        PASS [   0.004s] (3/3) demo tests::fine
+────────────
+     Summary [   0.005s] 3 tests run: 2 passed (1 slow), 1 failed, 1 skipped
+        FAIL [   0.004s] (2/3) demo tests::bad
+error: test run failed
+"""
+VSTEST = """\
+  Failed Demo.Tests.Bad(x: 1) [3 ms]
+  Error Message:
+   Assert.Equal() Failure
+Failed!  - Failed:     1, Passed:     2, Skipped:     1, Total:     4, Duration: 12 ms - \
+Demo.dll (net8.0)
+"""
+TERMINAL_LOGGER = """\
+    /src/Tests.cs(10): error TESTERROR: Demo.Tests.Bad (5ms): Error Message: Assert.Equal() Failure
+Test summary: total: 4, failed: 1, succeeded: 2, skipped: 1, duration: 0.6s
+"""
+GRADLE = """\
+> Task :test FAILED
+
+AdderTest > fails() FAILED
+    org.opentest4j.AssertionFailedError at AdderTest.java:9
+
+5 tests completed, 1 failed, 1 skipped
+"""
 
 
 @pytest.mark.parametrize(
@@ -206,6 +362,13 @@ ok 5
         ),
         (TAP, summary("tap", 2, 1, 2, names=["b"])),
         ("ok 1 - a\nnot ok 2 - b\n1..2\n", summary("tap", 1, 1, names=["b"])),
+        ("= 1 passed, 3 subtests passed in 0.10s =\n", summary("pytest", 1, 0, seconds=0.1)),
+        (BUN, summary("bun", 1, 2, 2, names=BUN_NAMES, seconds=0.012)),
+        (NEXTEST, summary("nextest", 2, 1, 1, names=["demo tests::bad"], seconds=0.005)),
+        (VSTEST, summary("dotnet", 2, 1, 1, names=["Demo.Tests.Bad(x: 1)"], seconds=0.012)),
+        (TERMINAL_LOGGER, summary("dotnet", 2, 1, 1, names=["Demo.Tests.Bad"], seconds=0.6)),
+        (GRADLE, summary("gradle", 3, 1, 1, names=["AdderTest > fails()"])),
+        ("  3 tests passed\n  ✔ x\n  4 tests passed\n", summary("ava", 7, 0)),
         ("100% tests passed, 0 tests failed out of 10\n", summary("ctest", 10, 0)),
         ("  12 passing (2s)\n", summary("mocha", 12, 0, seconds=2)),
         ("=== no tests ran in 0.01s ===\n", summary("pytest", 0, 0, seconds=0.01)),
@@ -234,17 +397,55 @@ def test_prose_is_not_a_summary(text: str) -> None:
     assert summarise(text.encode()) is None
 
 
-def test_the_last_summary_wins_whole() -> None:
-    pytest_run, jest_run = ((SAMPLES / f"{n}.txt").read_bytes() for n in ("pytest", "jest"))
-    assert summarise(pytest_run + jest_run) == RECORDED["jest"]
-    assert summarise(jest_run + pytest_run) == RECORDED["pytest"]
+def doubled(run: RunSummary) -> RunSummary:
+    """Return what the same run comes to twice; its names stand once."""
+    seconds = run["duration_seconds"]
+    return RunSummary(
+        runner=run["runner"],
+        passed=2 * run["passed"],
+        failed=2 * run["failed"],
+        skipped=2 * run["skipped"],
+        errors=2 * run["errors"],
+        total=2 * run["total"],
+        failed_names=run["failed_names"],
+        failed_names_truncated=False,
+        duration_seconds=None if seconds is None else round(2 * seconds, 6),
+    )
 
 
-# Nothing in the output tells two runs of "cargo test -q" apart.
-@pytest.mark.parametrize("name", sorted(set(RECORDED) - {"cargo_test_quiet"}))
-def test_names_of_an_earlier_run_are_left_out(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(RECORDED))
+def test_two_runs_of_one_runner_are_added(name: str) -> None:
     run = (SAMPLES / f"{name}.txt").read_bytes()
-    assert summarise(run + run) == RECORDED[name]
+    assert summarise(run + b"\n" + run) == doubled(RECORDED[name])
+
+
+def test_runs_of_several_runners_are_added() -> None:
+    names = ("jest", "pytest", "go")
+    found = summarise(b"\n".join((SAMPLES / f"{name}.txt").read_bytes() for name in names))
+    runs = [RECORDED[name] for name in names]
+    assert found is not None
+    assert found["runner"] == "jest, pytest, go (packages)"
+    assert found["failed"] == sum(run["failed"] for run in runs)
+    assert found["total"] == sum(run["total"] for run in runs)
+    assert found["failed_names"] == [name for run in runs for name in run["failed_names"]]
+
+
+def test_a_run_that_a_test_printed_belongs_to_the_test() -> None:
+    inner = (SAMPLES / "pytest9.txt").read_text("utf-8")
+    outer = (
+        "============ test session starts ============\n"
+        f"----- Captured stdout call -----\n{inner}"
+        "====== short test summary info ======\nFAILED test_b.py::test_runner - assert 0\n"
+        "============ 1 failed, 3 passed in 0.50s ============\n"
+    )
+    expected = summary("pytest", 3, 1, names=["test_b.py::test_runner"], seconds=0.5)
+    assert summarise(outer.encode()) == expected
+
+
+def test_ctest_that_shows_the_output_of_gtest_counts_its_own_tests() -> None:
+    gtest = (SAMPLES / "gtest.txt").read_text("utf-8")
+    text = f"Test project /build\n{gtest}\n100% tests passed, 0 tests failed out of 1\n"
+    assert summarise(text.encode()) == summary("ctest", 1, 0)
 
 
 def test_at_most_twenty_names_are_given() -> None:
@@ -301,6 +502,15 @@ PIECES = [
         b"\nFAIL\tp\t0.1s\n",
         b"\n--- FAIL: T (0.1s)\n",
         b"\n0% tests passed, 9 tests failed out of 3\n",
+    ],
+    *[b'\n{\n  "stats": {\n    "suites": 1}}', b"\n  1 test failed\n  \xe2\x9c\x94 x"],
+    *[b"\nRunning 1 test using 1 worker\n  1 failed\n", b"\nTAP version 13\n", b"\n RUN  v4\n"],
+    *[b"\nDONE 1 tests in 0.1s\n", b'\n{"Action":"fail","Test":"x","Elapsed":-1e999}\n'],
+    *[b"\n===== test session starts =====\n", b"\nRan all test suites\n", b"\n 1 pass\n"],
+    *[b"\nRan 1 test across 1 file. [1.00ms]\n", b"\n1 tests, 2 failures\n", b"\n[  FAILED  ] a\n"],
+    *[
+        b"\n[===] 1 test from 1 test suite ran.\n",
+        b"\n9 runs, 1 assertions, 1 failures, 0 errors, 0 skips",
     ],
     *[b"\nTests run: 1, Failures: 2, Errors: 0, Skipped: 0\n", b"\n3 failed, 1 passed in 1.0s\n"],
 ]
