@@ -388,7 +388,7 @@ def _filter(request: ListJobs) -> JobFilter:
 def _next_step(job: Job, asked: Sequence[Question]) -> str:
     look = f'check_job {{"job_id": "{job.id}", "wait_seconds": 50}}'
     if job.status is Status.COMPLETED:
-        return "The job completed; nothing more to do."
+        return _after_completion(job)
     if job.status is Status.CANCELLED:
         return "The job is cancelled and none of its processes is left."
     if job.status is Status.FAILED:
@@ -400,6 +400,18 @@ def _next_step(job: Job, asked: Sequence[Question]) -> str:
     if job.status in _WAITING:
         return f"The job waits for its turn. Go on with other work; later wait for it with {look}."
     return f"The job runs. Go on with other work; later wait for its end with {look}."
+
+
+def _after_completion(job: Job) -> str:
+    bad = views.failed_tests(job)
+    if not bad:
+        return "The job completed; nothing more to do."
+    # As in `pytest | tail`: the exit code is that of the pipe's last program.
+    counted = "1 test" if bad == 1 else f"{bad} tests"
+    return (
+        f"The command ended with exit code 0, but {counted} failed; see result. Something in it "
+        "hides their exit code, as a pipe does."
+    )
 
 
 def _whom_to_ask(job: Job, asked: Sequence[Question]) -> str:

@@ -68,6 +68,16 @@ def output_object(output: OutputSlice) -> JobObject:
     }
 
 
+def failed_tests(job: Job) -> int:
+    """Return how many tests failed by the summary of the output; 0 where there is none."""
+    tests = job.result.get("tests") if isinstance(job.result, dict) else None
+    if not isinstance(tests, dict):
+        return 0
+    # A Python job may return anything under this name.
+    counts = [tests.get(name) for name in ("failed", "errors")]
+    return sum(number for number in counts if type(number) is int and number > 0)
+
+
 def attempt_objects(attempts: Sequence[Attempt]) -> list[JobObject]:
     """Return the ended attempts of a job."""
     return [

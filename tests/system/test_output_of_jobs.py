@@ -94,6 +94,15 @@ async def test_a_job_that_closes_its_output_runs_on_to_its_own_end(place: Place)
     assert job["output"]["text"] == "before\n"
 
 
+async def test_tests_that_failed_behind_a_pipe_are_told_in_the_next_step(place: Place) -> None:
+    async with station(place) as jobs:
+        job = await jobs.run("echo '== 2 failed, 1 passed, 1 error in 0.10s ==' | tail -n 5")
+
+        assert job["status"] == "completed"
+        assert job["result"]["tests"]["failed"] == 2
+        assert "exit code 0, but 3 tests failed" in job["next_step"]
+
+
 async def test_the_output_of_a_running_job_can_be_read(place: Place) -> None:
     async with station(place) as jobs:
         path = await gate(place)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mcp_jobs.models import Attempt, Job, Progress
 from mcp_jobs.output import OutputSlice
 from mcp_jobs.states import Reason, Status
-from mcp_jobs.views import attempt_objects, job_object, output_object, rfc3339
+from mcp_jobs.views import attempt_objects, failed_tests, job_object, output_object, rfc3339
 from tests.contract import JOB_FIELDS, OUTPUT_FIELDS, check_job_object
 
 NOW_MS = 1_800_000_000_000
@@ -53,6 +53,22 @@ def test_a_running_job_s_duration_grows_until_its_end() -> None:
     # A wall clock that was set back shows no negative time.
     back = replace(STARTED, started_at_ms=NOW_MS + 99_000)
     assert shown(back)["duration_seconds"] == 0
+
+
+@pytest.mark.parametrize(
+    ("result", "failed"),
+    [
+        ({"tests": {"failed": 2, "errors": 1}}, 3),
+        ({"tests": {"failed": 0, "errors": 0}}, 0),
+        ({"tests": {"failed": "many", "errors": -4}}, 0),
+        ({"tests": {"failed": True}}, 0),
+        ({"tests": [1]}, 0),
+        ("tests", 0),
+        (None, 0),
+    ],
+)
+def test_failed_tests_are_counted_whatever_a_job_returned(result: object, failed: int) -> None:
+    assert failed_tests(replace(STARTED, result=result)) == failed
 
 
 def test_only_a_retrying_job_has_a_next_attempt() -> None:
