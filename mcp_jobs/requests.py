@@ -22,6 +22,7 @@ _YEAR_S: Final = 366 * 24 * 3600
 _KEY_CHARS: Final = 200
 _PATTERN_CHARS: Final = 1000
 _ENV_COUNT: Final = 1000
+_SHOWN_CHARS: Final = 500
 
 
 def _number(value: object) -> object:
@@ -45,13 +46,20 @@ def _variable_name(name: str) -> str:
 
 
 def _directory(path: str) -> str:
+    # Whether it is there is looked at later, and only for types whose callers choose a directory:
+    # others would learn from the answers what is on this machine.
     if "\0" in path or not os.path.isabs(path):
-        raise ValueError(f"{path!r} must be an absolute path of a directory")
-    if not os.path.exists(path):
-        raise ValueError(f"{path} does not exist; create it first or name another directory")
-    if not os.path.isdir(path):
-        raise ValueError(f"{path} is a file; cwd must be a directory")
+        raise ValueError(f"{path[:_SHOWN_CHARS]!r} must be an absolute path of a directory")
     return os.path.normpath(path)
+
+
+def check_directory(path: str) -> None:
+    """Raise ValueError unless a job can be started in this directory."""
+    shown = path[:_SHOWN_CHARS]
+    if not os.path.exists(path):
+        raise ValueError(f"{shown} does not exist; create it first or name another directory")
+    if not os.path.isdir(path):
+        raise ValueError(f"{shown} is a file; it must be a directory")
 
 
 def _title(text: str) -> str:

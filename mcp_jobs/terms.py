@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.requests import check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,13 @@ def terms_of(job_type: JobType, request: StartJob, *, default_cwd: Callable[[], 
 
 def _cwd(job_type: JobType, request: StartJob, default_cwd: Callable[[], str]) -> str:
     if job_type.cwd is None:
-        return request.cwd or default_cwd()
+        if request.cwd is None:
+            return default_cwd()
+        try:
+            check_directory(request.cwd)
+        except ValueError as error:
+            raise InvalidInputError(f"cwd: {error}.") from None
+        return request.cwd
     if request.cwd not in (None, job_type.cwd):
         raise InvalidInputError(
             f"The job type {job_type.name!r} runs in {job_type.cwd} and nowhere else; "

@@ -13,7 +13,7 @@ from mcp_jobs.cli import desk, screen, words
 from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.cli.options import JobPart, Json, json_object, seconds, variables
 from mcp_jobs.cli.waiting import wait_for
-from mcp_jobs.requests import StartJob
+from mcp_jobs.requests import StartJob, check_directory
 
 if TYPE_CHECKING:
     from mcp_jobs.models import Job
@@ -129,7 +129,12 @@ def _params(type_name: str, command: list[str], params: str | None) -> dict[str,
 def _directory(type_name: str, cwd: Path | None) -> str | None:
     """Return where to run; a declared type may have a directory of its own."""
     if cwd is not None:
-        return os.path.abspath(cwd)
+        path = os.path.abspath(cwd)
+        try:
+            check_directory(path)
+        except ValueError as error:
+            raise WrongOptionError(f"--cwd: {error}.") from None
+        return path
     return os.getcwd() if type_name == "shell" else None
 
 

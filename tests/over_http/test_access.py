@@ -55,6 +55,29 @@ async def mcp_client(server: WebServer, mode: str, token: str) -> AsyncIterator[
         yield client
 
 
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_directory_that_a_type_does_not_allow_is_refused_whether_it_is_there_or_not(
+    place: Place, mode: str
+) -> None:
+    declare(place)
+    (place.root / "file").touch()
+    places = [place.root, place.root / "no", place.root / "file", "/root", "/root/no"]
+    with serving(place, "--only-declared") as server, server.client() as client:
+        told = [
+            client.post("/jobs", json={"type": "hello", "cwd": str(path)}).text for path in places
+        ]
+        async with mcp_client(server, mode, server.token) as agent:
+            for path in places:
+                result = await agent.call_tool("start_job", {"type": "hello", "cwd": str(path)})
+                told.append(error_of(result))
+        for path in places:
+            shell = {"params": {"command": "true"}, "cwd": str(path)}
+            told.append(client.post("/jobs", json=shell).json()["code"])
+    # Per way of asking one answer, which names the directory of the type and no other.
+    assert len(set(told)) == 3
+    assert all("nowhere else" in text for text in told[:10])
+
+
 # -- the token of the home -----------------------------------------------------------------------
 
 

@@ -136,7 +136,7 @@ CASES: dict[str, Case] = {
     "a cwd that is a file": (
         "start_job",
         {"params": TRUE, "cwd": "/etc/passwd"},
-        ("cwd: /etc/passwd is a file; cwd must be a directory",),
+        ("cwd: /etc/passwd is a file; it must be a directory",),
     ),
     "a cwd with NUL": ("start_job", {"params": TRUE, "cwd": "/\0"}, ("absolute path",)),
     "a cwd of 1 MB": ("start_job", {"params": TRUE, "cwd": "/" + "x" * MIB}, ("does not exist",)),

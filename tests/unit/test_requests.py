@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, Request, StartJob
+from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, Request, StartJob, check_directory
 from mcp_jobs.server.wire import problem_text
 from mcp_jobs.states import Status
 
@@ -81,14 +81,22 @@ def test_an_environment_is_taken_when_the_system_can_pass_it(env: dict[str, str]
         assert problem(StartJob, env=env).startswith("env")
 
 
-def test_a_directory_is_absolute_and_there(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "x").mkdir()
+def test_a_directory_is_absolute_and_not_looked_for_before_the_type_is_known(
+    tmp_path: Path,
+) -> None:
     assert StartJob(cwd=f"{tmp_path}/x/..").cwd == str(tmp_path)
+    assert StartJob(cwd="/no/such/place").cwd == "/no/such/place"
     assert "absolute path" in problem(StartJob, cwd="")
     assert "absolute path" in problem(StartJob, cwd="~")
-    assert "does not exist" in problem(StartJob, cwd=f"{tmp_path}/no")
-    assert "is a file" in problem(StartJob, cwd=f"{tmp_path}/file")
+
+
+def test_a_directory_that_a_job_can_be_started_in_is_there(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_directory(str(tmp_path))
+    for name, told in (("no", "does not exist"), ("file", "is a file"), ("x" * 5000, "not exist")):
+        with pytest.raises(ValueError, match=told) as caught:
+            check_directory(str(tmp_path / name))
+        assert len(str(caught.value)) < 600
 
 
 def test_states_are_one_or_several() -> None:
