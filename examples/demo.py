@@ -75,7 +75,7 @@ class Demo:
         note_pid = 'echo $$ >"$0"; exec "$@"'
         parameters = StdioServerParameters(
             command="/bin/sh",
-            args=["-c", note_pid, str(self.pid_file), sys.executable, "-m", "mcp_jobs"],
+            args=["-c", note_pid, str(self.pid_file), sys.executable, "-P", "-m", "mcp_jobs"],
             env={
                 "MCP_JOBS_HOME": str(self.root / "home"),
                 "MCP_JOBS_LAUNCHER_IDLE_SECONDS": "0.2",

@@ -14,7 +14,7 @@ from mcp.client.stdio import StdioServerParameters
 async def main(command: list[str]) -> bool:
     # The client passes on only a few variables by itself; the job gets what the server has.
     server = StdioServerParameters(
-        command=sys.executable, args=["-m", "mcp_jobs"], env=dict(os.environ)
+        command=sys.executable, args=["-P", "-m", "mcp_jobs"], env=dict(os.environ)
     )
     async with Client(server) as client:
         params = {"command": shlex.join(command)}

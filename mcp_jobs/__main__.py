@@ -6,10 +6,15 @@ imported only for the commands that people type.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` puts the working directory first, and an agent's project is no place for modules.
+    del sys.path[0]
+
 import argparse
 import logging
 import os
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import __version__
@@ -102,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mcp-jobs {__version__}")
     parser.add_argument(
-        "--app", metavar="MODULE:NAME", help="serve the Python jobs of this Jobs object too"
+        "--app",
+        metavar="MODULE:NAME",
+        help="serve the Python jobs of this Jobs object too (or /path/to/file.py:NAME)",
     )
     parser.add_argument(
         "--config",

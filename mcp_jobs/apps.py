@@ -28,19 +28,19 @@ def types_of(jobs: JobSet) -> tuple[JobType, ...]:
 
 
 def load(app: str, directory: str | None) -> JobSet:
-    """Import `module:name` (or `file.py:name`); modules are looked for in `directory` too.
+    """Import `module:name` or `/path/to/file.py:name`.
 
-    Raises `InvalidInputError` that says what is wrong with the app.
+    `directory`, where the host works, is never searched: its files may be anybody's, and one named
+    as a library would run in its place. Raises `InvalidInputError` that says what is wrong with the
+    app and how to name it.
     """
     place, _, name = app.rpartition(":")
     if not place or not name:
         raise InvalidInputError(
-            f"The app {app!r} must be written as module:name or file.py:name, where name is the "
-            "Jobs object."
+            f"The app {app!r} must be written as module:name or /path/to/file.py:name, where name "
+            "is the Jobs object."
         )
-    if directory is not None and directory not in sys.path:
-        sys.path.insert(0, directory)
-    found = _imported(app, place)
+    found = _imported(app, place, directory)
     for part in name.split("."):
         found = getattr(found, part, None)
     if not isinstance(found, JobSet):
@@ -51,27 +51,69 @@ def load(app: str, directory: str | None) -> JobSet:
     return found
 
 
-def _imported(app: str, place: str) -> Any:
+def _imported(app: str, place: str, directory: str | None) -> Any:
+    hint = ""
     try:
         # stdout belongs to the protocol, also before it begins.
         with contextlib.redirect_stdout(sys.stderr):
             if place.endswith(".py"):
-                return _from_file(os.path.abspath(place))
+                return _from_file(app, place)
             return importlib.import_module(place)
+    except InvalidInputError:
+        raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == place.partition(".")[0]:
+            hint = f". {_where_to(app, place, directory)}"
         raise InvalidInputError(
-            f"The app {app!r} cannot be imported: {type(error).__name__}: {error}"
+            f"The app {app!r} cannot be imported: {type(error).__name__}: {error}{hint}"
         ) from error
 
 
-def _from_file(path: str) -> Any:
+def _where_to(app: str, module: str, directory: str | None) -> str:
+    """Say how to name a module that was not found."""
+    told = (
+        "Modules are looked for in this Python's environment and in PYTHONPATH, never in the "
+        "project's directory, where a file could take a library's place. "
+    )
+    file = os.path.join(directory or "/path/to", f"{module}.py")
+    if "." in module or (directory is not None and not os.path.isfile(file)):
+        return f"{told}Install the module's package there, or name a file as /path/to/file.py:name."
+    return f"{told}Name the file, if you trust it: {file}:{app.rpartition(':')[2]}"
+
+
+def _from_file(app: str, written: str) -> Any:
     """Import a file under its own name, so that its functions can be found by it again."""
-    folder, file = os.path.split(path)
+    path = os.path.expanduser(written)
+    if not os.path.isabs(path):
+        raise InvalidInputError(
+            f"The app {app!r} needs the whole path of its file, since a relative one would be "
+            f"another file in each project: {os.path.abspath(path)}:{app.rpartition(':')[2]}"
+        )
+    folder, file = os.path.split(os.path.normpath(path))
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {path}")
+    name = file.removesuffix(".py")
     if folder not in sys.path:
-        sys.path.insert(0, folder)
-    return importlib.import_module(file.removesuffix(".py"))
+        # Last, so that what lies beside the file can be imported, but never in a library's place.
+        sys.path.append(folder)
+    elsewhere = _origin(name)
+    if elsewhere is None or not os.path.samefile(elsewhere, path):
+        raise InvalidInputError(
+            f"The app {app!r} cannot be imported: Python has another module of the name {name!r}"
+            f"{f', {elsewhere}' if elsewhere else ''}. Give the file another name."
+        )
+    return importlib.import_module(name)
+
+
+def _origin(name: str) -> str | None:
+    """Return the file that an import of this name loads; None where it is no file."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ValueError:
+        # Such as __main__: loaded, and not from a module's file.
+        return None
+    found = None if spec is None else spec.origin
+    return found if found is not None and os.path.exists(found) else None
 
 
 def _type(definition: Definition) -> JobType:

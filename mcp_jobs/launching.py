@@ -36,7 +36,7 @@ _LINE_LIMIT_BYTES: Final = 1 << 16
 _ENDED: Final = b'\n{"event": "ended"}\n'
 
 _LAUNCH = (
-    "import sys; sys.path.insert(0, sys.argv[1]);"
+    "import sys; sys.path.append(sys.argv[1]);"
     "from mcp_jobs.launcher.server import main; main(sys.argv[2], float(sys.argv[3]))"
 )
 
@@ -287,7 +287,9 @@ def drain_command(environ: Mapping[str, str]) -> Drain:
     """Return how to start `mcp-jobs worker --drain` with this interpreter and this code."""
     code = "import sys; sys.path.append(sys.argv.pop(1));from mcp_jobs.__main__ import main; main()"
     root = str(_package_root())
-    return Drain(argv=(sys.executable, "-c", code, root, "worker", "--drain"), environ=environ)
+    return Drain(
+        argv=(sys.executable, "-P", "-c", code, root, "worker", "--drain"), environ=environ
+    )
 
 
 def _package_root() -> Path:

@@ -108,7 +108,7 @@ class Settings(BaseSettings):
 
     app: str | None = Field(
         default=None,
-        description="Python job types to serve: module:name or file.py:name of a Jobs object.",
+        description="Python job types to serve: module:name or /path/file.py:name.",
     )
 
     config: Annotated[tuple[Path, ...], NoDecode] = Field(

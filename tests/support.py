@@ -111,7 +111,7 @@ async def open_client(place: Place, mode: str = MODERN, **options: Any) -> Async
     parameters = StdioServerParameters(
         command=sys.executable,
         args=options.pop("args", ["-m", "mcp_jobs"]),
-        env=place.environment(PYTHONPATH=str(_project()), **options.pop("env", {})),
+        env=place.environment(**{"PYTHONPATH": str(_project()), **options.pop("env", {})}),
         cwd=place.project,
     )
     async with Client(parameters, mode=mode, **options) as client:

@@ -99,7 +99,8 @@ def own_command(*, shared: bool = False) -> list[str]:
     beside = Path(sys.executable).with_name(SCRIPT)
     if beside.exists():
         return [str(beside)]
-    return [sys.executable, "-m", "mcp_jobs"]
+    # -P: hosts start it in a project, whose files must not take the place of modules.
+    return [sys.executable, "-P", "-m", "mcp_jobs"]
 
 
 def _host(name: str) -> Host:

@@ -62,6 +62,21 @@ def test_nothing_set_up_is_a_warning_and_exits_0(place: Place) -> None:
     assert done.stdout.rstrip().splitlines()[-1].startswith("no faults, ")
 
 
+def test_a_host_that_runs_python_in_the_project_without_p_is_a_warning(place: Place) -> None:
+    path = place.root / ".cursor/mcp.json"
+    path.parent.mkdir()
+    entry = {"command": sys.executable, "args": ["-m", "mcp_jobs"]}
+    path.write_text(json.dumps({"mcpServers": {"mine": entry}}))
+    _, found = examine(place)
+    entry["args"] = ["-P", "-m", "mcp_jobs"]
+    path.write_text(json.dumps({"mcpServers": {"mine": entry}}))
+    _, mended = examine(place)
+
+    assert level(found, "Cursor") == "warning"
+    assert "starts Python without -P" in found["Cursor"][0]["message"]
+    assert level(mended, "Cursor") == "ok"
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

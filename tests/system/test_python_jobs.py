@@ -58,9 +58,9 @@ async def test_three_lines_serve_typed_functions(place: Place, script: Path) -> 
 
 @pytest.mark.parametrize("app", ["tools:jobs", "{script}:jobs"])
 async def test_the_setting_app_serves_them_too(place: Place, script: Path, app: str) -> None:
-    shutil.copy(script, place.project / "tools.py")
     args = ["-m", "mcp_jobs", "--app", app.format(script=script)]
-    async with open_client(place, args=args) as client:
+    path = os.pathsep.join([str(APP.parent.parent.parent), str(script.parent)])
+    async with open_client(place, args=args, env={"PYTHONPATH": path}) as client:
         job = await run(client, "doze", {})
         shell = await contract.run(client, "echo still here")
 

@@ -71,6 +71,12 @@ def _entry(host: Host, path: Path, name: str, entry: Any) -> Finding:
             f"{where} sets {', '.join(unknown)}, which mcp-jobs does not know; it will not start.",
             "Correct the name; docs/configuration.md lists the settings.",
         )
+    if _looks_into_project(command_of(entry)):
+        return warning(
+            host.title,
+            f"{where} starts Python without -P, so that it looks for modules in the project first.",
+            again,
+        )
     if os.path.isabs(program):
         if shutil.which(program) is None:
             return fault(host.title, f"{where} starts {program}, which is no program.", again)
@@ -88,6 +94,10 @@ def _entry(host: Host, path: Path, name: str, entry: Any) -> Finding:
             f"If the host is started from the desktop, name the whole path. {again}",
         )
     return fine(host.title, f"{where} starts {program}")
+
+
+def _looks_into_project(words: list[str]) -> bool:
+    return "mcp_jobs" in words and "-m" in words and not {"-P", "-I"} & {*words}
 
 
 def _unknown_settings(entry: Any) -> list[str]:
