@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mcp_jobs.registry import JobType, Registry
     from mcp_jobs.requests import StartJob
     from mcp_jobs.settings import Settings
+    from mcp_jobs.terms import Terms
 
 PROGRESS_VARIABLE: Final = "MCP_JOBS_PROGRESS"
 
@@ -77,7 +78,7 @@ class Acceptor:
             shared=self._origin.shared,
             webhooks=_hooks(job_type, webhooks),
             policy=job_type.policy,
-            confirm=prepared.confirm,
+            confirm=registry.question_of(job_type, request.params, besides=_chosen(request, terms)),
         )
         added = {**request.env, **job_type.env, **prepared.env}
         argv = prepared.argv
@@ -105,6 +106,14 @@ class Acceptor:
             secrets=tuple(value for name, value in environ.items() if looks_secret(name)),
             rlimit_nofile=self._origin.rlimit_nofile,
         )
+
+
+def _chosen(request: StartJob, terms: Terms) -> dict[str, str]:
+    """Return what of a caller's choice, besides the parameters, decides what will run."""
+    chosen = {} if request.cwd is None else {"cwd": terms.cwd}
+    # The question is kept with the job, where no secret belongs.
+    env = {name: "***" if looks_secret(name) else value for name, value in request.env.items()}
+    return chosen | {f"env {name}": value for name, value in env.items()}
 
 
 def _default_directory() -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.limits import passable
 from mcp_jobs.policy import DEFAULT, Policy
+from mcp_jobs.questions import start_question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +19,6 @@ _TITLE_CHARS: Final = 80
 _NAMES_SHOWN: Final = 60
 
 SHELL_NAME: Final = "shell"
-_PARAMS_CHARS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +29,6 @@ class Prepared:
     title: str
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the parameters add to the environment; it wins over everything else."""
-    confirm: str | None = None
-    """What a person must agree to before the job begins."""
     call: Mapping[str, Any] | None = None
     """The Python function that the job calls; its directory becomes the last argument."""
 
@@ -197,15 +194,25 @@ class Registry:
 def prepare(job_type: JobType, params: Mapping[str, Any]) -> Prepared:
     """Check `params` for a type and return what to run. Raises `InvalidInputError`."""
     try:
-        prepared = job_type.prepare(job_type.params.check(params))
+        return job_type.prepare(job_type.params.check(params))
     except ValueError as error:
         raise InvalidInputError(
             f"params do not fit the job type {job_type.name!r}: {error}"
         ) from None
+
+
+def question_of(
+    job_type: JobType, params: Mapping[str, Any], *, besides: Mapping[str, Any]
+) -> str | None:
+    """Return what a person must agree to before such a job begins; None when nobody need be asked.
+
+    `besides` is what else the caller has chosen: a directory, variables.
+    """
     if not job_type.confirm:
-        return prepared
+        return None
     asked = job_type.confirm if isinstance(job_type.confirm, str) else "May this job start?"
-    return replace(prepared, confirm=f"{asked}\n{job_type.name} {_shortened(params)}")
+    schema = job_type.params.schema()
+    return start_question(asked, job_type.name, schema, params, besides=besides)
 
 
 class ShellParams(BaseModel):
@@ -237,9 +244,3 @@ SHELL: Final = JobType(
     params=ModelParams(ShellParams),
     prepare=_prepare_shell,
 )
-
-
-def _shortened(params: Mapping[str, Any]) -> str:
-    """Return the parameters for a person's eyes."""
-    text = json.dumps(dict(params), ensure_ascii=False)
-    return text if len(text) <= _PARAMS_CHARS else f"{text[:_PARAMS_CHARS]}…"

@@ -415,12 +415,13 @@ def _after_completion(job: Job) -> str:
 
 
 def _whom_to_ask(job: Job, asked: Sequence[Question]) -> str:
+    by_hand = (
+        f"That is for a person: tell the user to run `mcp-jobs approve {job.id}` in a terminal of "
+        "their own, and do not run it yourself"
+    )
     if [question.key for question in asked] == [CONFIRM_KEY]:
         return (
-            "The job waits for a person's approval and has not begun. Tell the user to run "
-            f"`mcp-jobs approve {job.id}` in a terminal; cancel_job declines."
+            f"The job waits for a person's approval and has not begun. {by_hand}; "
+            "cancel_job declines."
         )
-    return (
-        "The job waits for a person's answer; see questions. Tell the user to run "
-        f"`mcp-jobs approve {job.id}` in a terminal."
-    )
+    return f"The job waits for a person's answer; see questions. {by_hand}."

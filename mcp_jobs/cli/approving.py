@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mcp_jobs.cli import desk, screen, words
-from mcp_jobs.cli.exits import FAILED, OK, WrongOptionError
+from mcp_jobs.cli import desk, person, screen, words
+from mcp_jobs.cli.exits import FAILED, WrongOptionError
 from mcp_jobs.cli.options import JobPart, Json, variables
+from mcp_jobs.questions import SHORTENED, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp_jobs.models import Question
+
+_DECLINED: Final[Mapping[str, Any]] = {"action": "decline", "content": {}}
 
 
 def approve(
@@ -26,70 +28,94 @@ def approve(
         typer.Option("--set", metavar="NAME=VALUE", help="Value of a field that is asked for."),
     ] = None,
     key: Annotated[str | None, typer.Option(help="Answer this question only, of several.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask again here.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Answer without asking; a person has decided.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Answer what a job asks: let it begin, or tell it what it wants to know."""
+    """Answer what a job asks: let it begin, or tell it what it wants to know.
+
+    What is asked is shown, and a person at the terminal says yes or no.
+    """
     fields = variables(given or [], "--set")
-    asking = not yes and screen.on_terminal() and sys.stdin.isatty()
-    raise typer.Exit(desk.run(_approve, job, decline, fields, key, asking, as_json))
+    if not decline:
+        # To decline harms nobody, and whoever may cancel the job may do it.
+        person.refuse_jobs("approve")
+        person.require(yes=yes, command="approve")
+    job_id, asked = desk.run(_questions, job, key)
+    if not asked:
+        screen.note(f"{job_id} asks nothing.", "")
+        raise typer.Exit(FAILED)
+    if fields and len(asked) > 1:
+        keys = ", ".join(question.key for question in asked)
+        raise WrongOptionError(f"--set needs --key, as several things are asked: {keys}.")
+    # Outside of the event loop, which would keep Ctrl-C from the person who is asked.
+    answers: dict[str, Mapping[str, Any]] = {}
+    for question in asked:
+        answer = _DECLINED if decline else _answer(question, fields, asking=not yes)
+        if answer is None:
+            screen.note(f"Not answered; {job_id} still waits.", "")
+            raise typer.Exit(FAILED)
+        answers[question.key] = answer
+    desk.run(_give, job_id, answers, as_json)
 
 
-async def _approve(  # noqa: PLR0917 - the options of the command, in their order
-    part: str,
-    decline: bool,
-    fields: dict[str, str],
-    key: str | None,
-    asking: bool,
-    as_json: bool,
-) -> int:
+async def _questions(part: str, key: str | None) -> tuple[str, list[Question]]:
     async with desk.open_desk() as opened:
-        service = opened.core.service
         job_id = await opened.id_of(part)
-        asked = [q for q in await service.questions(desk.OWNER, job_id) if key in (None, q.key)]
-        if not asked:
-            screen.note(f"{job_id} asks nothing.", "")
-            return FAILED
-        if fields and len(asked) > 1:
-            keys = ", ".join(question.key for question in asked)
-            raise WrongOptionError(f"--set needs --key, as several things are asked: {keys}.")
-        for question in asked:
-            answer = {"action": "decline", "content": {}}
-            if not decline:
-                answer = _answer(question, fields, asking)
-            await service.answer(desk.OWNER, job_id, question.key, answer)
-        shown = await service.show(desk.OWNER, job_id)
+        asked = await opened.core.service.questions(desk.OWNER, job_id)
+    return job_id, [question for question in asked if key in (None, question.key)]
+
+
+async def _give(job_id: str, answers: Mapping[str, Mapping[str, Any]], as_json: bool) -> None:
+    async with desk.open_desk() as opened:
+        for key, answer in answers.items():
+            await opened.core.service.answer(desk.OWNER, job_id, key, answer)
+        shown = await opened.core.service.show(desk.OWNER, job_id)
     if as_json:
         screen.write_json(shown)
-    else:
-        line = f"{job_id} {words.status_of(shown)}: {words.title_of(shown)}"
-        screen.write_line(line, words.STYLES[shown["status"]])
-    return OK
+        return
+    line = f"{job_id} {words.status_of(shown)}: {words.title_of(shown)}"
+    screen.write_line(line, words.STYLES[shown["status"]])
 
 
-def _answer(question: Question, fields: Mapping[str, str], asking: bool) -> dict[str, Any]:
+def _answer(
+    question: Question, fields: Mapping[str, str], *, asking: bool
+) -> Mapping[str, Any] | None:
+    """Return the answer of a person, or the one that the options make; None is no answer."""
     properties = question.schema.get("properties", {})
-    if asking:
-        screen.note(screen.clean(question.message), "bold")
-    content: dict[str, Any] = {}
-    for name, text in fields.items():
-        content[name] = typed(properties.get(name, {}), text, name)
-    if asking:
-        for name, field in properties.items():
-            if name not in content:
-                _ask(content, name, field, required=name in question.schema.get("required", ()))
-        if not properties and not typer.confirm("Approve?", default=False):
-            return {"action": "decline", "content": {}}
+    content = {name: typed(properties.get(name, {}), text, name) for name, text in fields.items()}
+    if not asking:
+        return {"action": "accept", "content": content}
+    try:
+        return _asked(question, content)
+    except typer.Abort:
+        # The end of input, or Ctrl-C.
+        return None
+
+
+def _asked(question: Question, content: dict[str, Any]) -> Mapping[str, Any]:
+    person.read(question.message, "bold")
+    if SHORTENED in question.message:
+        screen.note(f"mcp-jobs show {question.job_id} shows all of it.")
+    properties = question.schema.get("properties", {})
+    missing = [name for name in properties if name not in content]
+    for name in missing:
+        required = name in question.schema.get("required", ())
+        _ask(content, name, properties[name], required=required)
+    if not missing and not person.agrees("Answer so?" if content else "Approve?"):
+        return _DECLINED
     return {"action": "accept", "content": content}
 
 
 def _ask(content: dict[str, Any], name: str, field: Mapping[str, Any], *, required: bool) -> None:
-    label = screen.clean(str(field.get("title") or field.get("description") or name))
+    label = visible(str(field.get("title") or field.get("description") or name))
     words_allowed = field.get("enum")
     if words_allowed:
-        label += f" ({', '.join(map(str, words_allowed))})"
+        label += f" ({visible(', '.join(map(str, words_allowed)))})"
     default = field.get("default", None if required else "")
-    text = str(typer.prompt(label, default=default, show_default=default not in (None, "")))
+    shown = default not in (None, "")
+    text = str(typer.prompt(label, default=default, show_default=shown, err=True))
     if text or required:
         content[name] = typed(field, text, name)
 

@@ -25,6 +25,12 @@ class WrongOptionError(InvalidInputError):
     code = "wrong_option"
 
 
+class RefusedError(InvalidInputError):
+    """The command is not allowed here, however it is written."""
+
+    code = "refused"
+
+
 def code_of(error: JobsError) -> int:
     """Return the exit code that an error ends the command with."""
     if isinstance(error, UnknownJobError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from mcp_jobs.cli import screen
+from mcp_jobs.cli import person, screen
 from mcp_jobs.cli.exits import FAILED, WrongOptionError
 from mcp_jobs.cli.hosts import files
 from mcp_jobs.cli.hosts.known import HOSTS, Host
@@ -66,12 +66,16 @@ def install(
         screen.note(f"Add this to {path}.")
         return
     change = files.plan(wanted, path, name, entry)
-    written, backup = False, None
+    writing = change.needed and not dry_run
+    if writing and as_json and not yes:
+        raise WrongOptionError(
+            "install --json shows no change to agree to; say --yes or --dry-run."
+        )
     if not as_json:
         _show(change)
-    if change.needed and not dry_run:
-        if not (yes or as_json) and screen.on_terminal() and sys.stdin.isatty():
-            typer.confirm("Write this?", default=True, abort=True)
+    written, backup = False, None
+    if writing:
+        _require_agreement(yes)
         backup = files.apply(change)
         written = True
     if as_json:
@@ -80,6 +84,16 @@ def install(
         screen.write_json({**shown, "diff": change.diff(), "written": written, "backup": kept})
         return
     _tell(wanted, change, written, backup)
+
+
+def _require_agreement(yes: bool) -> None:
+    if yes:
+        return
+    # The change is on stdout.
+    person.require(yes=yes, command="install", reading_stdout=True)
+    if not person.agrees("Write this?"):
+        screen.note("Nothing was written.")
+        raise typer.Exit(FAILED)
 
 
 def own_command(*, shared: bool = False) -> list[str]:
@@ -123,7 +137,7 @@ def _file(host: Host, project: bool) -> Path:
 def _show(change: Change) -> None:
     styles = {"+": "green", "-": "red", "@": "cyan"}
     for line in change.diff().splitlines():
-        screen.write_line(line, styles.get(line[:1], ""))
+        screen.write_line(screen.clean(line), styles.get(line[:1], ""))
 
 
 def _tell(host: Host, change: Change, written: bool, backup: Path | None) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 from mcp_jobs.cli import desk, rows, screen, words
 from mcp_jobs.cli.options import JobPart, Json
 from mcp_jobs.events import JobChanged
+from mcp_jobs.questions import visible
 from mcp_jobs.requests import CheckJob, ListJobs
 from mcp_jobs.states import Status
 
@@ -180,17 +181,24 @@ async def _show(part: str, as_json: bool) -> None:
         _fact("attempt", f"{shown['attempt']} of {shown['max_attempts']}")
     if words.progress_of(shown):
         _fact("progress", words.progress_of(shown))
-    _fact("params", screen.clean(json.dumps(params, ensure_ascii=False)))
+    _fact("params", visible(json.dumps(params, ensure_ascii=False)))
     if shown["result"] is not None:
         _fact("result", screen.clean(json.dumps(shown["result"], ensure_ascii=False)))
     for question in shown.get("questions") or ():
-        _fact("asks", screen.clean(question["message"]), words.STYLES["input_required"])
+        _question(question["message"])
         _fact("answer by", f"mcp-jobs approve {shown['job_id']}")
     _output(shown["output"])
 
 
+def _question(message: str) -> None:
+    first, *rest = message.split("\n")
+    _fact("asks", visible(first), words.STYLES["input_required"])
+    for line in rest:
+        _fact("", visible(line))
+
+
 def _fact(name: str, value: str, style: str = "") -> None:
-    screen.write_line(f"  {name + ':':<14}{value}", style)
+    screen.write_line(f"  {name + ':' if name else '':<14}{value}", style)
 
 
 def _output(output: JobObject) -> None:

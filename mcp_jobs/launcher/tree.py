@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 JOB_ID_VARIABLE = "MCP_JOBS_JOB_ID"
 
 _PR_SET_CHILD_SUBREAPER = 36
+_LAUNCHER = b"from mcp_jobs.launcher.server import main"
+"""Stands in the command line of a launcher and of the runners, which are its forks."""
+
 _EMPTY_SCANS = 2
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.25
@@ -66,6 +69,27 @@ def marked(job_id: str) -> list[Stat]:
         for process in processes().values()
         if not process.dead and wanted in _environment(process.pid)
     ]
+
+
+def job_around(pid: int) -> str | None:
+    """Return the id of the job that a process runs in; None when it runs in none.
+
+    It runs in a job if it or one of its ancestors was started with a job's id, or came from a
+    launcher: then with a cleared environment, and the id is empty.
+    """
+    table = processes()
+    seen: set[int] = set()
+    while pid > 0 and pid not in seen:
+        seen.add(pid)
+        for variable in _environment(pid):
+            name, _, value = variable.partition(b"=")
+            if name == JOB_ID_VARIABLE.encode():
+                return value.decode(errors="replace")
+        if _is_launcher(pid):
+            return ""
+        process = table.get(pid)
+        pid = 0 if process is None else process.parent
+    return None
 
 
 def send(process: Stat, number: int) -> bool:
@@ -182,3 +206,14 @@ def _environment(pid: int) -> list[bytes]:
     except OSError:
         return []
     return os.fsencode(listing).split()
+
+
+def _is_launcher(pid: int) -> bool:
+    try:
+        if ON_LINUX:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                return _LAUNCHER in file.read()
+        _, listing = ask_program("/bin/ps", "-ww", "-o", "command=", "-p", str(pid))
+    except OSError:
+        return False
+    return _LAUNCHER in os.fsencode(listing)

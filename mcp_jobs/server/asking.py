@@ -117,10 +117,13 @@ def refuse_unasked(shown: JobObject) -> None:
     if [question["key"] for question in asked] != [CONFIRM_KEY]:
         return
     job_id = shown["job_id"]
+    # What it was given need not be told to whoever gave it; the person is shown all of it.
+    about = asked[0]["message"].partition("\n")[0]
     raise RefusedError(
-        f"Not started: job {job_id} needs a person's approval ({asked[0]['message']!r}), and this "
-        f"client cannot ask for it. Tell the user to run `mcp-jobs approve {job_id}` in a terminal "
-        f'and then wait for the job with check_job {{"job_id": "{job_id}", "wait_seconds": 50}}. '
+        f"Not started: job {job_id} needs a person's approval ({about!r}), and this client cannot "
+        f"ask for it. Tell the user to run `mcp-jobs approve {job_id}` in a terminal of their own; "
+        "only a person may, so do not run it yourself. Then wait for the job with "
+        f'check_job {{"job_id": "{job_id}", "wait_seconds": 50}}. '
         "cancel_job declines. Do not start it again."
     )
 

@@ -63,7 +63,7 @@ def environment(place: Place) -> dict[str, str]:
 
 def install(place: Place, host: str) -> None:
     options = [f"--env={name}={value}" for name, value in place.environment().items()]
-    done = cli(place, "install", host, *options)
+    done = cli(place, "install", "--yes", host, *options)
     assert done.returncode == 0, done.stderr
 
 
@@ -107,7 +107,7 @@ def test_what_claude_code_itself_adds_is_what_install_writes(place: Place) -> No
     path = place.root / ".claude.json"
     added = json.loads(path.read_text())["mcpServers"]["jobs"]
     path.unlink()
-    assert cli(place, "install", "claude-code").returncode == 0
+    assert cli(place, "install", "--yes", "claude-code").returncode == 0
     ours = json.loads(path.read_text())["mcpServers"]["jobs"]
     assert {"env": {}, **ours} == {"env": {}, **added}
 

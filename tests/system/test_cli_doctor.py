@@ -42,7 +42,7 @@ def level(found: dict[str, list[dict[str, str]]], check: str) -> str:
 
 
 def test_a_sound_installation_has_no_fault_and_a_job_went_round(place: Place) -> None:
-    good_install = cli(place, "install", "cursor")
+    good_install = cli(place, "install", "--yes", "cursor")
     assert good_install.returncode == 0
     code, found = examine(place)
 

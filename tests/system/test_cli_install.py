@@ -15,7 +15,7 @@ import pytest
 from mcp_jobs.cli.hosts import jsonc
 from mcp_jobs.cli.hosts.known import HOSTS
 from tests.support import Place
-from tests.system.test_cli_jobs import cli, environment, good, on_terminal
+from tests.system.test_cli_jobs import Terminal, cli, environment, good, on_terminal
 
 SCRIPT = str(Path(sys.executable).with_name("mcp-jobs"))
 PLAIN = {"command": SCRIPT, "args": []}
@@ -58,7 +58,7 @@ def test_every_host_is_tried_here() -> None:
 def test_a_new_file_has_the_entry_and_a_second_run_changes_nothing(place: Place, host: str) -> None:
     file, table, entry = WANTED[host]
     path = place.root / file
-    done = cli(place, "install", host)
+    done = cli(place, "install", "--yes", host)
 
     assert done.returncode == 0
     assert f"+++ {path}" in done.stdout
@@ -72,7 +72,7 @@ def test_a_new_file_has_the_entry_and_a_second_run_changes_nothing(place: Place,
 
 @pytest.mark.parametrize("host", IN_PROJECT)
 def test_a_project_gets_the_command_by_its_name(place: Place, host: str) -> None:
-    assert cli(place, "install", host, "--project").returncode == 0
+    assert cli(place, "install", "-y", host, "--project").returncode == 0
     table = WANTED[host][1]
     entry = _servers(place.project / IN_PROJECT[host], table)["jobs"]
     assert entry["command"] in ("mcp-jobs", ["mcp-jobs"])
@@ -90,7 +90,7 @@ def test_an_existing_file_is_kept_beside_the_change(place: Place) -> None:
     path.parent.mkdir(parents=True)
     before = '{\n  // keep me\n  "theme": "x",\n}\n'
     path.write_text(before)
-    done = cli(place, "install", "zed", "--env", "MCP_JOBS_CAPACITY=2")
+    done = cli(place, "install", "--yes", "zed", "--env", "MCP_JOBS_CAPACITY=2")
 
     (backup,) = path.parent.glob("*.bak")
     assert backup.read_text() == before
@@ -125,7 +125,7 @@ def test_print_and_dry_run_write_nothing(place: Place) -> None:
 
 
 def test_json_tells_what_was_done(place: Place) -> None:
-    shown = json.loads(good(place, "install", "cursor", "--json", "--name", "background"))
+    shown = json.loads(good(place, "install", "-y", "cursor", "--json", "--name", "background"))
     path = place.root / ".cursor/mcp.json"
     assert (shown["path"], shown["written"], shown["backup"]) == (str(path), True, None)
     assert _servers(path, "mcpServers") == {"background": shown["entry"]}
@@ -139,10 +139,35 @@ def test_an_unknown_host_is_refused_with_the_list(place: Place) -> None:
     assert "claude-code, claude-desktop, vscode" in done.stderr
 
 
-def test_a_terminal_is_asked_first(place: Place) -> None:
-    code, text = on_terminal(place, "install", "cursor", answer="n\n")
-    assert (code, "Write this?" in text) == (1, True)
+@pytest.mark.parametrize("text", ["", "y\n", "n\n"])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_without_a_terminal_nothing_is_written(
+    place: Place, text: str, options: tuple[str, ...]
+) -> None:
+    done = cli(place, "install", "cursor", *options, input=text)
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
     assert not (place.root / ".cursor").exists()
+
+
+@pytest.mark.parametrize("lost", ["stdin", "stdout", "stderr"])
+def test_a_change_that_nobody_sees_is_not_written(place: Place, lost: str) -> None:
+    with Terminal(place, "install", "cursor", without=(lost,)) as terminal:
+        terminal.write("y\n")
+    assert terminal.code == 2
+    assert not (place.root / ".cursor").exists()
+
+
+@pytest.mark.parametrize("typed", ["n\n", "\x04", "\n\x04"])
+def test_a_terminal_that_does_not_say_yes_writes_nothing(place: Place, typed: str) -> None:
+    with Terminal(place, "install", "cursor") as terminal:
+        terminal.read_until("Write this? [y/n]")
+        terminal.write(typed)
+    assert (terminal.code, "Traceback" in terminal.text) == (1, False)
+    assert not (place.root / ".cursor").exists()
+
+
+def test_a_terminal_that_says_yes_writes(place: Place) -> None:
     code, _ = on_terminal(place, "install", "cursor", answer="y\n")
     assert (code, (place.root / ".cursor/mcp.json").exists()) == (0, True)
 
@@ -156,13 +181,13 @@ def test_the_directories_that_hosts_are_told_of_are_obeyed(place: Place) -> None
     (place.root / "x/opencode").mkdir(parents=True)
     (place.root / "x/opencode/opencode.jsonc").write_text("// mine\n{}\n")
     for host, variables in where.items():
-        assert cli(place, "install", host, **variables).returncode == 0
+        assert cli(place, "install", "-y", host, **variables).returncode == 0
     for file in ("c/config.toml", "d/.claude.json", "x/opencode/opencode.jsonc"):
         assert "mcp-jobs" in (place.root / file).read_text()
 
 
 def test_what_was_installed_starts_a_server(place: Place) -> None:
-    good_entry = json.loads(good(place, "install", "cursor", "--json"))["entry"]
+    good_entry = json.loads(good(place, "install", "-y", "cursor", "--json"))["entry"]
     done = subprocess.run(
         [good_entry["command"], *good_entry["args"]],
         stdin=subprocess.DEVNULL,

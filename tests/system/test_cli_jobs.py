@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ BOUND_S = 60
 LOGIN = """\
 import os, sys
 os.login_tty(0)
-os.execv(sys.executable, [sys.executable, "-m", "mcp_jobs", *sys.argv[1:]])
+for fd, name in enumerate(("stdin", "stdout", "stderr")):
+    if name in sys.argv[1].split(","):
+        os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+os.execv(sys.executable, [sys.executable, "-m", "mcp_jobs", *sys.argv[2:]])
 """
 
 
@@ -38,10 +42,12 @@ def environment(place: Place, **more: str) -> dict[str, str]:
     }
 
 
-def cli(place: Place, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def cli(
+    place: Place, *arguments: str, input: str = "", **more: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mcp_jobs", *arguments],
-        stdin=subprocess.DEVNULL,
+        input=input,
         capture_output=True,
         text=True,
         check=False,
@@ -63,12 +69,14 @@ def shown(place: Place, *arguments: str) -> dict[str, Any]:
 
 
 class Terminal:
-    """A command with a terminal for stdin, stdout and stderr."""
+    """A command with a terminal for stdin, stdout and stderr, or all but some of them."""
 
-    def __init__(self, place: Place, *arguments: str, **more: str) -> None:
+    def __init__(
+        self, place: Place, *arguments: str, without: Collection[str] = (), **more: str
+    ) -> None:
         self._ours, its = pty.openpty()
         self._program = subprocess.Popen(
-            [sys.executable, "-c", LOGIN, *arguments],
+            [sys.executable, "-c", LOGIN, ",".join(without), *arguments],
             stdin=its,
             stdout=its,
             stderr=its,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 APP = Path(__file__).with_name("python_app.py")
 DEPLOY: dict[str, Any] = {"type": "deploy", "params": {"target": "prod"}}
-ASKED = 'Deploy to production?\ndeploy {"target": "prod"}'
+ASKED = 'Deploy to production?\ndeploy\n  target: "prod"'
 
 
 class User:

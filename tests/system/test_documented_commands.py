@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import pytest
 from tests.markdown import ROOT, blocks, files
 from tests.support import Place
 from tests.system.test_cli_approve import asking_job
-from tests.system.test_cli_jobs import environment, good
+from tests.system.test_cli_jobs import environment, good, on_terminal
 
 PAGES = [path for path in files() if any("mcp-jobs " in b.text for b in blocks(path, "console"))]
+ASKS = ("mcp-jobs approve", "mcp-jobs install ")
 NEVER_ENDS = "mcp-jobs list --watch"
 MAKEFILE = "test build:\n\ttrue\n"
 
@@ -44,6 +46,11 @@ def ran(place: Place, line: str) -> tuple[int, str]:
         env=command_environment(place),
     )
     return done.returncode, done.stdout
+
+
+def agrees(place: Place, line: str) -> tuple[int, str]:
+    """Run a line that asks a person, who says yes."""
+    return on_terminal(place, *shlex.split(line)[1:], answer="y\n")
 
 
 def watches(place: Place, line: str) -> None:
@@ -77,7 +84,8 @@ def test_the_commands_of_a_page_work(place: Place, path: Path) -> None:
         needs_asking = line.startswith("mcp-jobs approve")
         named = asking_job(place) if needs_asking else job
         (place.project / "jobs.yaml").unlink(missing_ok=True)
-        code, output = ran(place, line.replace("JOB", named))
+        run = agrees if line.startswith(ASKS) else ran
+        code, output = run(place, line.replace("JOB", named))
         if code or "Traceback" in output:
             failed.append((line, code, output))
     assert failed == []
