@@ -57,7 +57,8 @@ async def refused_deploy(client: Client) -> str:
     """Start a deployment that nobody can be asked about; return the job's id."""
     error = await contract.refused(client, "start_job", DEPLOY)
     (job,) = (await contract.call(client, "list_jobs"))["jobs"]
-    assert f"mcp-jobs approve {job['job_id']}" in error
+    assert f"mcp-jobs approve {job['job_id']}` in a terminal of their own" in error
+    assert "only a person may" in error
     return str(job["job_id"])
 
 
@@ -101,7 +102,8 @@ async def test_a_client_that_cannot_ask_is_told_how_a_person_approves(
         job = await contract.call(client, "check_job", {"job_id": job_id, "wait_seconds": 0.05})
         assert job["status"] == "input_required"
         assert [question["key"] for question in job["questions"]] == ["confirm"]
-        assert f"mcp-jobs approve {job_id}" in job["next_step"]
+        assert "That is for a person" in job["next_step"]
+        assert f"mcp-jobs approve {job_id}` in a terminal of their own" in job["next_step"]
         ended = await contract.call(client, "cancel_job", {"job_id": job_id})
 
     assert (ended["status"], ended["reason"]) == ("cancelled", "cancelled_by_user")

@@ -88,7 +88,7 @@ async def test_deploy_waits_for_a_terminal_where_nobody_can_be_asked(shop: Place
         told = await refused(client, "start_job", {"type": "deploy", "params": WHERE})
         (job_id,) = re.findall(r"mcp-jobs approve (\w+)", told)
         assert not (shop.project / "deployments").exists()
-        done = await anyio.to_thread.run_sync(mcp_jobs, shop, "approve", job_id)
+        done = await anyio.to_thread.run_sync(mcp_jobs, shop, "approve", "--yes", job_id)
         deployed = await ended(client, job_id)
 
     assert done.returncode == 0, done.stderr
