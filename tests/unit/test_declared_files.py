@@ -8,7 +8,7 @@ import pytest
 
 from mcp_jobs import declared
 from mcp_jobs.policy import DEFAULT, Policy, RetryOn, as_stored, from_stored
-from mcp_jobs.registry import JobType, prepare
+from mcp_jobs.registry import JobType, prepare, question_of
 from tests.unit.declarations import RESERVED, load, problem
 
 
@@ -106,8 +106,10 @@ def test_an_entry_with_everything_is_read(tmp_path: Path) -> None:
 
     assert prepared.argv == ("./deploy", "--to=staging", "4", "0.5", "false", "{x}")
     assert prepared.title == "a where=staging count=4 share=0.5 dry=false"
-    assert prepared.confirm is not None
-    assert prepared.confirm.startswith("Deploy to production?")
+    assert question_of(job_type, {"where": "staging", "count": 4.0}, besides={}) == (
+        'Deploy to production?\na\n  where: "staging"\n  count: 4.0\n  share: 0.5 (default)\n'
+        "  dry: false (default)\n  word: -"
+    )
     assert job_type.cwd == str(tmp_path / "ops")
     assert dict(job_type.env) == {"MODE": "fast", "LEVEL": "3"}
     assert (job_type.timeout_s, job_type.timeout_is_limit, job_type.idle_timeout_s) == (
