@@ -18,7 +18,12 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import __version__
-from mcp_jobs.errors import InvalidInputError, JobsError, UnsupportedPlatformError
+from mcp_jobs.errors import (
+    InvalidInputError,
+    JobsError,
+    NewerSchemaError,
+    UnsupportedPlatformError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,13 +197,25 @@ def _run(arguments: argparse.Namespace) -> None:
             ) from None
         anyio.run(serve_http, loaded)
     elif arguments.command == "worker":
-        from mcp_jobs.worker import work
-
-        anyio.run(work, loaded, arguments.drain)
+        _work(loaded, arguments.drain)
     else:
         from mcp_jobs.server.app import serve_stdio
 
         anyio.run(serve_stdio, loaded)
+
+
+def _work(loaded: Settings, drain: bool) -> None:
+    import anyio
+
+    from mcp_jobs.launcher.drain import REFUSED
+    from mcp_jobs.worker import work
+
+    try:
+        anyio.run(work, loaded, drain)
+    except NewerSchemaError as error:
+        # A launcher that has started this must not do so again.
+        sys.stderr.write(f"mcp-jobs: {error}\n")
+        sys.exit(REFUSED)
 
 
 def _settings(**flags: Any) -> Settings:

@@ -45,6 +45,12 @@ class StoreBusyError(StoreError):
     code = "store_busy"
 
 
+class NewerSchemaError(StoreError):
+    """A newer mcp_jobs has written the job database, and this one cannot read it."""
+
+    code = "newer_schema"
+
+
 class LauncherError(JobsError):
     """The launcher process could not be started or reached."""
 

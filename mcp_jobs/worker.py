@@ -23,6 +23,9 @@ async def work(settings: Settings, drain: bool) -> None:
     Running jobs are not touched by the end of the worker. Raises `InvalidInputError` or
     `StoreError` when the home cannot be used.
     """
+    if drain and not settings.database.exists():
+        # The home was removed since somebody wanted it drained, and must not come back by that.
+        return
     async with open_core(settings) as core, anyio.create_task_group() as tasks:
         tasks.start_soon(leave_on_signal, core)
         if drain:

@@ -13,14 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, NoReturn
 
+REFUSED = 78
+"""The exit code of a worker that can do nothing for this home as it is (EX_CONFIG, sysexits(3))."""
+
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 60.0
+_MOST_TRIES = 20
+"""With pauses that double, twelve minutes."""
 
 
 class DrainKeeper:
     """Knows which connections are servers or workers, and when a worker is due.
 
-    A worker that ends badly is started again, with pauses that double.
+    A worker that ends badly is started again, with pauses that double, and a bounded number of
+    times. One that refuses the home is not: the next owner that comes may do better.
     """
 
     def __init__(self) -> None:
@@ -30,7 +36,9 @@ class DrainKeeper:
         self._due_s: float | None = None
         self.pid: int | None = None
         """The worker, while it runs."""
-        self._pause_s = _FIRST_PAUSE_S
+        self._started_s = 0.0
+        self._failures = 0
+        """How many workers in a row ended badly soon after their start."""
         self._owed = False
         """An owner left without a release since the last worker was started."""
 
@@ -40,6 +48,9 @@ class DrainKeeper:
         if _is_command(command):
             self._command = command
         self._due_s = None
+        if self.pid is None:
+            # Not the worker itself, which may attach and end badly all the same.
+            self._failures = 0
 
     def released(self, owner: socket.socket) -> None:
         """This one leaves nothing undone."""
@@ -63,9 +74,11 @@ class DrainKeeper:
         if pid != self.pid:
             return
         self.pid = None
-        if status == 0:
-            self._pause_s = _FIRST_PAUSE_S
-        if (status or self._owed) and not self._owners:
+        if status == 0 or time.monotonic() - self._started_s >= _LONGEST_PAUSE_S:
+            self._failures = 0
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == REFUSED:
+            self._owed = False
+        elif (status or self._owed) and not self._owners:
             self._schedule()
 
     def busy(self) -> bool:
@@ -84,6 +97,7 @@ class DrainKeeper:
         if self._owners or self.pid is not None or self._command is None:
             return
         self._owed = False
+        self._started_s = time.monotonic()
         try:
             self.pid = os.fork()
         except OSError:
@@ -93,8 +107,11 @@ class DrainKeeper:
             _become_worker(self._command)
 
     def _schedule(self) -> None:
-        self._due_s = time.monotonic() + self._pause_s
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._failures += 1
+        if self._failures > _MOST_TRIES:
+            return
+        pause_s = min(_FIRST_PAUSE_S * 2 ** (self._failures - 1), _LONGEST_PAUSE_S)
+        self._due_s = time.monotonic() + pause_s
 
 
 def _is_command(command: object) -> bool:

@@ -6,7 +6,7 @@ import sqlite3
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from mcp_jobs.errors import StoreError
+from mcp_jobs.errors import NewerSchemaError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ def migrations() -> list[str]:
 async def migrate(connection: aiosqlite.Connection) -> None:
     """Apply what is missing. Safe when several processes do it at once.
 
-    Raises `StoreError` for a file that a newer mcp-jobs has written.
+    Raises `NewerSchemaError` for a file that a newer mcp-jobs has written.
     """
     steps = migrations()
     if await _version(connection) == len(steps):
@@ -34,7 +34,7 @@ async def migrate(connection: aiosqlite.Connection) -> None:
     try:
         version = await _version(connection)
         if version > len(steps):
-            raise StoreError(
+            raise NewerSchemaError(
                 f"The job database has schema version {version}, this mcp-jobs knows up to "
                 f"{len(steps)}. Upgrade mcp-jobs, or name another home in MCP_JOBS_HOME."
             )
