@@ -34,6 +34,8 @@ CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LEFTOVER_GRACE_S = 0.5
 _SHUTDOWN_GRACE_S = 5.0
 _GRACE_POLL_S = 0.02
+_HOLD_S = 1.0
+_HOLD_POLL_S = 0.001
 _KILL_TURN_S = 0.5
 
 
@@ -284,27 +286,34 @@ class Runner:
 
         The reason is only set when the main process was still there to be signalled.
         """
-        if self._main_ended() or not self._hold_main():
+        if self._main_ended() or not self._hold_main(pump):
             return
         self._reason = reason
         self._terminate(pump, grace_s)
 
-    def _hold_main(self) -> bool:
+    def _hold_main(self, pump: OutputPump) -> bool:
         """Stop the main process for the signal to come; False when it had ended by itself.
 
         Without this, one that ends while the tree is being searched would be called cancelled. It
-        is our child and not reaped, so the pid cannot be anybody else's.
+        is our child and not reaped, so the pid cannot be anybody else's. One that sleeps in the
+        kernel (vfork(2), a file system that does not answer) does not stop, nor does it end by
+        itself: what comes next may wake it, and SIGKILL mostly does.
         """
         try:
             os.kill(self._pid, signal.SIGSTOP)
         except PermissionError:
             # It has become another user's (sudo): nothing can be proved, and perhaps not ended.
             return not self._main_ended()
-        _, status = os.waitpid(self._pid, os.WUNTRACED)
-        if os.WIFSTOPPED(status):
-            return True
-        self._status = status
-        return False
+        deadline_s = time.monotonic() + _HOLD_S
+        while time.monotonic() < deadline_s:
+            pid, status = os.waitpid(self._pid, os.WUNTRACED | os.WNOHANG)
+            if pid and not os.WIFSTOPPED(status):
+                self._status = status
+                return False
+            if pid:
+                return True
+            pump.read_for(_HOLD_POLL_S)
+        return True
 
     def _end_leftovers(self, pump: OutputPump) -> None:
         if not self._gone():
