@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import anyio.to_thread
 from anyio.abc import SocketAttribute
 
 from mcp_jobs.errors import LauncherError
-from mcp_jobs.launcher import layout
+from mcp_jobs.launcher import bell, layout, tree
 from mcp_jobs.launcher.identity import pid_namespace
 from mcp_jobs.launcher.server import PROTOCOL_VERSION
 
@@ -28,10 +29,17 @@ if TYPE_CHECKING:
 
     from anyio.abc import SocketStream
 
+logger = logging.getLogger(__name__)
+
 Connection = TypeVar("Connection")
 
 _CONNECT_TRIES: Final = 5
 _CONNECT_PAUSE_S: Final = 0.05
+_ANSWER_WAITS_S: Final = (2.0, 8.0, 10.0)
+"""How long an answer is waited for; after each, a launcher that was stopped is woken."""
+
+_SWEEP_WAITS_S: Final = (3.0, 3.0)
+_START_S: Final = 30.0
 _LINE_LIMIT_BYTES: Final = 1 << 16
 _ENDED: Final = b'\n{"event": "ended"}\n'
 
@@ -182,7 +190,7 @@ class LauncherClient:
         line = json.dumps({"op": "run", **fields}).encode() + b"\n"
         link = RunnerLink(await self._ask(lambda: self._send_at_once(line)))
         try:
-            answer = await link.answer()
+            answer = await self._answer(link, request)
         except BaseException:
             link.close()
             raise
@@ -205,7 +213,10 @@ class LauncherClient:
         `drain`. Raises `LauncherError`.
         """
         line = json.dumps({"op": "attach", "drain": asdict(drain)}).encode() + b"\n"
-        return LauncherLink(await self._ask(lambda: self._send(line)))
+        link = LauncherLink(await self._ask(lambda: self._send(line)))
+        # A stopped one takes connections too, but would not see that this process dies.
+        self._wake()
+        return link
 
     async def sweep_orphans(self) -> None:
         """Make the launcher, if there is one, kill what dead runners have left to it.
@@ -214,7 +225,29 @@ class LauncherClient:
         """
         with contextlib.suppress(OSError, anyio.BrokenResourceError):
             async with await self._send(b'{"op": "sweep"}\n') as stream:
-                await _read_line(stream)
+                for wait_s in _SWEEP_WAITS_S:
+                    with anyio.move_on_after(wait_s) as scope:
+                        await _read_line(stream)
+                    if not scope.cancelled_caught:
+                        return
+                    self._wake()
+
+    async def _answer(self, link: RunnerLink, request: LaunchRequest) -> dict[str, Any]:
+        """Return the first answer to a request to run. Raises `LauncherError` if none comes."""
+        for wait_s in _ANSWER_WAITS_S:
+            with anyio.move_on_after(wait_s):
+                return await link.answer()
+            self._wake()
+            with contextlib.suppress(OSError):
+                bell.wake(request.job_dir)
+        raise LauncherError(f"The launcher at {self._socket_path} does not answer.")
+
+    def _wake(self) -> None:
+        """Let the launcher go on, if there is one that was stopped."""
+        with contextlib.suppress(OSError):
+            found = layout.read_json(f"{self._socket_path}.lock") or {}
+            if tree.resume(found.get("pid"), found.get("start_time")):
+                logger.warning("the launcher had been stopped; it goes on")
 
     async def _ask(self, send: Callable[[], Awaitable[Connection]]) -> Connection:
         problem: Exception | None = None
@@ -226,6 +259,7 @@ class LauncherClient:
                 # None is there, or it left just now. One that leaves holds its lock for a moment
                 # longer, so that a second try may have to wait.
                 problem = error
+                self._wake()
                 await anyio.sleep(attempt * _CONNECT_PAUSE_S)
                 await self._start(starts_seen)
         raise LauncherError(
@@ -260,7 +294,12 @@ class LauncherClient:
                 # Another task has started it while this one waited.
                 return
             try:
-                exit_code = await self._run_launcher()
+                with anyio.fail_after(_START_S):
+                    exit_code = await self._run_launcher()
+            except TimeoutError:
+                raise LauncherError(
+                    f"The launcher did not start within {_START_S:.0f} s; see {self._log_path}."
+                ) from None
             except OSError as error:
                 raise LauncherError(f"The launcher could not be started: {error}.") from error
             self._starts += 1

@@ -35,6 +35,9 @@ _LONGEST_NAP_S: Final = 5.0
 """Bounds what a jump of the wall clock can delay a job by."""
 
 _ADOPT_EVERY_S: Final = 1.0
+_OVERDUE_S: Final = 5.0
+"""How long after a limit the runner that should keep it is looked at."""
+
 _FREED_KEPT: Final = 1000
 
 
@@ -64,6 +67,8 @@ class Pool:
         self._look = True
         self._next_due_ms: int | None = None
         self._active: set[str] = set()
+        self._guards: dict[str, float] = {}
+        """When (monotonic seconds) the runner of a job with a limit is to be looked at."""
         self._freed: set[str] = set()
         self._full = False
         """No slot was free when it was last looked for one, and no end was heard of since."""
@@ -195,16 +200,21 @@ class Pool:
                 self._abandoned.add(job.id)
             finally:
                 self._active.discard(job.id)
+                self._guards.pop(job.id, None)
                 self._ended.set()
                 self._note_freed(job.id)
 
         self._active.add(job.id)
+        limits_s = [limit for limit in (job.timeout_s, job.idle_timeout_s) if limit is not None]
+        if limits_s:
+            self._guards[job.id] = self._clock.monotonic_s() + min(limits_s) + _OVERDUE_S
         self._freed.discard(job.id)
         tasks.start_soon(live)
 
     async def _adopt_for_ever(self, tasks: TaskGroup) -> None:
         while True:
             self._presence.beat()
+            self._wake_guards()
             try:
                 if await self._store.mend_future(now_ms=self._clock.now_ms()):
                     self.wake()
@@ -236,10 +246,27 @@ class Pool:
                     life = self._supervisor.adopt if here else self._supervisor.bury
                     self._supervise(tasks, taken, life)
 
+    def _wake_guards(self) -> None:
+        """Let runners go on that were stopped (SIGSTOP) and have a limit to keep."""
+        now_s = self._clock.monotonic_s()
+        for job_id in [job_id for job_id, due_s in self._guards.items() if due_s <= now_s]:
+            self._guards[job_id] = now_s + _OVERDUE_S
+            self._wake_runner(job_id)
+
+    def _wake_runner(self, job_id: str) -> None:
+        try:
+            if process.wake_runner(self._settings.jobs_dir / job_id):
+                logger.warning("the runner of job %s had been stopped; it goes on", job_id)
+        except OSError as error:
+            logger.warning("the runner of job %s cannot be looked at: %s", job_id, error)
+
     def _deliver_cancel(self, job: Job) -> None:
         """Stop a job of ours whose canceller was killed before it could give the order."""
         job_dir = self._settings.jobs_dir / job.id
-        if job.cancel_requested_at_ms is None or process.stop_requested(job_dir):
+        if job.cancel_requested_at_ms is None:
+            return
+        if process.stop_requested(job_dir):
+            self._wake_runner(job.id)
             return
         try:
             process.request_stop(job_dir, reason=Reason.CANCELLED_BY_USER, grace_s=STOP_GRACE_S)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _AGAIN_S: Final = 1.0
+_CARE_S: Final = 5.0
 
 
 class Presence:
@@ -63,9 +64,10 @@ class Presence:
         self._work.set()
 
     async def care(self) -> None:
-        """Return when the launcher knows of this process, or cannot be had."""
+        """Return when the launcher knows of this process, or cannot be had soon."""
         self.expect_work()
-        await self._tried.wait()
+        with anyio.move_on_after(_CARE_S):
+            await self._tried.wait()
 
     async def knock(self) -> None:
         """Have a worker started, unless others work, as soon as this process leaves or hands over.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.launcher import bell, layout, record, tree
-from mcp_jobs.launcher.identity import Stat, boot_id, pid_namespace
+from mcp_jobs.launcher.identity import Stat, is_here, pid_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,6 +137,12 @@ def raise_fence(job_dir: Path, token: int) -> None:
         layout.raise_fence(str(job_dir), token)
 
 
+def forbid(job_dir: Path, token: int) -> bool:
+    """Refuse, from now on, a runner with this claim token too; False when one has begun."""
+    raise_fence(job_dir, token + 1)
+    return read_traces(job_dir).token != token
+
+
 def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
     """Make the job's runner end it, now or as soon as it starts.
 
@@ -145,6 +151,12 @@ def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
     """
     layout.order_stop(str(job_dir), reason, grace_s)
     bell.ring(str(job_dir))
+    wake_runner(job_dir)
+
+
+def wake_runner(job_dir: Path) -> bool:
+    """Let the job's runner go on if it was stopped (SIGSTOP); says whether it was."""
+    return bell.wake(str(job_dir))
 
 
 def stop_requested(job_dir: Path) -> bool:
@@ -194,8 +206,7 @@ def sweep(job_id: str, job_dir: Path, token: int) -> bool:
             return False
         try:
             identity = layout.read_identity(str(job_dir)) or {}
-            here = (boot_id(), pid_namespace())
-            if (identity.get("boot_id"), identity.get("pid_namespace")) != here:
+            if not is_here(identity):
                 identity = {}
             tree.kill_all(lambda: _members(job_id, identity), reap=lambda: None)
         finally:

@@ -131,7 +131,13 @@ class Supervisor:
             except LauncherError as error:
                 logger.warning("job %s: %s Trying again.", job.id, error)
                 await anyio.sleep(pause_s)
-        return await self._launcher.run(request)
+        try:
+            return await self._launcher.run(request)
+        except LauncherError:
+            # A request that nobody answered may still be carried out: from now on no longer.
+            if await anyio.to_thread.run_sync(process.forbid, self._dir(job), job.claim_token):
+                raise
+            return None
 
     async def _follow(self, job: Job, link: launching.RunnerLink | None) -> None:
         """Store progress until the end: the runner tells it, or is gone and its lock is free."""

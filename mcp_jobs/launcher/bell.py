@@ -11,7 +11,8 @@ import errno
 import fcntl
 import os
 
-from mcp_jobs.launcher import layout
+from mcp_jobs.launcher import layout, tree
+from mcp_jobs.launcher.identity import is_here
 
 
 class Bell:
@@ -48,6 +49,15 @@ def ring(job_dir: str) -> None:
     with contextlib.suppress(BlockingIOError, BrokenPipeError):
         os.write(fd, b"!")
     os.close(fd)
+
+
+def wake(job_dir: str) -> bool:
+    """Let the runner of this job go on if it was stopped (SIGSTOP): it would carry out no order.
+
+    Only where it can be told from every other process. False when it was not stopped.
+    """
+    identity = layout.read_identity(job_dir) or {}
+    return is_here(identity) and tree.resume(identity.get("pid"), identity.get("start_time"))
 
 
 def _watched(directory: str) -> int | None:

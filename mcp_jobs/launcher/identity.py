@@ -10,6 +10,11 @@ import os
 import sys
 from functools import cache
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
 ON_LINUX = sys.platform.startswith("linux")
 
 _STAT_BYTES = 4096
@@ -43,6 +48,11 @@ def start_time(pid: int) -> str | None:
         except (OSError, ValueError):
             return None
     return ask_program("/bin/ps", "-o", "lstart=", "-p", str(pid))[1].strip() or None
+
+
+def is_here(identity: Mapping[str, Any]) -> bool:
+    """Say whether the pids in the identity of a runner mean anything in this boot and namespace."""
+    return (identity.get("boot_id"), identity.get("pid_namespace")) == (boot_id(), pid_namespace())
 
 
 class Stat:

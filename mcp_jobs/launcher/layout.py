@@ -58,6 +58,9 @@ PRIVATE_DIR = 0o700
 _ROOM = b" \0"
 """What stands in the space that `alive` keeps free."""
 
+FENCE_WAIT_S = 10.0
+"""Longer than anybody needs the lock who is not sweeping."""
+
 _LOCK_TRIES = 50
 _LOCK_PAUSE_S = 0.01
 
@@ -192,13 +195,29 @@ def is_locked(path: str) -> bool:
 
 @contextmanager
 def fence_lock(job_dir: str) -> Iterator[None]:
-    """Hold the job's fence lock. Raises FileNotFoundError for a job without a directory."""
+    """Hold the job's fence lock. Raises FileNotFoundError for a job without a directory.
+
+    Raises TimeoutError when somebody keeps it, who may stand still.
+    """
     fd = open_directory(job_dir)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock_within(fd, FENCE_WAIT_S)
         yield
     finally:
         os.close(fd)
+
+
+def _lock_within(fd: int, seconds: float) -> None:
+    deadline_s = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline_s:
+                raise TimeoutError(errno.ETIMEDOUT, "Another process keeps the job") from None
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            return
 
 
 def read_fence(job_dir: str) -> int:

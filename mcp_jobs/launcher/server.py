@@ -251,7 +251,17 @@ def main(socket_path: str, idle_s: float) -> None:
         os._exit(0)
     os.setsid()
     os.chdir("/")
+    _write_identity(lock_fd)
     launcher.serve()
+
+
+def _write_identity(lock_fd: int) -> None:
+    """Say in the lock file who this is, for clients that get no answer."""
+    pid = os.getpid()
+    text = json.dumps({"pid": pid, "start_time": start_time(pid)}).encode()
+    # Without it a stopped launcher is only not woken.
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock_fd, os.pwrite(lock_fd, text, 0))
 
 
 def _names(path: str, fd: int) -> bool:

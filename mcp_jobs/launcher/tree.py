@@ -26,6 +26,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LAUNCHER = b"from mcp_jobs.launcher.server import main"
 """Stands in the command line of a launcher and of the runners, which are its forks."""
 
+_STOPPED = "T"
 _EMPTY_SCANS = 2
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.25
@@ -112,6 +113,17 @@ def send(process: Stat, number: int) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def resume(pid: object, started: object) -> bool:
+    """Let a process go on that was stopped (SIGSTOP); False when it was not, or is another one."""
+    try:
+        process = read_stat(str(pid)) if ON_LINUX else processes()[int(str(pid))]
+    except (OSError, ValueError, KeyError):
+        return False
+    if process.state != _STOPPED or process.start_time != started:
+        return False
+    return send(process, signal.SIGCONT)
 
 
 def kill_all(
