@@ -53,6 +53,8 @@ class Progress:
     percent: float | None
     message: str | None
     updated_at_ms: int
+    ends_at_ms: int | None = None
+    """When it should be done at the rate so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

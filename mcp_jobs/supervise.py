@@ -163,12 +163,14 @@ class Supervisor:
         seen = watch.take_progress()
         if seen is None:
             return
+        now_ms = self._clock.now_ms()
         progress = Progress(
             current=seen.current,
             total=seen.total,
             percent=seen.percent,
             message=seen.message,
-            updated_at_ms=self._clock.now_ms(),
+            updated_at_ms=now_ms,
+            ends_at_ms=None if seen.left_s is None else now_ms + round(seen.left_s * 1000),
         )
         try:
             await self._store.set_progress(job, progress)

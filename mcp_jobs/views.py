@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from mcp_jobs.progress import with_estimate
+from mcp_jobs.states import Status
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -49,7 +52,7 @@ def job_object(job: Job, *, now_ms: int, queue_position: int | None = None) -> J
         "next_attempt_at": rfc3339(job.run_at_ms) if job.status == "retrying" else None,
         "cancel_requested": job.cancel_requested_at_ms is not None,
         "queue_position": queue_position,
-        "progress": _progress(job),
+        "progress": _progress(job, now_ms),
         "result": job.result,
         "uri": job_uri(job.id),
     }
@@ -116,14 +119,35 @@ def _duration_s(job: Job, now_ms: int) -> float | None:
     return round(max(0, end_ms - job.started_at_ms) / 1000, 3)
 
 
-def _progress(job: Job) -> JobObject | None:
+def progress_message(job: Job, now_ms: int) -> str | None:
+    """Return what a job says of its progress, with the time left as long as that is likely."""
     progress = job.progress
     if progress is None:
         return None
-    return {
+    left_ms = 0 if progress.ends_at_ms is None else progress.ends_at_ms - now_ms
+    # An estimate that ran out was wrong; how wrong, nobody knows.
+    told = job.status is Status.RUNNING and left_ms > 0
+    return with_estimate(progress.message, left_ms / 1000 if told else None)
+
+
+def _progress(job: Job, now_ms: int) -> JobObject | None:
+    progress = job.progress
+    if progress is None:
+        return None
+    shown = {
         "current": progress.current,
         "total": progress.total,
         "percent": progress.percent,
-        "message": progress.message,
+        "message": progress_message(job, now_ms),
         "updated_at": rfc3339(progress.updated_at_ms),
     }
+    return shown if job.status is not Status.COMPLETED else _of_all(shown)
+
+
+def _of_all(shown: JobObject) -> JobObject:
+    """Return the progress of a job that is done: all of it, or no numbers that say otherwise."""
+    if shown["percent"] is None:
+        return shown
+    if shown["total"] is not None and shown["current"] == shown["total"]:
+        return {**shown, "percent": 100.0}
+    return {**shown, "current": None, "total": None, "percent": 100.0, "message": None}

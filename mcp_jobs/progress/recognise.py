@@ -5,19 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mcp_jobs.progress.builds import step_of, step_of_unfinished
+from mcp_jobs.progress.counts import KerasProgress, count_of
 from mcp_jobs.progress.docker import DockerProgress
 from mcp_jobs.progress.lines import LineAssembler
 from mcp_jobs.progress.plain import plain_percent
 from mcp_jobs.progress.reading import Reading
 from mcp_jobs.progress.runners import CargoTestProgress, JestProgress, PytestProgress
+from mcp_jobs.progress.tallies import PlaywrightProgress, TestTally
 
 
 class OutputRecogniser:
     """Finds progress in consecutive chunks of raw output; never raises.
 
-    Knows pytest (also with xdist), jest, vitest, cargo, ninja, cmake, ctest, docker build,
-    tqdm and plain percentages (``plain.py`` has the rule). What it says after some bytes does
-    not depend on how they were cut into chunks. Memory is bounded and time linear in the bytes.
+    Knows pytest (also with xdist), jest, vitest, Playwright, cargo, ninja, cmake, ctest, docker
+    build, tqdm, keras, counts in words and plain percentages (``counts.py`` and ``plain.py`` have
+    the rules), and counts the tests of runners that do not say how many there are. What it says
+    after some bytes does not depend on how they were cut into chunks. Memory is bounded and time
+    linear in the bytes.
     """
 
     def __init__(self) -> None:
@@ -26,6 +30,9 @@ class OutputRecogniser:
         self._jest = JestProgress()
         self._cargo_test = CargoTestProgress()
         self._docker = DockerProgress()
+        self._playwright = PlaywrightProgress()
+        self._keras = KerasProgress()
+        self._tally = TestTally()
         self._structured = False
         self._latest: Reading | None = None
         self._returned: Reading | None = None
@@ -47,7 +54,7 @@ class OutputRecogniser:
     def _take(self, line: str) -> None:
         reading = self._counted(line)
         if reading is None and not self._own_output():
-            reading = step_of(line)
+            reading = step_of(line) or count_of(line)
         if reading is not None and reading.has_numbers:
             self._structured = True
             self._latest = reading
@@ -55,6 +62,9 @@ class OutputRecogniser:
             self._latest = replace(self._latest or Reading(), message=reading.message)
         elif "%" in line and not self._structured and (plain := plain_percent(line)):
             self._latest = plain
+        elif not self._structured and not self._own_output():
+            # A count without a total says less than anything else.
+            self._latest = self._tally.line(line) or self._latest
 
     def _counted(self, line: str) -> Reading | None:
         return (
@@ -62,6 +72,8 @@ class OutputRecogniser:
             or self._docker.line(line)
             or self._jest.line(line)
             or self._cargo_test.line(line)
+            or self._playwright.line(line)
+            or self._keras.line(line)
         )
 
     def _own_output(self) -> bool:

@@ -16,8 +16,9 @@ _SUGAR = re.compile(r"\s(\d{1,3})%\s+[▏▎▍▌▋▊▉█]")
 _XDIST_TEST = re.compile(r"\[gw\d{1,4}\](?: \[\s{0,3}(\d{1,3})%\])? ([A-Z]{4,8}) ")
 _VERBOSE_TEST = re.compile(r"\S+::.* ([A-Z]{4,8})(?: \(.*\))?\s*\Z")
 _SECTION = re.compile(r"={3,} (.+) ={3,}\s*\Z")
-_DOTS = frozenset(".FEsxXRuf,")
-_FAILING = frozenset("FE")
+_DOTS = frozenset(".FEsxXRuf,-")
+# Subtests that passed, failed or were skipped: parts of a test, and not counted.
+_SUBTEST_DOTS = "u,-"
 _OUTCOMES = frozenset(["PASSED", "FAILED", "ERROR", "SKIPPED", "XFAIL", "XPASS"])
 
 
@@ -28,6 +29,7 @@ class PytestProgress:
         self._total = 0
         self._done = 0
         self._failed = 0
+        self._errors = 0
         self._reporting = False
 
     @property
@@ -47,7 +49,7 @@ class PytestProgress:
         if self._total == 0:
             return None
         self._count(line.rstrip())
-        return self._reading(self._done, self._failed)
+        return self._reading(self._done, self._failed, self._errors)
 
     def unfinished(self, line: str) -> Reading | None:
         """Return the reading as if the line, which may still go on, ended here."""
@@ -68,12 +70,12 @@ class PytestProgress:
             # The closing line, "2 failed in 0.10s", ends the report as well.
             self._reporting = " in " not in title or not title[0].isdigit()
             self._total = 0
-        self._done = self._failed = 0
+        self._done = self._failed = self._errors = 0
 
     def _count(self, line: str) -> None:
         column = _COLUMN.search(line)
         body = line[: column.start()].rstrip() if column else line
-        self._done, self._failed = self._with(_dots_of(body) or _outcome_of(body))
+        self._done, self._failed, self._errors = self._with(_dots_of(body) or _outcome_of(body))
         if column and column.group(1):
             self._catch_up(int(column.group(1)))
         elif column:
@@ -81,16 +83,19 @@ class PytestProgress:
         elif painted := _SUGAR.search(line) or _XDIST_TEST.match(line):
             self._catch_up(int(painted.group(1) or 0))
 
-    def _with(self, outcomes: str) -> tuple[int, int]:
-        failed = sum(map(outcomes.count, _FAILING))
-        return min(self._done + len(outcomes), self._total), self._failed + failed
+    def _with(self, outcomes: str) -> tuple[int, int, int]:
+        tests = len(outcomes) - sum(map(outcomes.count, _SUBTEST_DOTS))
+        done = min(self._done + tests, self._total)
+        return done, self._failed + outcomes.count("F"), self._errors + outcomes.count("E")
 
     def _catch_up(self, percent: int) -> None:
         """The column is cut down to whole percents: at least so many tests are done."""
         self._done = max(self._done, -(-min(percent, ALL_PERCENT) * self._total // 100))
 
-    def _reading(self, done: int, failed: int) -> Reading:
+    def _reading(self, done: int, failed: int, errors: int) -> Reading:
         failures = f", {failed} failed" if failed else ""
+        if errors:
+            failures += ", 1 error" if errors == 1 else f", {errors} errors"
         message = f"{done} of {self._total} tests{failures}"
         return Reading(current=done, total=self._total, message=message)
 

@@ -16,6 +16,8 @@ from mcp_jobs.progress.reading import (
 ESTIMATE_AFTER_S = 3.0
 ESTIMATE_AFTER_PERCENT = 2.0
 
+_MOST_RECOGNISED = 99.9
+
 _MINUTE_S = 60.0
 _HOUR_S = 3600.0
 _HOURS_FROM_S = 1.5 * _HOUR_S
@@ -26,14 +28,16 @@ _LONGEST_S = 1000 * _HOUR_S
 class Progress:
     """A snapshot for people and agents.
 
-    ``percent`` is 0 to 100 with one decimal, or None when unknown; 100 only when all is done.
-    ``message`` may end in an estimate of the time left.
+    ``percent`` is 0 to 100 with one decimal, or None when unknown; 100 only when the job itself
+    reported it: output may show the end of a part, as the last test of the first of two runs is.
     """
 
     current: float | None
     total: float | None
     percent: float | None
     message: str | None
+    left_s: float | None = None
+    """How long the rest takes at the rate so far, counted from the reading; None if not known."""
 
 
 class ProgressTracker:
@@ -43,6 +47,10 @@ class ProgressTracker:
     once one had a message, recognised messages are. Neither percentage nor count ever falls
     (a count starts anew when the job begins to report explicitly): a reading that is behind
     changes the message only. When the total grows, the count goes on and the percentage waits.
+
+    What was recognised may begin anew when it was full: the next test run, the next epoch. How many
+    such parts the job has is not known, so from then on there is a count of the part that runs, and
+    no percentage.
     """
 
     def __init__(self) -> None:
@@ -52,6 +60,8 @@ class ProgressTracker:
         self._message: str | None = None
         self._explicit_numbers = False
         self._explicit_message = False
+        self._full = False
+        self._in_parts = False
         self._since: tuple[float, float] | None = None
         self._snapshot: Progress | None = None
 
@@ -81,11 +91,21 @@ class ProgressTracker:
             self._explicit_numbers = True
             self._current = self._total = self._since = None
         percent = _percent_of(reading)
-        if self._goes_back(reading, percent):
+        if not explicit and self._full and self._begins_anew(reading, percent):
+            self._in_parts = True
+            self._percent = self._since = None
+        elif self._goes_back(reading, percent):
             return
         self._current, self._total = reading.current, reading.total
-        if percent is not None:
-            self._percent = max(percent, self._percent or 0)
+        if not explicit:
+            self._full = percent == ALL_PERCENT
+        if percent is not None and (explicit or not self._in_parts):
+            most = ALL_PERCENT if explicit else _MOST_RECOGNISED
+            self._percent = max(min(percent, most), self._percent or 0)
+
+    def _begins_anew(self, reading: Reading, percent: float | None) -> bool:
+        more = reading.total is not None and self._total is not None and percent != ALL_PERCENT
+        return (more and reading.total != self._total) or self._goes_back(reading, percent)
 
     def _goes_back(self, reading: Reading, percent: float | None) -> bool:
         if reading.current is not None and reading.current < (self._current or 0):
@@ -96,7 +116,7 @@ class ProgressTracker:
         known = None not in (self._total, reading.total, reading.current)
         if known and reading.total != self._total:
             return False
-        return percent < (self._percent or 0)
+        return percent < min(self._percent or 0, _MOST_RECOGNISED)
 
     def _start_clock(self, now_s: float) -> None:
         if self._since is None and self._percent is not None:
@@ -109,15 +129,16 @@ class ProgressTracker:
             current=self._current,
             total=self._total,
             percent=self._percent,
-            message=_with_estimate(self._message, self._seconds_left(now_s)),
+            message=self._message,
+            left_s=self._seconds_left(now_s),
         )
-        if snapshot == self._snapshot:
+        if self._snapshot is not None and _look(snapshot) == _look(self._snapshot):
             return None
         self._snapshot = snapshot
         return snapshot
 
     def _seconds_left(self, now_s: float) -> float | None:
-        if self._since is None or self._percent is None or self._percent >= ALL_PERCENT:
+        if self._since is None or self._percent is None or self._percent >= _MOST_RECOGNISED:
             return None
         elapsed_s = now_s - self._since[0]
         gained = self._percent - self._since[1]
@@ -138,7 +159,8 @@ def _percent_of(reading: Reading) -> float | None:
     return 100.0 if percent >= ALL_PERCENT else min(round(float(percent), 1), 99.9)
 
 
-def _with_estimate(message: str | None, left_s: float | None) -> str | None:
+def with_estimate(message: str | None, left_s: float | None) -> str | None:
+    """Return a message that ends in about how much time is left, if that is known."""
     if left_s is None:
         return message
     estimate = f"about {_rough(left_s)} left"
@@ -146,6 +168,12 @@ def _with_estimate(message: str | None, left_s: float | None) -> str | None:
         return estimate
     kept = clean_message(message, max_chars=MESSAGE_MAX_CHARS - len(estimate) - 2)
     return f"{kept}, {estimate}"
+
+
+def _look(progress: Progress) -> tuple[object, ...]:
+    """Return what is seen of it, so that an estimate that is told alike is no change."""
+    left = None if progress.left_s is None else _rough(progress.left_s)
+    return progress.current, progress.total, progress.percent, progress.message, left
 
 
 def _rough(seconds: float) -> str:

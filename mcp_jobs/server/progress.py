@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from mcp_jobs.clock import SystemClock
+from mcp_jobs.views import progress_message
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -58,6 +61,6 @@ def percent_of(job: Job) -> float | None:
 def _message(jobs: Sequence[Job]) -> str:
     if len(jobs) == 1:
         (job,) = jobs
-        said = job.progress.message if job.progress is not None else None
+        said = progress_message(job, SystemClock().now_ms())
         return said or f"{job.title}: {job.status}"
     return f"{sum(job.ended for job in jobs)} of {len(jobs)} jobs have ended"

@@ -24,7 +24,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.server import wire
 from mcp_jobs.states import Reason, Status
-from mcp_jobs.views import rfc3339
+from mcp_jobs.views import progress_message, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,15 +220,16 @@ class Tasks:
         return self._owner_of(context)
 
     def _fields(self, job: Job, status: str) -> TaskObject:
+        now_ms = self._clock.now_ms()
         return {
             "taskId": job.id,
             "status": status,
-            "statusMessage": _message(job),
+            "statusMessage": _message(job, now_ms=now_ms),
             "createdAt": rfc3339(job.created_at_ms),
             "lastUpdatedAt": rfc3339(_updated_at_ms(job)),
             # How long a job is kept depends on its end and on the number of jobs.
             "ttlMs": None,
-            "pollIntervalMs": poll_interval_ms(job, now_ms=self._clock.now_ms()),
+            "pollIntervalMs": poll_interval_ms(job, now_ms=now_ms),
         }
 
 
@@ -268,11 +269,11 @@ def _updated_at_ms(job: Job) -> int:
     return max(moment for moment in known if moment is not None)
 
 
-def _message(job: Job) -> str:
+def _message(job: Job, *, now_ms: int) -> str:
     if job.error is not None:
         return wire.shortened(job.error)
-    if job.progress is not None and job.progress.message and not job.ended:
-        return job.progress.message
+    if not job.ended and (said := progress_message(job, now_ms)):
+        return said
     return f"{job.title}: {job.status}"
 
 

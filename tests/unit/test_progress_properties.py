@@ -37,6 +37,15 @@ PIECES = [
         b"\xff",
         b"=>",
     ],
+    *[b"\n--- PASS: T (0.1s)\n", b"\nok  \tp\t0.1s\n", b"\n    1) x\n", "\n✔ a (1ms)\n".encode()],
+    *["\n✖ failing tests:\n".encode(), "\n▶ a\n".encode(), b"\nok 1 - a\n", b"\n  type: 'test'\n"],
+    *[
+        b"\nEpoch 2/3\n",
+        "\r 3/9 ━".encode(),
+        b"\nprocessed 3 of 7\n",
+        b"\nRunning 2 tests using 1 worker\n",
+    ],
+    *["\n  ✓  1 a › b\n".encode(), b"\nt (a.B.t) ... ok\n", b"\n  3 passing (1s)\n"],
     *[b"\x1b", b"\x1b[", b"\x1b[32m", b"\x1b[2K", b"\x1b[1G", b"\x1b[K", b"\x1b]0;t", b"\x07"],
     *[b"\x1b\\", b"\x1b(", b"45%", b"100", b"[ 48%]", b"[3/9] ", b"\n[5/10] ", b"\nDownloading 7%"],
     *[b"\ncollected 9 items\n", b"\n2 workers [5 items]\n", b"tests/test_a.py ", b"::t PASSED"],
@@ -150,7 +159,9 @@ def test_recognised_readings_are_always_sane(chunks: list[bytes | None]) -> None
     )
 )
 @settings(max_examples=300, deadline=None)
-def test_percent_never_decreases(updates: list[tuple[Reading, float, bool]]) -> None:
+def test_percent_never_decreases_unless_it_is_given_up(
+    updates: list[tuple[Reading, float, bool]],
+) -> None:
     tracker = ProgressTracker()
     before: Progress | None = None
     for reading, now_s, explicit in updates:
@@ -160,19 +171,21 @@ def test_percent_never_decreases(updates: list[tuple[Reading, float, bool]]) -> 
         assert progress != before
         assert len(progress.message or "") <= 200
         assert 0 <= (progress.current or 0) <= (progress.total or float("inf"))
-        if before is not None and before.percent is not None:
-            assert progress.percent is not None
+        if before is not None and before.percent is not None and progress.percent is not None:
             assert before.percent <= progress.percent <= 100
         before = progress
 
 
 @given(counts=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 60)), max_size=40))
 @settings(max_examples=200, deadline=None)
-def test_a_count_never_decreases(counts: list[tuple[int, int]]) -> None:
+def test_a_count_decreases_only_after_a_full_one(counts: list[tuple[int, int]]) -> None:
     tracker = ProgressTracker()
     shown = [
-        progress.current or 0
+        progress
         for current, total in counts
         if (progress := tracker.update(Reading(current=current, total=total), now_s=0))
     ]
-    assert shown == sorted(shown)
+    for before, after in pairwise(shown):
+        full = before.current == before.total
+        assert (after.current or 0) >= (before.current or 0) or full
+        assert after.percent is None or not full or after.current == after.total

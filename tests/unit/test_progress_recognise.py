@@ -26,7 +26,7 @@ def sample(name: str) -> list[Reading]:
     return readings((SAMPLES / f"{name}.txt").read_bytes())
 
 
-TESTS_137 = Reading(current=137, total=137, message="137 of 137 tests, 5 failed")
+TESTS_137 = Reading(current=137, total=137, message="137 of 137 tests, 4 failed, 1 error")
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,15 @@ TESTS_137 = Reading(current=137, total=137, message="137 of 137 tests, 5 failed"
         ("pytest_count", TESTS_137),
         ("pytest_xdist", TESTS_137),
         ("pytest_quiet", Reading(percent=100)),
-        ("pytest_verbose", Reading(current=7, total=7, message="7 of 7 tests, 5 failed")),
-        ("pytest_xdist_verbose", Reading(current=7, total=7, message="7 of 7 tests, 5 failed")),
+        ("pytest_verbose", Reading(current=7, total=7, message="7 of 7 tests, 4 failed, 1 error")),
+        (
+            "pytest_xdist_verbose",
+            Reading(current=7, total=7, message="7 of 7 tests, 4 failed, 1 error"),
+        ),
         ("pytest_deselected", Reading(current=31, total=31, message="31 of 31 tests, 1 failed")),
         (
             "pytest_colour_no_short_summary",
-            Reading(current=7, total=7, message="7 of 7 tests, 5 failed"),
+            Reading(current=7, total=7, message="7 of 7 tests, 4 failed, 1 error"),
         ),
         ("jest", Reading(current=6, total=6, message="6 of 6 test files")),
         ("vitest", Reading(current=2, total=2, message="2 of 2 test files")),
@@ -68,9 +71,85 @@ def test_a_recorded_run_never_counts_backwards(name: str) -> None:
     assert len(set(counts)) > 3
 
 
-@pytest.mark.parametrize("name", ["unittest", "node_spec", "mocha"])
-def test_a_runner_without_a_total_shows_no_progress(name: str) -> None:
-    assert sample(name) == []
+@pytest.mark.parametrize(
+    ("name", "count", "message"),
+    [
+        ("unittest_3_13_verbose", 6, "6 tests, 3 failed"),
+        ("node_spec", 6, "6 tests, 2 failed"),
+        ("node22_spec", 8, "8 tests, 3 failed"),
+        ("node22_tap", 8, "8 tests, 3 failed"),
+        ("mocha", 3, "3 tests, 2 failed"),
+        ("ava", 3, "3 tests, 1 failed"),
+        ("go", 2, "2 packages, 2 tests failed"),
+        ("go_verbose", 5, "5 tests, 2 failed"),
+    ],
+)
+def test_a_runner_without_a_total_shows_a_count(name: str, count: int, message: str) -> None:
+    assert sample(name)[-1] == Reading(current=count, message=message)
+
+
+def test_dots_of_unittest_are_not_taken_for_tests() -> None:
+    assert sample("unittest") == []
+
+
+def test_playwright_counts_a_test_once_that_was_tried_again() -> None:
+    assert sample("playwright")[-1] == Reading(current=5, total=5, message="5 of 5 tests, 2 failed")
+
+
+def test_subtests_of_pytest_are_no_tests_of_their_own() -> None:
+    expected = Reading(current=5, total=5, message="5 of 5 tests, 2 failed, 1 error")
+    assert sample("pytest9")[-1] == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("processed 50 of 100 rows", (50, 100)),
+        ("Imported 3/12 files", (3, 12)),
+        ("  Uploading batch (7/9)", (7, 9)),
+        ("Step 2/5: build", (1, 5)),
+        ("--- Epoch 3 of 10 ---", (2, 10)),
+        ("Stage 4/4", (3, 4)),
+        ("   ━━━━━━━━━━━━━━━━━━━━ 2.5/5.0 MB 12.3 MB/s eta 0:00:01", (2.5, 5)),
+    ],
+)
+def test_a_count_in_words_is_progress(line: str, expected: tuple[float, float]) -> None:
+    reading = last(f"{line}\n")
+    assert reading is not None
+    assert (reading.current, reading.total) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "processed 50 of 10 rows",
+        "2 of 3 people agree",
+        "tests written 2024/11/24",
+        "read http://x/1/2",
+        "Step 3",
+        "version 1/2",
+        "loaded 1/2/3",
+        "ran in 3/4 time",
+    ],
+)
+def test_other_fractions_are_not_progress(line: str) -> None:
+    assert last(f"{line}\n") is None
+
+
+def test_an_epoch_goes_on_with_its_batches() -> None:
+    epoch = "Epoch 2/4\n"
+    assert last(epoch) == Reading(current=1, total=4, percent=25, message="epoch 2 of 4")
+    batches = "\r 30/100 ━━━━━━ 1s 10ms/step - loss: 0.5\r 50/100 ━━━━━━━━━ 1s 10ms/step\r"
+    assert last(epoch + batches) == Reading(
+        current=1, total=4, percent=37.5, message="epoch 2 of 4"
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ["Collecting flask", "Downloading x-1.whl (5.0 MB)", "added 525 packages in 26s"]
+)
+def test_an_installation_says_what_it_does(line: str) -> None:
+    assert last(f"{line}\n") == Reading(message=line)
 
 
 def test_pytest_dots_count_before_their_line_ends() -> None:
@@ -108,7 +187,7 @@ def test_jest_live_line_gives_the_total() -> None:
     assert last(lines + "FAIL src/b.test.tsx\n") == Reading(
         current=4, total=10, message="4 of 10 test files"
     )
-    assert last("PASS\nFAIL\tgithub.com/x/y\t0.1s\n") is None
+    assert last("PASS\nFAIL\tgithub.com/x/y\t0.1s\n") == Reading(current=1, message="1 package")
 
 
 def test_cargo_names_what_it_compiles() -> None:

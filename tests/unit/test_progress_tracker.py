@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mcp_jobs.progress import Progress, ProgressTracker, Reading
+from mcp_jobs.progress import Progress, ProgressTracker, Reading, with_estimate
 
 
 def shown(
@@ -35,7 +35,8 @@ def test_a_given_percent_is_kept() -> None:
     [(9999, 10_000, 99.9), (10_000, 10_000, 100.0), (12, 10, 100.0), (1e-320, 1e308, 0.0)],
 )
 def test_a_hundred_is_said_only_of_all(current: float, total: float, percent: float) -> None:
-    progress = ProgressTracker().update(Reading(current=current, total=total), now_s=0)
+    reading = Reading(current=current, total=total)
+    progress = ProgressTracker().update(reading, now_s=0, explicit=True)
     assert progress is not None
     assert progress.percent == percent
 
@@ -114,7 +115,7 @@ def test_time_left_follows_from_the_rate(percent: float, now_s: float, message: 
     tracker.update(Reading(percent=0), now_s=0)
     progress = tracker.update(Reading(percent=percent), now_s=now_s)
     assert progress is not None
-    assert progress.message == message
+    assert with_estimate(None, progress.left_s) == message
 
 
 @pytest.mark.parametrize(
@@ -126,17 +127,14 @@ def test_time_left_is_not_guessed_from_too_little(percent: float, now_s: float) 
     tracker.update(Reading(percent=0), now_s=0)
     progress = tracker.update(Reading(percent=percent, message="m"), now_s=now_s)
     assert progress is not None
-    assert progress.message == "m"
+    assert progress.left_s is None
 
 
 def test_time_left_is_appended_within_the_limit() -> None:
-    tracker = ProgressTracker()
-    tracker.update(Reading(percent=0, message="x" * 500), now_s=100)
-    progress = tracker.update(Reading(percent=50), now_s=140)
-    assert progress is not None
-    assert progress.message is not None
-    assert progress.message.endswith("x, about 40 s left")
-    assert len(progress.message) == 200
+    message = with_estimate("x" * 200, 40)
+    assert message is not None
+    assert message.endswith("x, about 40 s left")
+    assert len(message) == 200
 
 
 def test_time_left_does_not_flicker() -> None:
@@ -150,3 +148,42 @@ def test_the_end_is_not_forced_to_a_hundred() -> None:
     tracker = ProgressTracker()
     tracker.update(Reading(percent=99.99), now_s=0)
     assert tracker.snapshot == shown(percent=99.9)
+
+
+def test_a_part_that_is_full_is_not_the_end_of_the_job() -> None:
+    tracker = ProgressTracker()
+    assert tracker.update(Reading(current=7, total=7), now_s=0) == shown(7, 7, 99.9)
+    assert tracker.update(Reading(current=7, total=7), now_s=1) is None
+    assert tracker.update(Reading(current=7, total=9), now_s=1) == shown(7, 9, None)
+
+
+def test_a_second_part_is_counted_without_a_percentage() -> None:
+    tracker = ProgressTracker()
+    tracker.update(Reading(current=7, total=7, message="7 of 7 tests"), now_s=0)
+    first = tracker.update(Reading(current=0, total=20, message="0 of 20 tests"), now_s=1)
+    assert first == shown(0, 20, None, "0 of 20 tests")
+    assert tracker.update(Reading(current=5, total=20), now_s=9) == shown(
+        5, 20, None, "0 of 20 tests"
+    )
+    assert tracker.update(Reading(current=4, total=20), now_s=9) is None
+    assert tracker.update(Reading(current=20, total=20), now_s=99) == shown(
+        20, 20, None, "0 of 20 tests"
+    )
+    assert tracker.update(Reading(current=1, total=3), now_s=99) == shown(
+        1, 3, None, "0 of 20 tests"
+    )
+
+
+def test_a_bar_that_starts_over_loses_its_percentage() -> None:
+    tracker = ProgressTracker()
+    tracker.update(Reading(percent=100, message="epoch 1"), now_s=0)
+    assert tracker.update(Reading(percent=3, message="epoch 2"), now_s=1) == shown(
+        message="epoch 2"
+    )
+
+
+def test_what_the_job_reports_may_be_all() -> None:
+    tracker = ProgressTracker()
+    tracker.update(Reading(current=2, total=2), now_s=0)
+    tracker.update(Reading(current=1, total=2), now_s=0)
+    assert tracker.update(Reading(percent=100), now_s=1, explicit=True) == shown(percent=100.0)

@@ -97,6 +97,38 @@ def test_progress_is_shown_with_its_time() -> None:
     assert shown(STARTED)["progress"] is None
 
 
+def test_time_left_is_told_while_it_is_likely() -> None:
+    progress = Progress(
+        current=1, total=4, percent=25.0, message="m", updated_at_ms=NOW_MS,
+        ends_at_ms=NOW_MS + 5000 + 40_000,
+    )  # fmt: skip
+    running = replace(STARTED, progress=progress)
+    assert shown(running)["progress"]["message"] == "m, about 40 s left"
+    ran_out = replace(progress, ends_at_ms=NOW_MS + 4000)
+    assert shown(replace(running, progress=ran_out))["progress"]["message"] == "m"
+    ended = replace(
+        running,
+        status=Status.FAILED,
+        reason=Reason.EXIT_CODE,
+        exit_code=1,
+        finished_at_ms=NOW_MS + 2000,
+    )
+    assert shown(ended)["progress"]["message"] == "m"
+
+
+def test_a_completed_job_is_done_whatever_was_seen_of_it() -> None:
+    seen = Progress(current=6, total=6, percent=99.9, message="6 of 6", updated_at_ms=NOW_MS)
+    done = replace(
+        STARTED, status=Status.COMPLETED, exit_code=0, progress=seen, finished_at_ms=NOW_MS + 2000
+    )
+    whole = shown(done)["progress"]
+    assert (whole["current"], whole["percent"], whole["message"]) == (6, 100, "6 of 6")
+    partly = shown(replace(done, progress=replace(seen, current=4, percent=67.0)))["progress"]
+    assert (partly["current"], partly["percent"], partly["message"]) == (None, 100, None)
+    counted = shown(replace(done, progress=replace(seen, total=None, percent=None)))["progress"]
+    assert (counted["current"], counted["percent"]) == (6, None)
+
+
 def test_output_has_its_seven_fields() -> None:
     piece = OutputSlice(
         text="t", bytes_total=9, lines_total=2, first_cursor=3, next_cursor=4, dropped_bytes=5,
