@@ -46,8 +46,8 @@ def count_of(line: str) -> Reading | None:
     if (done := _DONE.match(line)) is not None:
         return counted(done.group(1), done.group(2), line)
     if bar := _PIP_BAR.match(line):
-        current, total = float(bar.group(1)), float(bar.group(2))
-        return Reading(current=current, total=total) if 0 < current <= total else None
+        shown, whole = float(bar.group(1)), float(bar.group(2))
+        return Reading(current=shown, total=whole) if 0 < shown <= whole else None
     return Reading(message=clean_message(line)) if _MESSAGE.match(line) else None
 
 
