@@ -41,7 +41,11 @@ _FETCH_S: Final = 10.0
 _FETCH_AGAIN_S: Final = 30.0
 """An unknown key id may be a new one, but strangers must not make us ask the issuer each time."""
 
+_FETCH_ANYHOW_S: Final = 3600.0
 _CLOCK_SKEW_S: Final = 30
+_CLAIM_CHARS: Final = 255
+_LAST_S: Final = 253_402_300_800
+"""The year 10000."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +57,19 @@ class Visitor:
     expires_at_s: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A public key of the issuer, and what it may have signed with."""
+
+    public: Any
+    algorithms: tuple[str, ...]
+
+
 class OidcVerifier(TokenVerifier):
     """Checks signature, issuer, audience and times of JSON Web Tokens.
 
-    The keys come from the issuer's own description and are kept until an unknown one is named.
+    The keys come from the issuer's own description. They are asked for again when an unknown one is
+    named, and once an hour.
     """
 
     def __init__(self, *, issuer: str, audience: str) -> None:
@@ -69,7 +82,7 @@ class OidcVerifier(TokenVerifier):
         self.audience = _url(audience, "--oidc-audience")
         self._issuer_text = issuer
         self._audience_text = audience
-        self._keys: dict[str | None, Any] = {}
+        self._keys: dict[str | None, Key] = {}
         self._fetched_at_s: float | None = None
         self._fetching = anyio.Lock()
 
@@ -89,23 +102,37 @@ class OidcVerifier(TokenVerifier):
             key = await self._key(key_id)
             if key is None:
                 return None
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=list(ALGORITHMS),
-                audience=self._audience_text,
-                issuer=self._issuer_text,
-                leeway=_CLOCK_SKEW_S,
-                options={"require": ["exp", "iss", "aud", "sub"]},
-            )
+            return self._told(self._claims(token, key))
         except jwt.PyJWTError:
             return None
-        subject = str(claims["sub"])
+        except Exception as error:  # noqa: BLE001 - whatever a stranger sends, it is no valid token
+            logger.info("a token cannot be read: %s", type(error).__name__)
+            return None
+
+    def _claims(self, token: str, key: Key) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key.public,
+            # The key and not the token says which algorithms it is for.
+            algorithms=list(key.algorithms),
+            audience=self._audience_text,
+            issuer=self._issuer_text,
+            leeway=_CLOCK_SKEW_S,
+            options={
+                "require": ["exp", "iss", "aud", "sub"],
+                "enforce_minimum_key_length": True,
+            },
+        )
+
+    def _told(self, claims: dict[str, Any]) -> AccessToken:
+        """Return what is said by claims whose signature is good. Raises `InvalidTokenError`."""
+        subject = _text(claims, "sub")
+        client = next((_text(claims, name) for name in ("azp", "client_id") if name in claims), "")
         return AccessToken(
             token="",
-            client_id=str(claims.get("azp") or claims.get("client_id") or subject),
+            client_id=client or subject,
             scopes=_scopes(claims),
-            expires_at=int(claims["exp"]),
+            expires_at=_seconds(claims, "exp"),
             subject=subject,
             resource=self._audience_text,
             claims={"iss": self._issuer_text},
@@ -119,16 +146,22 @@ class OidcVerifier(TokenVerifier):
         scopes = frozenset(found.scopes)
         return Visitor(subject=found.subject, scopes=scopes, expires_at_s=found.expires_at)
 
-    async def _key(self, key_id: str | None) -> Any:
-        if key_id not in self._keys:
+    async def _key(self, key_id: object) -> Key | None:
+        if not (key_id is None or isinstance(key_id, str)):
+            return None
+        if self._must_fetch(key_id):
             async with self._fetching:
-                now_s = time.monotonic()
-                if key_id not in self._keys and (
-                    self._fetched_at_s is None or now_s - self._fetched_at_s > _FETCH_AGAIN_S
-                ):
-                    self._fetched_at_s = now_s
+                if self._must_fetch(key_id):
+                    self._fetched_at_s = time.monotonic()
                     await self._fetch()
         return self._keys.get(key_id)
+
+    def _must_fetch(self, key_id: str | None) -> bool:
+        if self._fetched_at_s is None:
+            return True
+        age_s = time.monotonic() - self._fetched_at_s
+        # A key that its issuer has withdrawn must not be good for as long as this server lives.
+        return age_s > (_FETCH_ANYHOW_S if key_id in self._keys else _FETCH_AGAIN_S)
 
     async def _fetch(self) -> None:
         try:
@@ -139,16 +172,68 @@ class OidcVerifier(TokenVerifier):
                 if description.get("issuer") != self._issuer_text:
                     raise ValueError("it describes another issuer")
                 answer = await client.get(description["jwks_uri"])
-                found = jwt.PyJWKSet.from_dict(answer.raise_for_status().json())
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
-            logger.warning("the keys of the issuer %s cannot be had: %s", self._issuer_text, error)
-            return
-        self._keys = {key.key_id: key for key in found.keys}
+                self._keys = _usable(answer.raise_for_status().json())
+        except Exception as error:  # noqa: BLE001 - whatever it answers, the known keys stay
+            text = str(error) or type(error).__name__
+            logger.warning("the keys of the issuer %s cannot be had: %s", self._issuer_text, text)
+
+
+def _usable(told: Any) -> dict[str | None, Key]:
+    """Return the keys of a JSON Web Key Set that signatures of tokens may be checked with, by id.
+
+    Raises ValueError when there is none. A key that is for something else, or is none, is left out.
+    """
+    found: dict[str | None, Key] = {}
+    for each in told["keys"]:
+        if not isinstance(each, dict) or not _may_verify(each):
+            continue
+        try:
+            key = jwt.PyJWK(each)
+        except (jwt.PyJWTError, ValueError, TypeError, LookupError, AttributeError):
+            continue
+        algorithms = _algorithms(each, key)
+        if algorithms and (key.key_id is None or isinstance(key.key_id, str)):
+            found[key.key_id] = Key(public=key.key, algorithms=algorithms)
+    if not found:
+        raise ValueError("none of them is for checking signatures")
+    return found
+
+
+def _may_verify(key: dict[str, Any]) -> bool:
+    """Say whether a key is meant for checking signatures (RFC 7517, 4.2 and 4.3)."""
+    use, operations = key.get("use", "sig"), key.get("key_ops", ["verify"])
+    public = key.get("kty") in ("RSA", "EC", "OKP") and "d" not in key
+    return public and use == "sig" and isinstance(operations, list) and "verify" in operations
+
+
+def _algorithms(described: dict[str, Any], key: jwt.PyJWK) -> tuple[str, ...]:
+    """Return the algorithms that a key is for: the named one, or those of its kind."""
+    if "alg" not in described and key.key_type == "RSA":
+        return tuple(name for name in ALGORITHMS if name.startswith(("RS", "PS")))
+    return tuple(name for name in ALGORITHMS if name == key.algorithm_name)
+
+
+def _text(claims: dict[str, Any], name: str) -> str:
+    value = claims[name]
+    if not isinstance(value, str) or not 0 < len(value) <= _CLAIM_CHARS or not value.isprintable():
+        raise jwt.InvalidTokenError(f"{name} is not a short text")
+    return value
+
+
+def _seconds(claims: dict[str, Any], name: str) -> int:
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LAST_S:
+        raise jwt.InvalidTokenError(f"{name} is not a time")
+    return int(value)
 
 
 def _scopes(claims: dict[str, Any]) -> list[str]:
+    """Return the scopes: words of a text (RFC 8693), or a list of texts as some issuers have it."""
     told = claims.get("scope", claims.get("scp", ""))
-    return told.split() if isinstance(told, str) else [str(scope) for scope in told]
+    scopes = told.split() if isinstance(told, str) else told
+    if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+        raise jwt.InvalidTokenError("the scopes are neither a text nor a list of texts")
+    return scopes
 
 
 def _url(text: str, flag: str) -> AnyHttpUrl:
