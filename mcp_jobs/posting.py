@@ -7,20 +7,25 @@ the check and the connection gains nothing. Redirects are not followed: they cou
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 import httpcore2
 from standardwebhooks import Webhook
 
 from mcp_jobs import __version__
-from mcp_jobs.targets import Network, may_connect
+from mcp_jobs.targets import Network, checked_url, may_connect
+
+logger = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 15.0
 _CONNECT_S: Final = 5.0
@@ -45,6 +50,8 @@ class Poster:
         self._signer = Webhook(secret)
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl.create_default_context(),
+            # How many there are is for the caller to say: one that waited would lose its time.
+            max_connections=None,
             # No connection is kept: the next attempt resolves and checks anew.
             max_keepalive_connections=0,
             network_backend=CheckedBackend(allowed),
@@ -52,31 +59,43 @@ class Poster:
 
     async def post(self, url: str, *, message_id: str, body: str, now_ms: int) -> Answer:
         """Post one message, within a bounded time. What goes wrong is in the answer."""
-        moment = datetime.fromtimestamp(now_ms // 1000, UTC)
-        headers = {
-            "content-type": "application/json",
-            "user-agent": f"mcp-jobs/{__version__}",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(now_ms // 1000),
-            "webhook-signature": self._signer.sign(message_id, moment, body),
-            "host": _host_of(url),
-        }
-        timeouts = {"connect": _CONNECT_S, "read": _TIMEOUT_S, "write": _TIMEOUT_S}
+        try:
+            url = checked_url(url)
+        except ValueError as error:
+            return Answer(http_status=None, error=f"The URL cannot be used: {error}.")
         try:
             with anyio.fail_after(_TIMEOUT_S):
-                # Only the status is of interest; an endless body is not read.
-                async with self._pool.stream(
-                    "POST",
-                    url,
-                    headers=list(headers.items()),
-                    content=body.encode(),
-                    extensions={"timeout": timeouts},
-                ) as response:
-                    return _answer(response.status)
+                return await self._exchange(url, message_id, body, now_ms // 1000)
         except (TimeoutError, httpcore2.TimeoutException):
             return Answer(http_status=None, error=f"No answer within {_TIMEOUT_S:g} s.")
         except (OSError, httpcore2.NetworkError, httpcore2.ProtocolError) as error:
             return Answer(http_status=None, error=str(error) or type(error).__name__)
+        except Exception as error:  # whatever it is, it is this delivery's failure and no other's
+            logger.exception("webhook %s could not be sent", message_id)
+            told = f"It could not be sent: {type(error).__name__}: {error}"
+            return Answer(http_status=None, error=told)
+
+    async def _exchange(self, url: str, message_id: str, body: str, now_s: int) -> Answer:
+        headers = {
+            "content-type": "application/json",
+            "user-agent": f"mcp-jobs/{__version__}",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(now_s),
+            "webhook-signature": self._signer.sign(
+                message_id, datetime.fromtimestamp(now_s, UTC), body
+            ),
+            "host": _host_of(url),
+        }
+        timeouts = {"connect": _CONNECT_S, "read": _TIMEOUT_S, "write": _TIMEOUT_S}
+        # Only the status is of interest; an endless body is not read.
+        async with self._pool.stream(
+            "POST",
+            url,
+            headers=list(headers.items()),
+            content=body.encode(),
+            extensions={"timeout": timeouts},
+        ) as response:
+            return _answer(response.status)
 
 
 class CheckedBackend(httpcore2.AsyncNetworkBackend):
@@ -106,8 +125,8 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
 
     async def _addresses(self, host: str, port: int) -> list[str]:
         try:
-            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+            found = await _look_up(host, port)
+        except (OSError, UnicodeError) as error:
             raise httpcore2.ConnectError(f"The host {host} is not known: {error}.") from error
         addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
         # One forbidden address is enough: a public name has no reason to have a private address.
@@ -118,6 +137,18 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
                 "MCP_JOBS_WEBHOOK_PRIVATE."
             )
         return addresses
+
+
+async def _look_up(host: str, port: int) -> list[Any]:
+    """Look a name up in a thread of its own.
+
+    The event loop's few threads would be taken by names whose servers do not answer, and nobody
+    else's name be found meanwhile.
+    """
+    look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    return await anyio.to_thread.run_sync(
+        look, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+    )
 
 
 def _answer(status: int) -> Answer:

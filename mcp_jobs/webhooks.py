@@ -39,8 +39,8 @@ PAUSES_S: Final = (5, 30, 300, 1800, 7200, 18_000, 28_800, 28_800)
 """Between the attempts: nine of them within a day."""
 
 _JITTER: Final = 0.1
-_AT_ONCE: Final = 8
-"""One receiver that hangs must not hold the others up."""
+_AT_ONCE: Final = 64
+"""In this process, of all owners; the store bounds those of each."""
 
 _COALESCE_S: Final = 0.02
 _LOOK_S: Final = 5.0
@@ -124,27 +124,33 @@ class Webhooks:
             finally:
                 if message is None:
                     self._slots.release_on_behalf_of(slot)
-            if message is not None:
-                tasks.start_soon(self._attempt_in, message, slot)
+            if message is None:
+                # Somebody else was first.
+                return _COALESCE_S
+            tasks.start_soon(self._attempt_in, message, slot)
 
     async def _attempt_in(self, message: OutboxMessage, slot: object) -> None:
         try:
             await self._attempt(message)
         except StoreError as error:
             logger.warning("the delivery %s could not be recorded: %s", message.id, error)
-            await self._give_back()
+            await self._give_back(message)
+        except Exception:  # one message's fault must not end the delivery of the others
+            logger.exception("the delivery %s could not be recorded", message.id)
+            await self._give_back(message)
         finally:
             self._slots.release_on_behalf_of(slot)
 
-    async def _give_back(self) -> None:
+    async def _give_back(self, message: OutboxMessage) -> None:
         """Without its record the claim would stand for as long as this process lives."""
         while True:
+            # First: it is due, and would be sent again and again without a pause.
+            await anyio.sleep(_LOOK_S)
             try:
-                await self._store.outbox.release(self._presence.own_id)
+                await self._store.outbox.give_back(message, claimer=self._presence.own_id)
             except StoreError:
-                await anyio.sleep(_LOOK_S)
-            else:
-                return
+                continue
+            return
 
     async def _release_dead(self) -> None:
         for claimer in await self._store.outbox.claimers():
@@ -184,12 +190,28 @@ class Webhooks:
         self._wake.set()
 
     async def _post(self, message: OutboxMessage, now_ms: int) -> Answer:
-        job = await self._store.find(message.job_id)
-        if not await self._load() or self._poster is None or job is None:
+        """Send a message. What goes wrong with it is in the answer, whatever it is.
+
+        Raises `StoreError` when the store is out of order or nothing can be sent from here.
+        """
+        if not await self._load() or self._poster is None:
             raise StoreError("The webhook cannot be sent from here.")
-        return await self._poster.post(
-            message.url, message_id=message.id, body=body_of(job), now_ms=now_ms
-        )
+        from mcp_jobs.posting import Answer  # noqa: PLC0415 - loaded just above
+
+        try:
+            job = await self._store.find(message.job_id)
+            if job is None:
+                return Answer(http_status=None, error="Its job is not stored any more.", final=True)
+            return await self._poster.post(
+                message.url, message_id=message.id, body=body_of(job), now_ms=now_ms
+            )
+        except StoreError:
+            raise
+        except Exception as error:  # one message's fault must not end the delivery of the others
+            logger.exception("webhook %s cannot be made", message.id)
+            return Answer(
+                http_status=None, error=f"It could not be made: {type(error).__name__}: {error}"
+            )
 
     async def _load(self) -> bool:
         """Load what sending needs, when there is something to send; False if it is not installed.

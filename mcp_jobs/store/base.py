@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,11 +55,19 @@ class Claimed:
     running: int
 
 
+DELIVERIES_OF_OWNER: Final = 8
+"""Most deliveries of one owner under way, over all processes: his slow receivers hold up no other
+owner's messages."""
+
+
 class Outbox(Protocol):
     """The messages about ended jobs. They are written with the end of their job."""
 
     async def claim(self, *, claimer: str, now_ms: int) -> OutboxMessage | None:
-        """Take the message that has been due for longest; its attempt counts from now on."""
+        """Take a due message; its attempt counts from now on.
+
+        One of the owner who has the fewest under way, and less than `DELIVERIES_OF_OWNER`.
+        """
         ...
 
     async def record(self, message: OutboxMessage, delivery: Delivery, *, claimer: str) -> bool:
@@ -74,8 +82,12 @@ class Outbox(Protocol):
         """Give back what a claimer who is gone had taken; returns how many messages."""
         ...
 
+    async def give_back(self, message: OutboxMessage, *, claimer: str) -> None:
+        """Let somebody attempt a claimed message again whose attempt could not be recorded."""
+        ...
+
     async def next_due_ms(self) -> int | None:
-        """Return when the next message that nobody has claimed is due."""
+        """Return when the next message that could be claimed is due."""
         ...
 
     async def untried(self) -> int:

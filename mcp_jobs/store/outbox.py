@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_jobs.models import Delivery, OutboxMessage
 from mcp_jobs.store import connection as sqlite
+from mcp_jobs.store.base import DELIVERIES_OF_OWNER
 from mcp_jobs.store.queries import queries
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ class SqliteOutbox:
         self._reader = reader
 
     async def claim(self, *, claimer: str, now_ms: int) -> OutboxMessage | None:
-        found = await self._write("claim_delivery", claimer=claimer, now_ms=now_ms)
+        found = await self._write(
+            "claim_delivery", claimer=claimer, now_ms=now_ms, most=DELIVERIES_OF_OWNER
+        )
         return _message_from(found[0]) if found else None
 
     async def record(self, message: OutboxMessage, delivery: Delivery, *, claimer: str) -> bool:
@@ -44,11 +47,16 @@ class SqliteOutbox:
     async def release(self, claimer: str) -> int:
         return len(await self._write("release_deliveries", claimer=claimer))
 
+    async def give_back(self, message: OutboxMessage, *, claimer: str) -> None:
+        await self._write(
+            "release_delivery", id=message.id, attempt=message.attempt, claimer=claimer
+        )
+
     async def claimers(self) -> Sequence[str]:
         return [row["claimed_by"] for row in await self._read("delivery_claimers")]
 
     async def next_due_ms(self) -> int | None:
-        due = (await self._read("next_delivery"))[0]["due_ms"]
+        due = (await self._read("next_delivery", most=DELIVERIES_OF_OWNER))[0]["due_ms"]
         return None if due is None else int(due)
 
     async def untried(self) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sqlite3
+import threading
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,11 +19,12 @@ from mcp_jobs.models import Delivery, Outcome
 from mcp_jobs.owners import Owners
 from mcp_jobs.presence import Presence
 from mcp_jobs.states import Status
+from mcp_jobs.store.base import DELIVERIES_OF_OWNER
 from mcp_jobs.webhooks import PAUSES_S, Webhooks
 from tests.receiver import receiving
-from tests.stores import NOW, new_job, sqlite_store
+from tests.stores import NOW, OWNER, new_job, sqlite_store
 from tests.support import wait_until
-from tests.web import ended, serving, start, start_server
+from tests.web import ended, named_token, serving, start, start_server
 
 if TYPE_CHECKING:
     from mcp_jobs.store import SqliteStore
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
 
 LOCAL = {"MCP_JOBS_WEBHOOK_HOSTS": "127.0.0.1", "MCP_JOBS_WEBHOOK_PRIVATE": "127.0.0.0/8"}
 DAY_MS = 24 * 3_600_000
+COMPLETED = Outcome(
+    status=Status.COMPLETED, reason=None, exit_code=0, error=None, result=None, started_at_ms=NOW,
+    finished_at_ms=NOW, output_start=0, cpu_s=None, memory_peak_bytes=None,
+)  # fmt: skip
 
 
 class Clock:
@@ -68,16 +76,15 @@ class Sender:
 
 
 async def ended_job(
-    store: SqliteStore, *hooks: dict[str, Any], status: Status = Status.COMPLETED
+    store: SqliteStore,
+    *hooks: dict[str, Any],
+    status: Status = Status.COMPLETED,
+    owner: str = OWNER,
 ) -> str:
-    accepted = await store.create(new_job(webhooks=hooks))
+    accepted = await store.create(new_job(webhooks=hooks, owner=owner))
     claimed = await store.claim(claimer="x", locality="machine-a", capacity=9, now_ms=NOW)
     assert claimed is not None
-    outcome = Outcome(
-        status=status, reason=None, exit_code=0, error=None, result=None, started_at_ms=NOW,
-        finished_at_ms=NOW, output_start=0, cpu_s=None, memory_peak_bytes=None,
-    )  # fmt: skip
-    assert await store.settle(claimed.job, outcome) is not None
+    assert await store.settle(claimed.job, replace(COMPLETED, status=status)) is not None
     return accepted.job.id
 
 
@@ -163,6 +170,102 @@ def test_an_address_that_is_not_allowed_is_refused_and_the_reason_shown(place: P
         assert receiver.got == []
 
 
+BAD_URLS = (
+    "http://127.0.0.1:99999/", "http://127.0.0.1:0/", "http://" + "a" * 70 + ".example/",
+    "http://a..example/", "http://" + ".".join(["a" * 60] * 6), "http://[::1/", "http://",
+    "http:///x", "ftp://127.0.0.1/", "", "x", "http://u:p@127.0.0.1/", "http://127.0.0.1/\r\nx: y",
+    "http://\u00e4\u00b7.example/", "http://xn--a.example:x/", "https://127.0.0.1:1/", "\0",
+)  # fmt: skip
+
+
+def test_a_message_that_cannot_be_sent_is_its_own_failure_and_stops_nothing(place: Place) -> None:
+    with receiving() as receiver, serving(place, **LOCAL) as server, server.client() as client:
+        job_id = start(client, "true")["job_id"]
+        ended(client, job_id)
+        with closing(sqlite3.connect(place.home / "jobs.db")) as database, database:
+            database.executemany(
+                "INSERT INTO outbox (id, job_id, url, created_at_ms, next_attempt_at_ms) "
+                "VALUES (?, ?, ?, 1, 1)",
+                [(f"msg_{n:02}", job_id, url) for n, url in enumerate(BAD_URLS)]
+                + [("msg_lost", "no-such-job", receiver.url)],
+            )
+        good = start(client, "true", webhook=receiver.url)["job_id"]
+        wait_until(lambda: any(good.encode() in got.body for got in receiver.got))
+
+        def tried() -> Any:
+            shown = client.get(f"/jobs/{job_id}/deliveries").json()["messages"]
+            return shown if all(message["attempts"] for message in shown) else None
+
+        wait_until(tried)
+        for message, url in zip(tried(), BAD_URLS, strict=True):
+            (attempt,) = message["attempts"][:1]
+            assert attempt["error"], url
+            assert attempt["next_attempt_at"] is not None
+        assert server.process.poll() is None
+        assert "Traceback" not in server.text
+    with closing(sqlite3.connect(place.home / "jobs.db")) as database:
+        (state,) = database.execute("SELECT status FROM outbox WHERE id = 'msg_lost'").fetchone()
+        assert state == "failed"
+
+
+def test_slow_receivers_of_one_owner_hold_up_no_other(place: Place) -> None:
+    release = threading.Event()
+
+    def hang(_: Received) -> tuple[int, dict[str, str]]:
+        release.wait()
+        return 204, {}
+
+    with receiving(hang) as slow, receiving() as quick:
+        (place.project / "jobs.yaml").write_text(
+            "jobs:\n"
+            f"  slow: {{description: d., command: ['true'], webhook: '{slow.url}'}}\n"
+            f"  quick: {{description: d., command: ['true'], webhook: '{quick.url}'}}\n"
+        )
+        ann, bob = named_token(place, "ann"), named_token(place, "bob")
+        with (
+            serving(place, "--only-declared", **LOCAL) as server,
+            server.client(ann) as of_ann,
+            server.client(bob) as of_bob,
+        ):
+            try:
+                for _ in range(24):
+                    job = of_ann.post("/jobs", json={"type": "slow", "wait_seconds": 30}).json()
+                    assert job["status"] == "completed"
+                wait_until(lambda: len(slow.got) == DELIVERIES_OF_OWNER)
+                of_bob.post("/jobs", json={"type": "quick"})
+                wait_until(lambda: quick.got)
+                assert len(slow.got) == DELIVERIES_OF_OWNER
+            finally:
+                release.set()
+            wait_until(lambda: len(slow.got) >= 24)
+
+
+async def test_webhooks_that_make_no_sense_keep_no_job_from_ending(place: Place) -> None:
+    hooks = [
+        "x",
+        5,
+        None,
+        [],
+        {},
+        {"url": 5},
+        {"url": None, "on": 5},
+        {"url": "https://a.example/"},
+    ]
+    for text in (json.dumps(hooks), '{"a": 1}', '"x"', "5", "[", "x"):
+        async with sqlite_store(place.home / "jobs.db") as store:
+            accepted = await store.create(new_job(webhooks=({"url": "https://b.example/"},)))
+            with closing(sqlite3.connect(place.home / "jobs.db")) as database, database:
+                database.execute("PRAGMA ignore_check_constraints = ON")
+                database.execute(
+                    "UPDATE jobs SET webhooks = ? WHERE id = ?", (text, accepted.job.id)
+                )
+            claimed = await store.claim(claimer="x", locality="machine-a", capacity=9, now_ms=NOW)
+            assert claimed is not None
+            assert await store.settle(claimed.job, COMPLETED) is not None
+            told = [message.url for message in await store.outbox.of_job(accepted.job.id)]
+            assert told == (["https://a.example/"] if text == json.dumps(hooks) else [])
+
+
 # -- on a clock of the test's own ----------------------------------------------------------------
 
 
@@ -241,6 +344,31 @@ async def test_a_name_that_changes_its_address_gains_nothing(
     assert receiver.got[0].headers["host"].startswith("rebind.example:")
     assert "10.0.0.1" in str(second.error)
     assert len(looked) == 2
+
+
+async def test_owners_with_fewer_deliveries_under_way_come_first(place: Place) -> None:
+    async with sqlite_store(place.home / "jobs.db") as store:
+        outbox, hook = store.outbox, {"url": "https://a.example/"}
+        ids = {owner: [await ended_job(store, hook, owner=owner) for _ in range(count)]
+               for owner, count in (("ann", 20), ("bob", 2), ("cid", 1))}  # fmt: skip
+        owner_of = {job_id: owner for owner, some in ids.items() for job_id in some}
+        claimed = []
+        while (message := await outbox.claim(claimer="x", now_ms=NOW)) is not None:
+            claimed.append(message)
+        order = [owner_of[message.job_id] for message in claimed]
+        assert sorted(order[:3]) == ["ann", "bob", "cid"]
+        assert sorted(order[3:5]) == ["ann", "bob"]
+        assert order[5:] == ["ann"] * (DELIVERIES_OF_OWNER - 2)
+        # What waits for an end under way is not due: nobody need look for it.
+        assert await outbox.next_due_ms() is None
+        done = next(message for message in claimed if owner_of[message.job_id] == "ann")
+        await outbox.give_back(done, claimer="somebody else")
+        assert await outbox.next_due_ms() is None
+        await outbox.give_back(done, claimer="x")
+        assert await outbox.next_due_ms() == NOW
+        again = await outbox.claim(claimer="y", now_ms=NOW)
+        assert again is not None
+        assert (again.id, again.attempt) == (done.id, 2)
 
 
 async def test_two_processes_never_deliver_the_same_attempt(place: Place) -> None:

@@ -283,6 +283,7 @@ TABLES = st.builds(
     NAMES,
     COMMENTS,
 )
+KINDS = ("CREATE", "ALTER", "DROP", "UPDATE")
 PARTS = st.lists(st.tuples(st.lists(COMMENTS, max_size=2), INSERTS | TRIGGERS | TABLES), max_size=6)
 
 
@@ -304,7 +305,7 @@ def test_a_script_is_split_into_its_statements_and_nothing_is_lost(
 def test_the_real_migrations_are_split_into_what_sqlite_runs_one_at_a_time() -> None:
     for step in migrations():
         found = list(statements(step))
-        heads = [line for line in step.splitlines() if line.startswith(("CREATE", "ALTER", "DROP"))]
+        heads = [line for line in step.splitlines() if line.startswith(KINDS)]
         assert len(found) == len(heads) > 0
 
 
