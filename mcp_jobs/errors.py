@@ -45,6 +45,12 @@ class StoreBusyError(StoreError):
     code = "store_busy"
 
 
+class StoreUnsureError(StoreError):
+    """It is not known whether a change was stored: the disk of the job database does not answer."""
+
+    code = "store_unsure"
+
+
 class NewerSchemaError(StoreError):
     """A newer mcp_jobs has written the job database, and this one cannot read it."""
 

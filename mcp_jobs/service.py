@@ -12,21 +12,30 @@ import anyio.to_thread
 
 from mcp_jobs import exchange, inputs, output, process, views
 from mcp_jobs.accepting import Acceptor
-from mcp_jobs.errors import InvalidInputError, UnknownJobError
+from mcp_jobs.cancelling import Canceller
+from mcp_jobs.errors import (
+    InvalidInputError,
+    StoreBusyError,
+    StoreError,
+    StoreUnsureError,
+    UnknownJobError,
+)
 from mcp_jobs.ids import is_id
 from mcp_jobs.launcher import layout
 from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter
-from mcp_jobs.states import TERMINAL, Reason, Status
+from mcp_jobs.states import TERMINAL, Status
+from mcp_jobs.store import Accepted
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from mcp_jobs.cancelling import Cancelling
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
-    from mcp_jobs.models import OutboxMessage, Question
+    from mcp_jobs.models import NewJob, OutboxMessage, Question
     from mcp_jobs.registry import Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
@@ -80,6 +89,7 @@ class JobService:
         self._settings = settings
         self._clock = clock
         self._acceptor = Acceptor(registry=registry, settings=settings, clock=clock, origin=origin)
+        self._canceller = Canceller(store=store, jobs_dir=settings.jobs_dir, clock=clock)
         self._care = care
         """Makes sure that the job would run even if this process were killed after its answer."""
         self._waiter = Waiter(store=store, bus=bus)
@@ -106,8 +116,11 @@ class JobService:
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
             with anyio.CancelScope(shield=True):
-                accepted = await self._store.create(draft.job)
+                accepted = await self._create(draft.job)
             existing = accepted.existing
+        except StoreUnsureError:
+            existing = False
+            raise
         finally:
             if existing:
                 process.remove_job_dir(job_dir)
@@ -135,37 +148,52 @@ class JobService:
             shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
         return await self._told(job, shown)
 
+    async def _create(self, new: NewJob) -> Accepted:
+        """Store a job. An error that leaves open whether it is stored is resolved by its id.
+
+        Raises `StoreUnsureError` when that cannot be found out.
+        """
+        try:
+            return await self._store.create(new)
+        except StoreBusyError:
+            raise
+        except StoreError as error:
+            found = await self._looked_up(new.id)
+            if found is not None:
+                return Accepted(job=found, existing=False, queue_position=None)
+            if isinstance(error, StoreUnsureError):
+                raise StoreUnsureError(f"{error} Its id is {new.id}.") from error
+            raise
+
+    async def _looked_up(self, job_id: str) -> Job | None:
+        try:
+            return await self._store.find(job_id)
+        except StoreError as error:
+            raise StoreUnsureError(
+                f"It is not known whether the job {job_id} was stored: {error}"
+            ) from error
+
     async def cancel(self, owner: str, request: CancelJob) -> JobObject:
         """End a job and wait until its processes are gone, or for the grace and a little more.
 
         A job that does not end in that time is shown as running with `cancel_requested`.
         """
-        before, job = await self.begin_cancel(owner, request.job_id, grace_s=request.grace_seconds)
-        if not job.ended:
+        told = await self.begin_cancel(owner, request.job_id, grace_s=request.grace_seconds)
+        job = told.job
+        # What cannot be stored now cannot be seen to end either.
+        if not job.ended and told.unstored is None:
             wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
             job = await self._wait_for(job, wait_s, None)
         shown = await self._told(job, await self._with_output(job, await self._shown(job)))
-        if before.ended:
-            shown["next_step"] = (
-                f"Nothing was cancelled: the job had already ended as {before.status}."
-            )
-        return shown
+        return shown if told.remark is None else {**shown, "next_step": told.remark}
 
-    async def begin_cancel(self, owner: str, job_id: str, *, grace_s: float) -> tuple[Job, Job]:
-        """Order the end of a job, without waiting for it; return the job before and after."""
-        before = await self.find(owner, job_id)
-        # Shielded: a cancel that is stored must also be carried out.
-        with anyio.CancelScope(shield=True):
-            job = await self._store.request_cancel(owner, job_id, now_ms=self._clock.now_ms())
-            if job is not None and not job.ended:
-                await anyio.to_thread.run_sync(self._stop, job, grace_s)
-        if job is None:
+    async def begin_cancel(self, owner: str, job_id: str, *, grace_s: float) -> Cancelling:
+        """Order the end of a job, without waiting for it."""
+        told = await self._canceller.begin(await self.find(owner, job_id), grace_s)
+        if told is None:
             raise await self._unknown(owner, job_id)
         self._feed.nudge()
-        if job.ended and not before.ended:
-            # Nothing of it runs, so nobody else will clean up.
-            await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
-        return before, job
+        return told
 
     async def list(
         self, owner: str, request: ListJobs, *, on_look: OnLook | None = None
@@ -362,9 +390,6 @@ class JobService:
     @property
     def _limit(self) -> int:
         return self._settings.reply_limit_bytes
-
-    def _stop(self, job: Job, grace_s: float) -> None:
-        process.request_stop(self._dir(job), reason=Reason.CANCELLED_BY_USER, grace_s=grace_s)
 
     def _dir(self, job: Job) -> Path:
         return self._settings.jobs_dir / job.id

@@ -108,7 +108,8 @@ class Store(Protocol):
 
     Each method that changes a job is one guarded step: None means that the job was not in the
     state, or not in the claim, that the step needs, so somebody else was first. Every change is
-    durable when the method returns. Raises `StoreBusyError` or `StoreError`.
+    durable when the method returns. Raises `StoreBusyError` when nothing was done, and is never
+    done later; `StoreUnsureError` when that is not known; or `StoreError`.
     """
 
     @property

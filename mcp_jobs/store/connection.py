@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import aiosqlite
-import anyio
 
 from mcp_jobs.errors import StoreBusyError, StoreError
 from mcp_jobs.store.migrate import migrate
@@ -20,11 +20,41 @@ if TYPE_CHECKING:
 _OLDEST_SQLITE: Final = (3, 37, 0)
 """STRICT tables (3.37) and RETURNING (3.35)."""
 
-_BUSY_TIMEOUT_MS: Final = 10_000
-_BUSY_TRIES: Final = 3
+_BUSY_TIMEOUT_MS: Final = 8_000
+"""How long a statement may wait, from the call on, for its turn and for the lock of others."""
+
+_BUSY_STEP_MS: Final = 200
+"""How long SQLite itself waits for a lock, before the time is looked at again."""
+
 _PAUSE_MS: Final = 10
+_DEADLINE: Final = "deadline_s"
+"""The parameter that no statement names: when (monotonic seconds) it is too late to begin."""
 
 Row = sqlite3.Row
+
+
+class Punctual(sqlite3.Connection):
+    """A connection that begins no statement after its time, and waits no longer for a lock.
+
+    Statements wait for their turn in the thread of the connection, and one whose caller has given
+    up stays there: it must not be done later, as the caller was told that it was not.
+    """
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """Run a statement. Raises OperationalError with the code of a locked file when late."""
+        given = isinstance(parameters, dict) and parameters.get(_DEADLINE)
+        deadline_s = given or _deadline_s()
+        while time.monotonic() < deadline_s:
+            try:
+                return super().execute(sql, parameters)
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error):
+                    raise
+            # Some locks SQLite does not wait for.
+            time.sleep(_PAUSE_MS / 1000)
+        late = sqlite3.OperationalError("database is locked")
+        late.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise late
 
 
 async def open_writer(path: Path) -> aiosqlite.Connection:
@@ -115,35 +145,30 @@ async def run(
 
     Every row is read, since SQLite commits only when the statement is done.
     """
-    tries = _BUSY_TRIES
+    deadline_s = _deadline_s()
+    timed = {**parameters, _DEADLINE: deadline_s}
     while True:
-        tries -= 1
         try:
-            return list(await connection.execute_fetchall(sql, parameters))
+            return list(await connection.execute_fetchall(sql, timed))
         except sqlite3.Error as error:
-            if not (tries and _is_busy(error)):
+            if not _is_busy(error) or time.monotonic() >= deadline_s:
                 raise _translated(path, error) from error
 
 
 async def _connect(path: Path) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, isolation_level=None)
+    connection = await aiosqlite.connect(path, isolation_level=None, factory=Punctual)
     connection.row_factory = Row
-    await connection.execute_fetchall(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    await connection.execute_fetchall(f"PRAGMA busy_timeout = {_BUSY_STEP_MS}")
     return connection
 
 
 async def _use_wal(connection: aiosqlite.Connection) -> None:
-    """Change the file to WAL mode. SQLite does not wait for the locks that this needs, so we do."""
-    for _ in range(_BUSY_TIMEOUT_MS // _PAUSE_MS):
-        try:
-            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
-        except sqlite3.Error as error:
-            if not _is_busy(error):
-                raise
-            await anyio.sleep(_PAUSE_MS / 1000)
-        else:
-            return
+    """Change the file to WAL mode. SQLite does not wait for the locks that this needs; we do."""
     await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+
+
+def _deadline_s() -> float:
+    return time.monotonic() + _BUSY_TIMEOUT_MS / 1000
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

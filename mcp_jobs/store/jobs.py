@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import anyio.lowlevel
 
-from mcp_jobs.errors import KeyConflictError
+from mcp_jobs.errors import KeyConflictError, StoreUnsureError
 from mcp_jobs.models import (
     Answer,
     Attempt,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
+
+_ANSWER_S: Final = 10.0
+"""Longer than a statement waits for its turn and for the lock: what then is missing is the disk."""
 
 _ENDINGS_OF: Final = 1000
 """How many of the newest ids are compared with an end."""
@@ -78,7 +82,7 @@ class SqliteStore:
     # -- changes of one job ----------------------------------------------------------------------
 
     async def create(self, new: NewJob) -> Accepted:
-        row = await self._write("create_job", **rows.new_job_parameters(new))
+        row = await self._write_for_caller("create_job", **rows.new_job_parameters(new))
         if row is not None:
             return Accepted(job=rows.job_from(row), existing=False, queue_position=row["position"])
         existing = await self._look_up("job_by_key", owner=new.owner, key=new.idempotency_key)
@@ -129,13 +133,12 @@ class SqliteStore:
 
     async def request_cancel(self, owner: str, job_id: str, *, now_ms: int) -> Job | None:
         values = {"id": job_id, "owner": owner, "now_ms": now_ms}
-        return (
-            await self._change("cancel_waiting_job", **values)
-            or await self._change("request_cancel", **values)
-            # Between the two a job may have moved from running to retrying.
-            or await self._change("cancel_waiting_job", **values)
-            or await self.get(owner, job_id)
-        )
+        # Between the first two a job may have moved from running to retrying.
+        for query in ("cancel_waiting_job", "request_cancel", "cancel_waiting_job"):
+            row = await self._write_for_caller(query, **values)
+            if row is not None:
+                return rows.job_from(row)
+        return await self.get(owner, job_id)
 
     async def ask(self, job: Job, question: Question) -> Question | None:
         row = await self._write(
@@ -155,7 +158,7 @@ class SqliteStore:
     async def answer(
         self, owner: str, job_id: str, key: str, answer: Answer, *, now_ms: int
     ) -> Job | None:
-        row = await self._write(
+        row = await self._write_for_caller(
             "answer_question",
             id=job_id,
             owner=owner,
@@ -274,6 +277,18 @@ class SqliteStore:
     async def _write(self, query: str, **values: Any) -> sqlite.Row | None:
         found = await self._write_all(query, **values)
         return found[0] if found else None
+
+    async def _write_for_caller(self, query: str, **values: Any) -> sqlite.Row | None:
+        """Write what a caller waits for, who is answered also when the disk is not.
+
+        Raises `StoreUnsureError` then: a statement that has begun cannot be taken back.
+        """
+        with anyio.move_on_after(_ANSWER_S):
+            return await self._write(query, **values)
+        raise StoreUnsureError(
+            f"The disk of the job database {self._path} does not answer, so it is not known "
+            "whether this was stored. Look at the job in a moment, before you try again."
+        )
 
     async def _write_all(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
         return await sqlite.run(self._writer, self._path, queries()[query], values)

@@ -328,8 +328,14 @@ async def test_cancelling_an_ended_job_changes_nothing(
     ("code", "status", "reason"), [(0, "completed", None), (3, "failed", "exit_code")]
 )
 async def test_a_job_that_ended_just_before_keeps_its_own_end(
-    place: Place, code: int, status: str, reason: str | None
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    status: str,
+    reason: str | None,
 ) -> None:
+    # A stopped runner would be woken by the order, and might end the job before it is stored.
+    monkeypatch.setattr("mcp_jobs.launcher.bell.wake", lambda _: False)
     async with station(place) as jobs:
         path = await gate(place)
         job_id = await jobs.start(f"read x < gate; exit {code}")
@@ -341,7 +347,7 @@ async def test_a_job_that_ended_just_before_keeps_its_own_end(
         await all_gone([pid])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(jobs.cancel, job_id)
-            await until((directory / "stop").is_symlink)
+            await jobs.seen(job_id, lambda job: job["cancel_requested"])
             os.kill(runner, signal.SIGCONT)
         job = await jobs.check(job_id)
 
@@ -349,7 +355,10 @@ async def test_a_job_that_ended_just_before_keeps_its_own_end(
     assert job["cancel_requested"] is True
 
 
-async def test_a_failure_that_a_cancel_met_is_not_retried(place: Place) -> None:
+async def test_a_failure_that_a_cancel_met_is_not_retried(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_jobs.launcher.bell.wake", lambda _: False)
     async with station(place) as jobs:
         path = await gate(place)
         job_id = await jobs.start("echo >> runs; read x < gate; exit 3", max_retries=5)
@@ -360,7 +369,7 @@ async def test_a_failure_that_a_cancel_met_is_not_retried(place: Place) -> None:
         await all_gone([identity["job_pid"]])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(jobs.cancel, job_id)
-            await until((directory / "stop").is_symlink)
+            await jobs.seen(job_id, lambda job: job["cancel_requested"])
             os.kill(identity["pid"], signal.SIGCONT)
         job = await jobs.ended(job_id)
 

@@ -178,9 +178,8 @@ async def test_six_writers_at_once_are_never_told_that_the_store_is_busy(
 async def test_a_reader_is_never_blocked_by_a_writer(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Whoever had to wait for a lock would fail at once.
-    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 0)
-    monkeypatch.setattr(sqlite, "_BUSY_TRIES", 1)
+    # Whoever had to wait for the lock would fail: it is held for longer.
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 500)
     async with sqlite_store(path) as store:
         job = await in_state(store, Status.RUNNING)
         seq = await store.last_change()
@@ -219,7 +218,7 @@ async def test_a_lock_that_is_held_for_two_seconds_reaches_nobody_as_an_error(
 async def test_a_lock_that_is_held_too_long_is_explained_and_nothing_is_changed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 20)
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 500)
     async with sqlite_store(path) as store:
         running = await in_state(store, Status.RUNNING)
         waiting = await created(store)

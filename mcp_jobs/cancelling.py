@@ -1,0 +1,97 @@
+"""From the wish to end a job to an order that is carried out, stored or not."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from mcp_jobs import process
+from mcp_jobs.errors import StoreError
+from mcp_jobs.states import Reason
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mcp_jobs.clock import Clock
+    from mcp_jobs.models import Job
+    from mcp_jobs.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelling:
+    """What became of the wish to end a job."""
+
+    before: Job
+    job: Job
+    """As it is now."""
+    unstored: str | None = None
+    """Why the wish could not be stored, though the order was given; None when it was stored."""
+
+    @property
+    def remark(self) -> str | None:
+        """What the caller should know of it besides the job; None when there is nothing."""
+        if self.before.ended:
+            return f"Nothing was cancelled: the job had already ended as {self.before.status}."
+        if self.unstored is None:
+            return None
+        return (
+            "The order to end was given and will be carried out, but it could not be stored: "
+            f"{self.unstored} Until that is possible the job may be shown as {self.before.status}; "
+            f'look later with check_job {{"job_id": "{self.job.id}"}}.'
+        )
+
+
+class Canceller:
+    """Ends jobs: the order first, to whatever runs or will run of a job, and then the row.
+
+    The order needs neither disk space nor the database. Where it cannot be given, whoever
+    supervises the job gives it as soon as the row says so.
+    """
+
+    def __init__(self, *, store: Store, jobs_dir: Path, clock: Clock) -> None:
+        self._store = store
+        self._jobs_dir = jobs_dir
+        self._clock = clock
+
+    async def begin(self, before: Job, grace_s: float) -> Cancelling | None:
+        """Order the end of a job, without waiting for it; None when there is no such job any more.
+
+        Raises `StoreError` when the order can be neither given nor stored.
+        """
+        if before.ended:
+            return Cancelling(before=before, job=before)
+        # Shielded: an order that is given must be stored as well.
+        with anyio.CancelScope(shield=True):
+            given = await anyio.to_thread.run_sync(self._order, before, grace_s)
+            told = await self._stored(before, given=given)
+            if told is not None and told.job.ended:
+                # Nothing of it runs, so nobody else will clean up.
+                job_dir = self._jobs_dir / before.id
+                await anyio.to_thread.run_sync(process.clean_after_end, job_dir)
+        return told
+
+    def _order(self, job: Job, grace_s: float) -> bool:
+        job_dir = self._jobs_dir / job.id
+        try:
+            process.request_stop(job_dir, reason=Reason.CANCELLED_BY_USER, grace_s=grace_s)
+        except OSError as error:
+            logger.warning("job %s cannot be told to end yet: %s", job.id, error)
+            return False
+        return True
+
+    async def _stored(self, before: Job, *, given: bool) -> Cancelling | None:
+        now_ms = self._clock.now_ms()
+        try:
+            job = await self._store.request_cancel(before.owner, before.id, now_ms=now_ms)
+        except StoreError as error:
+            if not given:
+                raise
+            ordered = replace(before, cancel_requested_at_ms=now_ms)
+            return Cancelling(before=before, job=ordered, unstored=str(error))
+        return None if job is None else Cancelling(before=before, job=job)
