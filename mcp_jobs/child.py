@@ -8,6 +8,7 @@ imported.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -29,7 +30,7 @@ from mcp_jobs.context import (
     print_line,
 )
 from mcp_jobs.definitions import definition_of
-from mcp_jobs.launcher import layout
+from mcp_jobs.launcher import files, layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,8 +52,7 @@ class FileChannel:
         self._dir = job_dir
 
     def progress(self, line: Mapping[str, Any]) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        fd = os.open(self._dir / layout.PROGRESS, flags, layout.PRIVATE_FILE)
+        fd = files.open_file(self._dir / layout.PROGRESS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(fd, json.dumps(line).encode() + b"\n")
         finally:
@@ -62,13 +62,18 @@ class FileChannel:
         print_line(text)
 
     def ask(self, question: Asked) -> None:
-        directory = self._dir / layout.QUESTIONS
-        path = directory / layout.question_name(question.key)
-        if path.exists():
+        path = self._dir / layout.QUESTIONS
+        name = layout.question_name(question.key)
+        if os.path.lexists(path / name):
             return
-        directory.mkdir(mode=layout.PRIVATE_DIR, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=layout.PRIVATE_DIR)
         fields = {"key": question.key, "message": question.message, "schema": question.schema}
-        layout.write_json(str(path), fields)
+        directory = files.open_directory(path)
+        try:
+            layout.write_json(name, fields, dir_fd=directory)
+        finally:
+            os.close(directory)
 
     def answer(self, key: str) -> Mapping[str, Any] | None:
         return layout.read_json(str(self._dir / layout.ANSWERS / layout.question_name(key)))

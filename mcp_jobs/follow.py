@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import threading
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -21,6 +22,7 @@ from mcp_jobs import progress
 from mcp_jobs.events import JobChanged, OutputGrew
 from mcp_jobs.exchange import read_questions
 from mcp_jobs.launcher import layout
+from mcp_jobs.launcher.files import open_file
 from mcp_jobs.launcher.mask import Masker
 from mcp_jobs.launcher.spool import SpoolView, newest_segment
 from mcp_jobs.patterns import searcher
@@ -43,6 +45,8 @@ _READ_LIMIT_BYTES: Final = 1 << 16
 _LISTINGS: Final = 5
 _THOROUGH_EVERY: Final = 8
 _FEW: Final = 64
+_QUESTIONS: Final = 1000
+"""The most that one attempt may ask; what it asks beyond is not taken."""
 
 Mark: TypeAlias = tuple[int, ...]
 
@@ -74,7 +78,8 @@ class Watch:
         self._marks: tuple[Mark, ...] = ()
         self._looks = 0
         self.grew = False
-        self.progress: progress.Progress | None = None
+        self._news: deque[progress.Progress] = deque(maxlen=1)
+        """The newest progress that nobody has taken. No lock: the event loop waits for none."""
         self.alive = True
         self.questions: Mapping[str, Mapping[str, Any]] = {}
         """What the job asks, has no answer to, and is not in `stored`; by file name."""
@@ -96,7 +101,7 @@ class Watch:
         # Progress is read from where the attempt began, also by whoever adopts it later.
         self._output_offset = read_output_start(self._dir)
         # Only Python jobs ask, and a look costs what its stats cost.
-        self._may_ask = (self._dir / layout.CALL).exists()
+        self._may_ask = os.path.lexists(self._dir / layout.CALL)
         # Last: after an error the next look begins anew.
         self._begun = True
 
@@ -116,7 +121,8 @@ class Watch:
             return
         if self._may_ask:
             asked = read_questions(self._dir, self._known_secrets() or ())
-            self.questions = {name: q for name, q in asked.items() if name not in self.stored}
+            new = {name: q for name, q in asked.items() if name not in self.stored}
+            self.questions = new if len(self.stored) < _QUESTIONS else {}
         total = _bytes_total(self._output, self._output_offset)
         self.grew = total > self._output_offset
         if self._track:
@@ -162,17 +168,27 @@ class Watch:
     def may_have_grown(self) -> bool:
         """Say, without reading anything, whether another look can show more."""
         if not self._begun:
-            return any(os.access(path, os.F_OK) for path in (self._progress_path, self._output))
-        with contextlib.suppress(OSError):
-            if os.path.getsize(self._progress_path) > self._progress_offset:
-                return True
+            return any(os.path.lexists(path) for path in (self._progress_path, self._output))
+        size = (_mark(self._progress_path) or (0,))[0]
+        if size > self._progress_offset:
+            return True
         return _bytes_total(self._output, self._output_offset) > self._output_offset
 
     def take_progress(self) -> progress.Progress | None:
         """Return the newest progress that nobody has taken yet."""
-        with self._looking:
-            taken, self.progress = self.progress, None
-        return taken
+        try:
+            return self._news.pop()
+        except IndexError:
+            return None
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether there is progress that nobody has taken yet."""
+        return bool(self._news)
+
+    def _take_in(self, snapshot: progress.Progress | None) -> None:
+        if snapshot is not None:
+            self._news.append(snapshot)
 
     def last_look(self, now_s: float) -> None:
         """Look once more, at everything, after the end."""
@@ -200,17 +216,19 @@ class Watch:
             return
         reading = self._recogniser.feed(data)
         if reading is not None:
-            self.progress = self._tracker.update(reading, now_s=now_s) or self.progress
+            self._take_in(self._tracker.update(reading, now_s=now_s))
 
     def _read_progress_file(self, now_s: float) -> None:
         try:
-            with open(self._progress_path, "rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                start = max(self._progress_offset, size - _READ_LIMIT_BYTES)
-                file.seek(start)
-                data = file.read(size - start)
+            fd = open_file(self._progress_path)
         except OSError:
             return
+        try:
+            size = os.fstat(fd).st_size
+            start = max(self._progress_offset, size - _READ_LIMIT_BYTES)
+            data = os.pread(fd, max(0, size - start), start)
+        finally:
+            os.close(fd)
         if self._known_secrets() is None:
             # The environment is forgotten: nobody can say what must not be shown.
             return
@@ -221,8 +239,7 @@ class Watch:
         if reading is not None:
             if reading.message is not None:
                 reading = replace(reading, message=self._masked(reading.message))
-            snapshot = self._tracker.update(reading, now_s=now_s, explicit=True)
-            self.progress = snapshot or self.progress
+            self._take_in(self._tracker.update(reading, now_s=now_s, explicit=True))
         # Only now: until the reading is kept, `may_have_grown` must ask for another look.
         self._progress_offset = size
 
@@ -303,7 +320,7 @@ class Follower:
         for job_id in {watch.job_id for watch in watches if watch.grew}:
             self._bus.publish(OutputGrew(job_id=job_id))
         for watch in watches:
-            if watch.progress is not None or watch.questions or not watch.alive:
+            if watch.has_progress or watch.questions or not watch.alive:
                 watch.changed.set()
 
 
@@ -317,7 +334,7 @@ def _look_at_all(watches: list[Watch], now_s: float) -> None:
 
 def _mark(path: str) -> Mark:
     try:
-        info = os.stat(path)
+        info = os.stat(path, follow_symlinks=False)
     except OSError:
         return ()
     return (info.st_size, info.st_mtime_ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -16,7 +17,7 @@ from mcp_jobs.launcher import layout
 from mcp_jobs.states import TERMINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mcp_jobs.clock import Clock
@@ -101,18 +102,26 @@ class Maintenance:
 
     def _remove_directories(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
-            process.remove_job_dir(self._settings.jobs_dir / job_id)
+            _try(process.remove_job_dir, self._settings.jobs_dir / job_id)
 
     def _finish(self, job_ids: Sequence[str]) -> None:
         """Do what a settler that was killed could not do any more."""
         for job_id in job_ids:
             job_dir = self._settings.jobs_dir / job_id
-            if (job_dir / layout.ALIVE).exists() or (job_dir / layout.ENV).exists():
-                process.clean_after_end(job_dir)
+            if any(os.path.lexists(job_dir / name) for name in (layout.ALIVE, layout.ENV)):
+                _try(process.clean_after_end, job_dir)
+
+
+def _try(step: Callable[[Path], object], job_dir: Path) -> None:
+    """Clean up after one job; what cannot be removed there must not keep the others from it."""
+    try:
+        step(job_dir)
+    except OSError as error:
+        logger.warning("something of the job in %s is not removed: %s", job_dir, error)
 
 
 def _older(path: Path, than_s: float) -> bool:
     try:
-        return path.stat().st_mtime < than_s
+        return path.lstat().st_mtime < than_s
     except OSError:
         return False

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 
 from mcp_jobs import exchange, process
 from mcp_jobs.errors import StoreError
@@ -73,6 +75,7 @@ class Pool:
         self._full = False
         """No slot was free when it was last looked for one, and no end was heard of since."""
         self._abandoned: set[str] = set()
+        self._reminding: set[str] = set()
         self._stranded: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -232,8 +235,7 @@ class Pool:
         self._stranded = {job.id: self._stranded_since_s(job) for job in running}
         for job in running:
             if job.id in self._active:
-                self._deliver_cancel(job)
-                await self._deliver_answers(job)
+                tasks.start_soon(self._remind, job)
             if job.id in self._active or self._cared_for(job):
                 continue
             here = job.locality == self._locality
@@ -260,7 +262,21 @@ class Pool:
         except OSError as error:
             logger.warning("the runner of job %s cannot be looked at: %s", job_id, error)
 
-    def _deliver_cancel(self, job: Job) -> None:
+    async def _remind(self, job: Job) -> None:
+        """Let a job of ours have orders and answers that their givers could not pass on."""
+        if job.id in self._reminding:
+            return
+        self._reminding.add(job.id)
+        try:
+            await self._deliver_cancel(job)
+            await self._deliver_answers(job)
+        except (StoreError, OSError, RuntimeError) as error:
+            # Whatever it has put into its directory, the others are cared for.
+            logger.warning("job %s cannot be reached: %s", job.id, error)
+        finally:
+            self._reminding.discard(job.id)
+
+    async def _deliver_cancel(self, job: Job) -> None:
         """Stop a job of ours whose canceller was killed before it could give the order."""
         job_dir = self._settings.jobs_dir / job.id
         if job.cancel_requested_at_ms is None:
@@ -268,10 +284,8 @@ class Pool:
         if process.stop_requested(job_dir):
             self._wake_runner(job.id)
             return
-        try:
-            process.request_stop(job_dir, reason=Reason.CANCELLED_BY_USER, grace_s=STOP_GRACE_S)
-        except OSError as error:
-            logger.warning("job %s cannot be told to end yet: %s", job.id, error)
+        stop = partial(process.request_stop, job_dir, reason=Reason.CANCELLED_BY_USER)
+        await anyio.to_thread.run_sync(partial(stop, grace_s=STOP_GRACE_S), abandon_on_cancel=True)
 
     async def _deliver_answers(self, job: Job) -> None:
         """Let a job of ours have answers whose giver was killed before it could pass them on."""

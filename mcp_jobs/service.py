@@ -317,14 +317,14 @@ class JobService:
         return views.job_object(job, now_ms=now_ms, queue_position=position)
 
     async def _with_output(self, job: Job, shown: JobObject) -> JobObject:
-        if not self._output(job.id).exists():
+        if not self._has_output(job.id):
             return {**shown, "output": _NO_OUTPUT}
         tail = await output.tail(self._output(job.id), lines=_TAIL_LINES, limit_bytes=self._limit)
         return {**shown, "output": views.output_object(tail)}
 
     async def _read_output(self, request: CheckJob) -> dict[str, Any]:
         directory = self._output(request.job_id)
-        if request.grep is None and request.after is None and not directory.exists():
+        if request.grep is None and request.after is None and not self._has_output(request.job_id):
             # Nothing was printed: no need to ask another thread for it.
             return _NO_OUTPUT
         return views.output_object(await self._read_slice(directory, request))
@@ -342,7 +342,10 @@ class JobService:
             if request.after is not None:
                 return await output.after(directory, cursor=request.after, limit_bytes=self._limit)
             return await output.tail(directory, lines=request.tail_lines, limit_bytes=self._limit)
-        except (output.CursorPastEnd, output.BadPattern, output.PatternTimeout) as error:
+        except (
+            *(output.CursorPastEnd, output.BadPattern, output.PatternTimeout),
+            output.Unreadable,
+        ) as error:
             raise InvalidInputError(str(error)) from error
 
     async def _found(self, owner: str, request: CheckJob, on_look: OnLook | None) -> Job:
@@ -393,6 +396,9 @@ class JobService:
 
     def _dir(self, job: Job) -> Path:
         return self._settings.jobs_dir / job.id
+
+    def _has_output(self, job_id: str) -> bool:
+        return os.path.lexists(self._output(job_id))
 
     def _output(self, job_id: str) -> Path:
         return self._settings.jobs_dir / job_id / layout.OUTPUT

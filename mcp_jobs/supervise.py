@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
 
@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from mcp_jobs import exchange, launching, outcomes, process, summaries
 from mcp_jobs.errors import LauncherError, StoreError
-from mcp_jobs.launcher import layout
+from mcp_jobs.launcher import files, layout
 from mcp_jobs.models import Progress, Question
 from mcp_jobs.output import read_recent
 from mcp_jobs.patterns import matches
@@ -42,6 +42,9 @@ _LAUNCH_PAUSES_S: Final = (0.1, 0.5, 2.0, 5.0)
 _STORE_PAUSE_S: Final = 1.0
 _SUMMARY_BYTES: Final = 1 << 20
 _LINE_BYTES: Final = 500
+_LOST: Final = (
+    "Interrupted: its runner was killed or the machine went down. The output up to then is kept."
+)
 
 
 class Supervisor:
@@ -89,8 +92,8 @@ class Supervisor:
         """Go on with a job whose owner is gone. `job` is already claimed for this process."""
         job_dir = self._dir(job)
         await anyio.to_thread.run_sync(process.raise_fence, job_dir, job.claim_token)
-        traces = await anyio.to_thread.run_sync(process.read_traces, job_dir)
-        if not _of_this_attempt(traces, job):
+        traces, problem = await anyio.to_thread.run_sync(_traces, job_dir)
+        if problem is None and not _of_this_attempt(traces, job):
             # Its owner died before the launch, and the fence now keeps a late one out.
             await self.run(job)
             return
@@ -189,6 +192,9 @@ class Supervisor:
                     await anyio.to_thread.run_sync(
                         exchange.deliver_answer, job_dir, stored.key, answer
                     )
+            except (files.OddFileError, IsADirectoryError) as error:
+                logger.warning("job %s: an answer cannot be given: %s", job.id, error)
+                watch.stored.add(name)
             except (StoreError, OSError) as error:
                 logger.warning("job %s: a question is not stored yet: %s", job.id, error)
             else:
@@ -204,7 +210,7 @@ class Supervisor:
             # A power cut would cost the record and, after it, another attempt its environment.
             await link.wait_closed()
         # A few small files that were just written: less than a trip to another thread.
-        traces = process.read_traces(job_dir)
+        traces, problem = _traces(job_dir)
         outcome = await self._read_end(job, traces)
         if link is not None and (outcome is None or outcome.status is not Status.COMPLETED):
             # Another attempt may follow at once, and must not find this runner alive.
@@ -223,8 +229,7 @@ class Supervisor:
             outcome = outcomes.interrupted(
                 await self._persist(self._store.find, job.id) or job,
                 now_ms=self._clock.now_ms(),
-                error="Interrupted: its runner was killed or the machine went down. The output "
-                "up to then is kept.",
+                error=problem or _LOST,
                 output_start=traces.output_start,
             )
         await self._settle(job, outcome, retry=retry)
@@ -260,6 +265,7 @@ class Supervisor:
             current = await self._persist(self._store.find, job.id)
             if current is None or current.claim_token != job.claim_token:
                 return
+            final = _by_cancel(current, final, self._dir(job))
             outcome = self._with_retry(current, final) if retry else final
         settled = None
         if outcome.status is Status.RETRYING:
@@ -274,10 +280,11 @@ class Supervisor:
         if settled is None:
             return
         self._feed.nudge()
-        if settled.ended:
-            # A file or two: less than a trip to another thread. What a killed process leaves
-            # lying, maintenance removes.
-            _tidy(process.clean_after_end, self._dir(job))
+        # A file or two: less than a trip to another thread. What a killed process leaves lying,
+        # maintenance removes.
+        at_once = partial(process.clean_after_end, at_once=True)
+        if settled.ended and not _tidy(at_once, self._dir(job)):
+            await anyio.to_thread.run_sync(_tidy, process.clean_after_end, self._dir(job))
 
     def _with_retry(self, job: Job, final: Outcome) -> Outcome:
         return outcomes.with_retry(
@@ -311,24 +318,41 @@ def _question(job: Job, asked: Mapping[str, Any], *, now_ms: int) -> Question | 
     return Question(job_id=job.id, key=key, message=message, schema=schema, asked_at_ms=now_ms)
 
 
+def _by_cancel(job: Job, final: Outcome, job_dir: Path) -> Outcome:
+    """Tell a cancel that had to be carried out with signals, as no order could reach the runner."""
+    ended = final.reason in (Reason.SIGNAL, Reason.INTERRUPTED)
+    if job.cancel_requested_at_ms is None or not ended or process.has_traces(job_dir):
+        return final
+    return replace(final, status=Status.CANCELLED, reason=Reason.CANCELLED_BY_USER)
+
+
 def _prepare_again(job: Job, job_dir: Path) -> None:
     if job.attempt > 1:
-        process.forget_progress(job_dir)
-        exchange.forget_questions(job_dir)
+        process.forget_attempt(job_dir)
     # Somebody may have claimed this job before and slept; his runner must not start now.
     process.raise_fence(job_dir, job.claim_token)
+
+
+def _traces(job_dir: Path) -> tuple[process.Traces, str | None]:
+    """Return what the newest runner left, and what the job has put in the place of that."""
+    try:
+        return process.read_traces(job_dir), None
+    except files.OddFileError as error:
+        problem = f"How it ended is not known, as the job has spoiled its own files: {error}."
+        return process.Traces(token=None, output_start=0, record=None), problem
 
 
 def _of_this_attempt(traces: process.Traces, job: Job) -> bool:
     return traces.token is not None and traces.token >= job.launch_token
 
 
-def _tidy(step: Callable[[Path], None], job_dir: Path) -> None:
+def _tidy(step: Callable[[Path], bool | None], job_dir: Path) -> bool | None:
     """Remove something of a job; should that not be allowed, its end is stored all the same."""
     try:
-        step(job_dir)
+        return step(job_dir)
     except OSError as error:
         logger.warning("something of the job in %s is not removed: %s", job_dir, error)
+        return True
 
 
 def _outcome(job: Job, job_dir: Path, record: ExitRecord) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -9,6 +10,7 @@ import anyio.to_thread
 from starlette.responses import Response, StreamingResponse
 
 from mcp_jobs import output
+from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.http.problems import Problem
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ async def raw_response(directory: Path, asked: str | None) -> Response:
     A range is that of the offsets in the output, as cursors are. Without one, everything that is
     kept comes, and a line says where bytes were dropped.
     """
-    kept = await anyio.to_thread.run_sync(output.kept_bytes, directory)
+    try:
+        kept = await anyio.to_thread.run_sync(output.kept_bytes, directory)
+    except output.Unreadable as error:
+        raise InvalidInputError(str(error)) from error
     wanted = None if asked is None else _range(asked, kept.bytes_total)
     if wanted is None:
         return StreamingResponse(
@@ -81,9 +86,11 @@ async def _everything(directory: Path, kept: Kept) -> AsyncIterator[bytes]:
 
 async def _bytes(directory: Path, start: int, end: int) -> AsyncIterator[bytes]:
     while start < end:
-        part = await anyio.to_thread.run_sync(
-            output.read_bytes, directory, start, min(end, start + _CHUNK_BYTES)
-        )
+        part = b""
+        with contextlib.suppress(output.Unreadable):
+            part = await anyio.to_thread.run_sync(
+                output.read_bytes, directory, start, min(end, start + _CHUNK_BYTES)
+            )
         if not part:
             # Dropped while it was read.
             return

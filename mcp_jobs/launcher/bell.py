@@ -7,11 +7,12 @@ file. Where the system or the file system cannot do that, there is a FIFO, which
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
+import stat
 
-from mcp_jobs.launcher import layout, tree
+from mcp_jobs.launcher import files, layout, tree
+from mcp_jobs.launcher.files import OddFileError
 from mcp_jobs.launcher.identity import is_here
 
 
@@ -24,9 +25,17 @@ class Bell:
         self.fd: int | None = None
         """Readable when the bell was rung; None where a SIGIO says it instead."""
         if self._directory_fd is None:
-            with contextlib.suppress(FileExistsError):
-                os.mkfifo(self._path, layout.PRIVATE_FILE)
-            self.fd = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            self.fd = self._make_fifo()
+
+    def _make_fifo(self) -> int:
+        """Make the FIFO anew: what an earlier attempt left there may be anything."""
+        with contextlib.suppress(FileNotFoundError):
+            files.displace(self._path)
+        os.mkfifo(self._path, layout.PRIVATE_FILE)
+        fd = _open_fifo(self._path, os.O_RDWR)
+        if fd is None:
+            raise OddFileError(self._path, "something else", wanted="a FIFO")
+        return fd
 
     def close(self) -> None:
         """Stop listening, and leave no FIFO behind."""
@@ -34,21 +43,29 @@ class Bell:
             if fd is not None:
                 os.close(fd)
         if self.fd is not None:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(self._path)
 
 
 def ring(job_dir: str) -> None:
     """Wake the runner of this job, if one is there that needs it."""
+    fd = _open_fifo(os.path.join(job_dir, layout.BELL), os.O_WRONLY)
+    if fd is not None:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(fd, b"!")
+        os.close(fd)
+
+
+def _open_fifo(path: str, flags: int) -> int | None:
+    """Open a FIFO; None for anything else, and for one that nobody listens at."""
     try:
-        fd = os.open(os.path.join(job_dir, layout.BELL), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENXIO):
-            return
-        raise
-    with contextlib.suppress(BlockingIOError, BrokenPipeError):
-        os.write(fd, b"!")
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        return None
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        return fd
     os.close(fd)
+    return None
 
 
 def wake(job_dir: str) -> bool:
@@ -64,7 +81,7 @@ def _watched(directory: str) -> int | None:
     """Return a descriptor while which is open SIGIO tells of new names; None if nothing can."""
     if not hasattr(fcntl, "F_NOTIFY"):
         return None
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = files.open_directory(directory)
     try:
         fcntl.fcntl(fd, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT)
     except OSError:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from itertools import islice
 
 PRIVATE_FILE = 0o600
 READ_LIMIT_BYTES = 64 << 20
 """The most that is read of a file as a whole."""
+
+DISPLACED = ".odd."
+"""How the names of things begin that stood in the way."""
 
 _READ_BYTES = 1 << 16
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -127,6 +131,24 @@ def open_directory(path: str | os.PathLike[str], *, dir_fd: int | None = None) -
     raise OddFileError(name, "a directory of another user", wanted=wanted)
 
 
+def names_in(path: str | os.PathLike[str] | int, *, limit: int) -> list[str]:
+    """Return the names in a directory of ours, or in an open one; of very many `limit` of them."""
+    fd = path if isinstance(path, int) else open_directory(path)
+    try:
+        with os.scandir(fd) as entries:
+            return [entry.name for entry in islice(entries, limit)]
+    finally:
+        if fd != path:
+            os.close(fd)
+
+
+def displace(path: str, *, dir_fd: int | None = None) -> None:
+    """Make room at a name, whatever stands there: it gets another name in the same directory."""
+    directory, name = os.path.split(path)
+    other = os.path.join(directory, f"{DISPLACED}{name}.{os.urandom(6).hex()}")
+    os.rename(path, other, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+
 def _odd(info: os.stat_result, limit_bytes: int | None, *, owned: bool) -> str | None:
     """Say what a thing is that is not to be read as a file; None for a good file."""
     if not stat.S_ISREG(info.st_mode):
@@ -152,7 +174,7 @@ def _refused(name: str, dir_fd: int | None, error: OSError) -> str | None:
     try:
         info = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except OSError:
-        return None
+        return "a loop of links" if error.errno == errno.ELOOP else None
     what = _odd(info, None, owned=True)
     if what is None and error.errno in (errno.EACCES, errno.EPERM):
         return f"a file with the mode {stat.S_IMODE(info.st_mode):04o}"

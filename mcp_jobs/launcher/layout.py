@@ -30,7 +30,7 @@ import time
 from contextlib import contextmanager
 
 from mcp_jobs.launcher import files
-from mcp_jobs.launcher.files import open_directory, open_file, read_file
+from mcp_jobs.launcher.files import OddFileError, names_in, open_directory, open_file, read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,14 @@ _ROOM = b" \0"
 FENCE_WAIT_S = 10.0
 """Longer than anybody needs the lock who is not sweeping."""
 
+STOP_GRACE_LIMIT_S = 300.0
+"""No order gives a job more time, whoever wrote it."""
+
+_NAMES_LIMIT = 1000
+_TAIL_BYTES = 1 << 16
+"""The newest lines of `alive` are in its last so many bytes, whatever else stands there."""
+_FENCE_BYTES = 64
+_STOP_TRIES = 10
 _LOCK_TRIES = 50
 _LOCK_PAUSE_S = 0.01
 
@@ -79,7 +87,7 @@ def question_name(key: str) -> str:
 
 
 def unanswered(job_dir: str) -> list[str]:
-    """Return the names of the questions that have no answer yet."""
+    """Return the names of the questions that have no answer yet; of very many, some."""
     asked = _names(os.path.join(job_dir, QUESTIONS))
     return sorted(asked - _names(os.path.join(job_dir, ANSWERS))) if asked else []
 
@@ -89,12 +97,15 @@ def _names(directory: str) -> set[str]:
     if not os.access(directory, os.F_OK):
         return set()
     try:
-        return {name for name in os.listdir(directory) if not name.startswith(".")}
-    except FileNotFoundError:
+        names = names_in(directory, limit=_NAMES_LIMIT)
+    except (FileNotFoundError, NotADirectoryError, OddFileError):
         return set()
+    return {name for name in names if not name.startswith(".")}
 
 
-def write_json(path: str, value: Mapping[str, Any], *, durable: bool = False) -> None:
+def write_json(
+    path: str, value: Mapping[str, Any], *, durable: bool = False, dir_fd: int | None = None
+) -> None:
     """Replace `path` by `value` in one step, readable by this user only.
 
     When this returns, what is `durable` survives a power cut.
@@ -102,14 +113,15 @@ def write_json(path: str, value: Mapping[str, Any], *, durable: bool = False) ->
     directory, name = os.path.split(path)
     # Random: a pid is the same for all threads, and means nothing across pid namespaces.
     temporary = os.path.join(directory, f".{name}.{os.urandom(6).hex()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(temporary, flags, PRIVATE_FILE, dir_fd=dir_fd)
     try:
         write_all(fd, json.dumps(value).encode("utf-8", "surrogateescape"))
         if durable:
             os.fsync(fd)
-        os.replace(temporary, path)
+        os.replace(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except BaseException:
-        os.unlink(temporary)
+        os.unlink(temporary, dir_fd=dir_fd)
         raise
     finally:
         os.close(fd)
@@ -118,7 +130,7 @@ def write_json(path: str, value: Mapping[str, Any], *, durable: bool = False) ->
 def read_json(path: str) -> dict[str, Any] | None:
     """Return the object in `path`; None when it is absent or not a whole JSON object.
 
-    Raises `files.OddFileError` for what is no file.
+    Raises `OddFileError` for what is no file.
     """
     try:
         value = json.loads(read_file(path))
@@ -148,7 +160,7 @@ def lock_file(path: str, *, wait: bool) -> int | None:
     """Return a descriptor that holds an exclusive flock on `path`, created if need be.
 
     Without `wait`, None means that another process holds it. The lock ends with the descriptor,
-    so also with any death of the process. Raises `files.OddFileError` for what is no file.
+    so also with any death of the process. Raises `OddFileError` for what is no file.
     """
     fd = open_file(path, os.O_RDWR | os.O_CREAT)
     try:
@@ -177,7 +189,7 @@ def lock_file_patiently(path: str) -> int | None:
 def is_locked(path: str) -> bool:
     """Say whether some process holds an flock on `path`; an absent file is not locked.
 
-    Raises `files.OddFileError` for what is no file.
+    Raises `OddFileError` for what is no file.
     """
     try:
         fd = open_file(path)
@@ -220,24 +232,35 @@ def _lock_within(fd: int, seconds: float) -> None:
             return
 
 
-def read_fence(job_dir: str) -> int:
-    """Return the lowest token that may start; 0 admits every one. Call it under the lock."""
+def read_fence(job_dir: str) -> int | None:
+    """Return the lowest token that may start; 0 admits every one. Call it under the lock.
+
+    None for what is no number: then nobody can say who may start. Raises `OddFileError`.
+    """
     path = os.path.join(job_dir, FENCE)
     # Mostly there is none, and an exception costs more than a look.
-    text = read_file(path).strip() if os.access(path, os.F_OK) else b""
-    return int(text) if text else 0
+    if not os.access(path, os.F_OK):
+        return 0
+    text = read_file(path, limit_bytes=_FENCE_BYTES).strip()
+    return int(text) if text.isdigit() else None
 
 
 def raise_fence(job_dir: str, token: int) -> None:
     """Refuse, from now on, every runner of this job whose claim token is below `token`."""
+    path = os.path.join(job_dir, FENCE)
     with fence_lock(job_dir):
-        if token <= read_fence(job_dir):
-            return
-        path = os.path.join(job_dir, FENCE)
-        fd = open_file(path, os.O_WRONLY | os.O_CREAT)
         try:
-            # Always of the same length, so that an overwrite leaves nothing of the old one.
-            os.pwrite(fd, b"%020d\n" % token, 0)
+            lowest = read_fence(job_dir)
+            if lowest is not None and token <= lowest:
+                return
+            fd = open_file(path, os.O_WRONLY | os.O_CREAT)
+        except OddFileError:
+            files.displace(path)
+            fd = open_file(path, os.O_WRONLY | os.O_CREAT)
+        try:
+            # Always of the same length, so that an overwrite leaves nothing of the old one; and
+            # nothing of what was no fence.
+            os.ftruncate(fd, os.pwrite(fd, b"%020d\n" % token, 0))
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -245,7 +268,14 @@ def raise_fence(job_dir: str, token: int) -> None:
 
 def used_bytes(fd: int) -> int:
     """Return where the text of an open file of lines ends and the space kept free begins."""
-    return len(os.pread(fd, os.fstat(fd).st_size, 0).rstrip(_ROOM))
+    end = os.fstat(fd).st_size
+    while end > 0:
+        start = max(0, end - _TAIL_BYTES)
+        text = os.pread(fd, end - start, start).rstrip(_ROOM)
+        if text:
+            return start + len(text)
+        end = start
+    return 0
 
 
 def add_line(fd: int, value: Mapping[str, Any], *, room_bytes: int = 0) -> None:
@@ -269,12 +299,24 @@ def add_line(fd: int, value: Mapping[str, Any], *, room_bytes: int = 0) -> None:
 
 
 def read_lines(job_dir: str) -> list[dict[str, Any]]:
-    """Return what the runners of a job have written about themselves, oldest first."""
+    """Return what the newest runners of a job have written about themselves, oldest first.
+
+    Raises `OddFileError` for what is no file.
+    """
     try:
-        whole = read_file(os.path.join(job_dir, ALIVE)).rpartition(b"\n")[0]
+        whole = _read_end(os.path.join(job_dir, ALIVE)).rpartition(b"\n")[0]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [value for line in whole.split(b"\n") if isinstance(value := _parsed(line), dict)]
+
+
+def _read_end(path: str) -> bytes:
+    """Return the last bytes of a file of lines that may have grown for any time."""
+    fd = open_file(path)
+    try:
+        return os.pread(fd, _TAIL_BYTES, max(0, os.fstat(fd).st_size - _TAIL_BYTES))
+    finally:
+        os.close(fd)
 
 
 def _parsed(line: bytes) -> object:
@@ -291,32 +333,67 @@ def read_identity(job_dir: str) -> dict[str, Any] | None:
 
 def newest_identity(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the last identity among the lines of runners, or None."""
-    return next((line for line in reversed(lines) if EXIT not in line), None)
+    return next((line for line in reversed(lines) if _is_identity(line)), None)
+
+
+def _is_identity(line: dict[str, Any]) -> bool:
+    """Say whether a runner may have written this line; the job can write there, too."""
+    numbers = ("token", "attempt", "output_start")
+    return (
+        EXIT not in line
+        and all(isinstance(line.get(name), int) for name in numbers)
+        and isinstance(line.get("job_pid"), int | None)
+    )
 
 
 def order_stop(job_dir: str, reason: str, grace_s: float) -> None:
-    """Write down that the job must end, in one step and over any earlier order.
+    """Write down that the job must end, in one step and over whatever stands there.
 
     A short symbolic link takes no disk block, so a job that has filled the disk can be ended.
     """
-    temporary = os.path.join(job_dir, f".{STOP}.{os.urandom(6).hex()}")
-    os.symlink(f"{reason} {grace_s!r}", temporary)
+    temporary = f".{STOP}.{os.urandom(6).hex()}"
+    fd = open_directory(job_dir)
     try:
-        os.replace(temporary, os.path.join(job_dir, STOP))
-    except FileNotFoundError:
-        # The job has ended in between, and whoever cleaned up took this away.
-        return
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        os.symlink(f"{reason} {grace_s!r}", temporary, dir_fd=fd)
+        try:
+            _put_in_place(temporary, STOP, fd)
+        except FileNotFoundError:
+            # The job has ended in between, and whoever cleaned up took this away.
+            return
+        except BaseException:
+            os.unlink(temporary, dir_fd=fd)
+            raise
+    finally:
+        os.close(fd)
+
+
+def _put_in_place(temporary: str, name: str, directory_fd: int) -> None:
+    for _ in range(_STOP_TRIES):
+        try:
+            os.replace(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        except IsADirectoryError:
+            files.displace(name, dir_fd=directory_fd)
+        else:
+            return
+    raise OddFileError(name, "a directory that comes back", wanted="an order")
 
 
 def read_stop(job_dir: str) -> tuple[str, float] | None:
-    """Return why and with which grace (seconds) the job must end; None without an order."""
+    """Return why and with which grace (seconds) the job must end; None without an order.
+
+    What is no order says nothing: a job may write what it likes there.
+    """
     try:
-        reason, _, grace_s = os.readlink(os.path.join(job_dir, STOP)).partition(" ")
+        reason, _, text = os.readlink(os.path.join(job_dir, STOP)).partition(" ")
+        grace_s = float(text)
+    except ValueError:
+        return None
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno in _NO_LINK:
             return None
         raise
-    return reason, float(grace_s)
+    return (reason, min(grace_s, STOP_GRACE_LIMIT_S)) if grace_s >= 0 else None
+
+
+_NO_LINK = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP, errno.EACCES})
+"""Errors of `readlink` that come from what stands there."""

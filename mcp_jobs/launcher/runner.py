@@ -129,7 +129,8 @@ class Runner:
 
     def _take_over(self) -> int:
         """Become this job's only runner; raises `Refused` for a stale or a second claim."""
-        if layout.read_fence(self._job_dir) > self._token:
+        fence = layout.read_fence(self._job_dir)
+        if fence is None or fence > self._token:
             raise Refused("A newer claim of this job exists.")
         alive_fd = layout.lock_file_patiently(self._path(layout.ALIVE))
         if alive_fd is None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
+
+from mcp_jobs.launcher.files import OddFileError, names_in, open_directory, open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +35,12 @@ _MIN_SEGMENT_BYTES = 4096
 _MIN_SEGMENTS = 4
 _SEGMENTS_PER_CAP = 32
 _BLOCK_BYTES = 1 << 16
+_COUNTED_BYTES = 1 << 20
+_WINDOW_BYTES = 1 << 22
 _DIR_MODE = 0o700
-_FILE_MODE = 0o600
-_OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+_OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+_NAMES_LIMIT = 4096
+"""An output has some forty files, and a few more for each attempt."""
 # macOS has no fdatasync.
 _datasync = getattr(os, "fdatasync", os.fsync)
 
@@ -47,13 +53,18 @@ def segment_name(start: int, newlines: int) -> str:
 class SpoolView:
     """What the files hold at one moment; what is appended later is not seen.
 
-    A missing directory is an empty stream. Making a view and reading raise FileNotFoundError when
-    the writer dropped a segment meanwhile: make a new view.
+    A missing directory is an empty stream, and so is what is no output (`problem`). Making a view
+    and reading raise FileNotFoundError when the writer dropped a segment meanwhile: make a new one.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._directory = directory
-        self.segments = list_segments(directory)
+        self.problem: str | None = None
+        """Why nothing is seen although something is there; None when all is well."""
+        try:
+            self.segments = list_segments(directory)
+        except OddFileError as error:
+            self.segments, self.problem = [], str(error)
         self.kept_bytes = sum(size for _, _, size in self.segments)
         self.bytes_total = 0
         """The end of the stream; what comes after the last segment is not known."""
@@ -101,6 +112,24 @@ class SpoolView:
                 break
         return pieces[::-1]
 
+    def windows(self, segment: Segment) -> list[Segment]:
+        """Cut a segment into parts of a bounded size, each as if it were a segment."""
+        start, newlines, size = segment
+        parts: list[Segment] = []
+        for at in range(start, start + size, _WINDOW_BYTES):
+            parts.append((at, newlines, min(_WINDOW_BYTES, start + size - at)))
+            if at + _WINDOW_BYTES < start + size:
+                newlines += self.count_lines(parts[-1])
+        return parts or [segment]
+
+    def count_lines(self, segment: Segment) -> int:
+        """Return how many newlines a segment or a part of one has, in bounded memory."""
+        start, _, size = segment
+        ends = range(start, start + size, _COUNTED_BYTES)
+        return sum(
+            self.read(at, min(at + _COUNTED_BYTES, start + size)).count(b"\n") for at in ends
+        )
+
     def lines_begun(self, segment: Segment, after: int) -> list[Lines]:
         """Return the lines that begin in `segment` and not before `after`.
 
@@ -140,8 +169,8 @@ def _cut_lines(start: int, number: int, data: bytes) -> Iterator[Lines]:
 def newest_segment(directory: str | os.PathLike[str]) -> str:
     """Return the path of the segment that is being written; of none, one that does not exist."""
     try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
+        names = names_in(directory, limit=_NAMES_LIMIT)
+    except (FileNotFoundError, NotADirectoryError, OddFileError):
         names = []
     newest = max((name for name in names if _parse_name(name) is not None), default="none")
     return os.path.join(directory, newest)
@@ -150,25 +179,60 @@ def newest_segment(directory: str | os.PathLike[str]) -> str:
 def list_segments(directory: str | os.PathLike[str]) -> list[Segment]:
     """Return the segments in the order of their offsets; a missing directory has none.
 
-    Raises FileNotFoundError when the writer dropped a segment meanwhile: list again.
+    What is no file is left out, and where one goes on into the next, what is beyond. Raises
+    `OddFileError` for what is no output, and FileNotFoundError when the writer dropped a segment
+    meanwhile: list again.
     """
     try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
+        fd = open_directory(directory)
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return [
-        (*numbers, os.stat(os.path.join(directory, name)).st_size)
-        for name in sorted(names)
-        if (numbers := _parse_name(name)) is not None
-    ]
+    try:
+        return _not_beyond_the_next(list(_files_in(fd, os.fspath(directory))))
+    finally:
+        os.close(fd)
+
+
+def _files_in(directory_fd: int, path: str) -> Iterator[Segment]:
+    names = names_in(directory_fd, limit=_NAMES_LIMIT)
+    if len(names) == _NAMES_LIMIT:
+        raise OddFileError(path, f"a directory of {_NAMES_LIMIT} files or more", wanted="an output")
+    for name in sorted(names):
+        numbers = _parse_name(name)
+        if numbers is not None:
+            info = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+            if stat.S_ISREG(info.st_mode):
+                yield (*numbers, info.st_size)
+
+
+def _not_beyond_the_next(segments: list[Segment]) -> list[Segment]:
+    """Cut what a job has made longer, so that every offset is in one segment alone."""
+    for index, (start, newlines, size) in enumerate(segments[:-1]):
+        room = segments[index + 1][0] - start
+        if size > room:
+            segments[index] = (start, newlines, room)
+    return segments
 
 
 def _read_part(path: str, offset: int, size: int) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    """Return a part of a segment; nothing of what is no file that can be read."""
+    try:
+        fd = open_file(path)
+    except OddFileError:
+        return b""
     try:
         return os.pread(fd, size, offset)
     finally:
         os.close(fd)
+
+
+def _count_lines(path: str, size: int) -> tuple[int, bytes]:
+    """Return how many newlines a segment has, and its last byte; it may be of any size."""
+    newlines, part = 0, b""
+    for start in range(0, size, _COUNTED_BYTES):
+        part = _read_part(path, start, min(_COUNTED_BYTES, size - start))
+        newlines += part.count(b"\n")
+    return newlines, part[-1:]
 
 
 def _parse_name(name: str) -> tuple[int, int] | None:
@@ -195,6 +259,7 @@ class Spool:
         head_segments = max(1, cap_bytes // 2 // self._segment_bytes)
         self._head_bytes = head_segments * self._segment_bytes
         self._directory = directory
+        self._directory_fd: int | None = None
         self._fd: int | None = None
         self._start = self._start_newlines = 0
         self._room = 0
@@ -208,7 +273,7 @@ class Spool:
         self.bytes_total = 0
         """Bytes of the stream so far, also of earlier attempts, kept or not."""
         self.error: str | None = None
-        """The errno name (ENOSPC) that stopped the writing, or None."""
+        """What stopped the writing, or None: an errno name (ENOSPC), or what stands in the way."""
         self._try(self._resume)
 
     @property
@@ -252,17 +317,18 @@ class Spool:
         if self._lost_bytes and self._resumed:
             self._mark_loss()
             self._lost_bytes = 0
+        self._close_directory()
 
     def _resume(self) -> None:
         segments = list_segments(self._directory)
         if segments:
             start, newlines, size = segments[-1]
-            data = _read_part(self._path(start, newlines), 0, size)
+            lines, last = _count_lines(self._path(start, newlines), size)
             self._kept_bytes = sum(segment[2] for segment in segments)
             self._tail = [s for s in segments[:-1] if s[0] >= self._head_bytes]
             self.bytes_total = start + size
-            self._newlines = newlines + data.count(b"\n")
-            self._ends_line = not data or data.endswith(b"\n")
+            self._newlines = newlines + lines
+            self._ends_line = last in (b"", b"\n")
             self._open(start, newlines, size)
         self._resumed = True
 
@@ -276,14 +342,28 @@ class Spool:
             self._drop(self._tail.pop(0))
 
     def _open(self, start: int, newlines: int, size: int) -> None:
+        name = segment_name(start, newlines)
         try:
-            self._fd = os.open(self._path(start, newlines), _OPEN_FLAGS, _FILE_MODE)
+            self._fd = open_file(name, _OPEN_FLAGS, dir_fd=self._open_directory())
         except FileNotFoundError:
-            # The first output of all: most short jobs print nothing and need no directory.
-            os.mkdir(self._directory, _DIR_MODE)
-            self._fd = os.open(self._path(start, newlines), _OPEN_FLAGS, _FILE_MODE)
+            # The job has removed it.
+            self._close_directory()
+            self._fd = open_file(name, _OPEN_FLAGS, dir_fd=self._open_directory())
         self._start, self._start_newlines = start, newlines
         self._room = self._segment_bytes - size
+
+    def _open_directory(self) -> int:
+        if self._directory_fd is None:
+            # With the first output of all: most short jobs print nothing and need no directory.
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._directory, _DIR_MODE)
+            self._directory_fd = open_directory(self._directory)
+        return self._directory_fd
+
+    def _close_directory(self) -> None:
+        if self._directory_fd is not None:
+            os.close(self._directory_fd)
+            self._directory_fd = None
 
     def _close_segment(self) -> None:
         if self._fd is None:
@@ -298,7 +378,7 @@ class Spool:
         start, newlines, size = segment
         # Whoever removed it, it is not on the disk any more.
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path(start, newlines))
+            os.unlink(segment_name(start, newlines), dir_fd=self._open_directory())
         self._kept_bytes -= size
 
     def _append(self, piece: memoryview) -> None:
@@ -321,7 +401,8 @@ class Spool:
         It takes no data block, so it mostly succeeds on a full disk.
         """
         with contextlib.suppress(OSError):
-            os.close(os.open(self._path(self.bytes_total, self._newlines), _OPEN_FLAGS, _FILE_MODE))
+            name = segment_name(self.bytes_total, self._newlines)
+            os.close(open_file(name, _OPEN_FLAGS, dir_fd=self._open_directory()))
 
     def _path(self, start: int, newlines: int) -> str:
         return os.path.join(self._directory, segment_name(start, newlines))
@@ -332,5 +413,7 @@ class Spool:
             return
         try:
             action(*args)
+        except OddFileError as error:
+            self.error = str(error)
         except OSError as error:
             self.error = errno.errorcode.get(error.errno or 0, type(error).__name__)

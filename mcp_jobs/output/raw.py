@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from mcp_jobs.output.slices import StrPath, look
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mcp_jobs.launcher.spool import SpoolView
 
-_LOOK_BYTES = 1 << 40
+_BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +44,26 @@ def tail_start(directory: StrPath, lines: int) -> int:
 
     def find(view: SpoolView) -> int:
         left, end = lines, view.bytes_total
-        for start, data in reversed(view.read_back(lines + 1, _LOOK_BYTES)):
+        for start, data in _backwards(view):
             position = len(data)
             if start + position == end and data.endswith(b"\n"):
                 position -= 1
             while left and position >= 0:
                 position = data.rfind(b"\n", 0, position)
                 left -= position >= 0
-                if position < 0:
-                    break
             if not left:
                 return start + position + 1 if lines else end
         return view.runs[0][0] if view.runs else 0
 
     return look(directory, find)
+
+
+def _backwards(view: SpoolView) -> Iterator[tuple[int, bytes]]:
+    """Give what is kept in blocks, the last one first."""
+    for first, last in reversed(view.runs):
+        for end in range(last, first, -_BLOCK_BYTES):
+            start = max(first, end - _BLOCK_BYTES)
+            yield start, view.read(start, end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

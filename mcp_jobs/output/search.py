@@ -23,6 +23,8 @@ from mcp_jobs.output.slices import (
 if TYPE_CHECKING:
     import regex
 
+    from mcp_jobs.launcher.spool import Segment
+
 Match: TypeAlias = tuple[int, str]
 """Offset of a line, and `<number>: <text>` with a newline."""
 
@@ -103,19 +105,24 @@ class _Search:
         found: list[Match] = []
         bound = self.stat.bytes_total
         while len(found) < lines:
-            segments = [s for s in self._view.segments if s[0] < bound and s[0] + s[2] > after]
-            if not segments:
-                break
             try:
-                blocks = self._view.lines_begun(segments[-1], after)
+                windows = self._windows(after, bound)
+                if not windows:
+                    break
+                while windows and len(found) < lines:
+                    blocks = self._view.lines_begun(windows[-1], after)
+                    bound = windows.pop()[0]
+                    while blocks and len(found) < lines:
+                        found = self._find_in(*blocks.pop()) + found
             except FileNotFoundError:
                 self._view = look(self._directory, lambda view: view)
-                continue
-            bound = segments[-1][0]
-            for block in reversed(blocks):
-                if len(found) < lines:
-                    found = self._find_in(*block) + found
         return found[max(0, len(found) - lines) :]
+
+    def _windows(self, after: int, before: int) -> list[Segment]:
+        """Return the parts of the last segment that has something between the two offsets."""
+        segments = [s for s in self._view.segments if s[0] < before and s[0] + s[2] > after]
+        windows = self._view.windows(segments[-1]) if segments else []
+        return [w for w in windows if w[0] < before and w[0] + w[2] > after]
 
     def _find_in(self, start: int, number: int, block: bytes) -> list[Match]:
         # A newer view may hold more than there was at the beginning.

@@ -30,6 +30,10 @@ _LOOK_BYTES = 1 << 18
 _LISTINGS = 100
 
 
+class Unreadable(ValueError):
+    """Something stands where the output should be."""
+
+
 class CursorPastEnd(ValueError):
     """The cursor lies outside the output."""
 
@@ -86,17 +90,25 @@ def read_recent(directory: StrPath, *, limit_bytes: int) -> bytes:
         start, end = view.runs[-1] if view.runs else (0, 0)
         return view.read(max(start, end - limit_bytes), end)
 
-    return look(directory, read)
+    try:
+        return look(directory, read)
+    except Unreadable:
+        return b""
 
 
 def read_tail(directory: StrPath, *, lines: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
     """Return the last `lines` lines, of these the last that fit into `limit_bytes` of text.
 
-    Of very long lines only the end is looked at. A loss between the lines is stated in a line.
+    Of very long lines only the end is looked at. A loss between the lines is stated in a line,
+    and so is why an output cannot be read.
     Raises ValueError for a limit under MIN_LIMIT_BYTES.
     """
     check_limit(limit_bytes)
-    return look(directory, lambda view: _tail_of(view, lines, limit_bytes))
+    try:
+        return look(directory, lambda view: _tail_of(view, lines, limit_bytes))
+    except Unreadable as error:
+        nothing = OutputStat(bytes_total=0, lines_total=0, dropped_bytes=0, size_on_disk_bytes=0)
+        return slice_of(nothing, f"[... {error} ...]\n", (0, 0), True)
 
 
 def read_after(directory: StrPath, *, cursor: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
@@ -111,11 +123,23 @@ def read_after(directory: StrPath, *, cursor: int, limit_bytes: int = LIMIT_BYTE
 
 
 def look(directory: StrPath, read: Callable[[SpoolView], T]) -> T:
-    """Read from a view; from a new one when the writer dropped a segment meanwhile."""
+    """Read from a view; from a new one when the writer dropped a segment meanwhile.
+
+    Raises Unreadable when something else stands in the place of the output.
+    """
     for _ in range(_LISTINGS):
         with contextlib.suppress(FileNotFoundError):
-            return read(SpoolView(directory))
-    return read(SpoolView(directory))
+            return read(_view(directory))
+    return read(_view(directory))
+
+
+def _view(directory: StrPath) -> SpoolView:
+    view = SpoolView(directory)
+    if view.problem is not None:
+        raise Unreadable(
+            f"The output cannot be read: {view.problem}. Only the job itself can have put it there."
+        )
+    return view
 
 
 def check_limit(limit_bytes: int) -> None:
@@ -137,9 +161,9 @@ def stat_of(view: SpoolView) -> OutputStat:
     """Return the totals of what a view shows."""
     lines = 0
     if view.segments:
-        start, newlines, size = view.segments[-1]
-        data = view.read(start, start + size)
-        lines = newlines + data.count(b"\n") + (bool(data) and not data.endswith(b"\n"))
+        _, newlines, size = view.segments[-1]
+        last = view.read(view.bytes_total - 1, view.bytes_total) if size else b""
+        lines = newlines + view.count_lines(view.segments[-1]) + (last not in (b"", b"\n"))
     return OutputStat(
         bytes_total=view.bytes_total,
         lines_total=lines,

@@ -238,7 +238,7 @@ def test_a_waiting_lock_is_given_when_the_holder_leaves(tmp_path: Path) -> None:
 # -- the fence -----------------------------------------------------------------------------------
 
 
-def _fence(directory: Path) -> int:
+def _fence(directory: Path) -> int | None:
     with layout.fence_lock(str(directory)):
         return layout.read_fence(str(directory))
 
@@ -290,7 +290,11 @@ def test_many_that_raise_the_fence_at_once_leave_the_highest(tmp_path: Path) -> 
 
 
 def _record(token: int, **fields: Any) -> ExitRecord:
-    return cast("ExitRecord", {"token": token, "error": None, **fields})
+    numbers = ("finished_at_ms", "cpu_s", "memory_peak_bytes", "bytes_total", "dropped_bytes")
+    return cast(
+        "ExitRecord",
+        {"token": token, **dict.fromkeys((*numbers, "output_start"), 0), "error": None, **fields},
+    )
 
 
 def _write(directory: Path, alive_fd: int, ended: ExitRecord) -> None:
@@ -310,17 +314,21 @@ def alive_fd(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
+def _identity(token: int) -> dict[str, Any]:
+    return {"token": token, "attempt": 1, "output_start": 0, "job_pid": None}
+
+
 def test_the_newest_whole_identity_is_read(tmp_path: Path, alive_fd: int) -> None:
     assert layout.read_identity(str(tmp_path)) is None
     for token in (1, 2):
-        layout.add_line(alive_fd, {"token": token})
-        assert layout.read_identity(str(tmp_path)) == {"token": token}
+        layout.add_line(alive_fd, _identity(token))
+        assert layout.read_identity(str(tmp_path)) == _identity(token)
     # A runner that was killed while it wrote.
     _add(tmp_path, b'{"token": 3')
-    assert layout.read_identity(str(tmp_path)) == {"token": 2}
-    layout.add_line(alive_fd, {"token": 4})
+    assert layout.read_identity(str(tmp_path)) == _identity(2)
+    layout.add_line(alive_fd, _identity(4))
 
-    assert layout.read_identity(str(tmp_path)) == {"token": 4}
+    assert layout.read_identity(str(tmp_path)) == _identity(4)
 
 
 def test_an_absent_file_has_no_lines(tmp_path: Path) -> None:
@@ -330,10 +338,10 @@ def test_an_absent_file_has_no_lines(tmp_path: Path) -> None:
 
 def test_records_are_found_by_their_token_between_identities(tmp_path: Path, alive_fd: int) -> None:
     for token in (1, 2):
-        layout.add_line(alive_fd, {"token": token}, room_bytes=record.ROOM_BYTES)
+        layout.add_line(alive_fd, _identity(token), room_bytes=record.ROOM_BYTES)
         assert record.read(str(tmp_path), token) is None
         _write(tmp_path, alive_fd, _record(token, signal=9))
-        assert layout.read_identity(str(tmp_path)) == {"token": token}
+        assert layout.read_identity(str(tmp_path)) == _identity(token)
 
     assert record.read(str(tmp_path), 1) == _record(1, signal=9)
     assert record.read(str(tmp_path), 2) == _record(2, signal=9)
@@ -343,7 +351,7 @@ def test_records_are_found_by_their_token_between_identities(tmp_path: Path, ali
 def test_a_record_of_which_a_part_was_written_is_none(tmp_path: Path, alive_fd: int) -> None:
     layout.add_line(alive_fd, {"token": 1}, room_bytes=record.ROOM_BYTES)
     used = layout.used_bytes(alive_fd)
-    whole = json.dumps({layout.EXIT: {"token": 1}}).encode()
+    whole = json.dumps({layout.EXIT: _record(1)}).encode()
     for length in range(1, len(whole) + 1):
         os.pwrite(alive_fd, whole[:length], used)
         assert record.read(str(tmp_path), 1) is None
@@ -417,9 +425,9 @@ def test_an_order_that_the_clean_up_after_the_end_takes_away_is_no_error(
 ) -> None:
     replace = os.replace
 
-    def late(source: str, target: str) -> None:
+    def late(source: str, target: str, **options: int) -> None:
         process.clean_after_end(tmp_path)
-        replace(source, target)
+        replace(source, target, **options)
 
     monkeypatch.setattr(os, "replace", late)
     process.request_stop(tmp_path, reason="cancelled_by_user", grace_s=1.0)
@@ -437,7 +445,7 @@ def test_an_order_for_a_job_that_has_no_runner_is_only_written_down(tmp_path: Pa
 # -- the order to stop ---------------------------------------------------------------------------
 
 
-@given(grace_s=st.floats(0, 1e6))
+@given(grace_s=st.floats(0, layout.STOP_GRACE_LIMIT_S))
 def test_an_order_to_stop_is_read_as_it_was_given(
     tmp_path_factory: pytest.TempPathFactory, grace_s: float
 ) -> None:
