@@ -23,6 +23,7 @@ from mcp_jobs.errors import (
     JobsError,
     NewerSchemaError,
     UnsupportedPlatformError,
+    known,
 )
 
 if TYPE_CHECKING:
@@ -74,14 +75,12 @@ def _guarded(run: Callable[[], int]) -> None:
     try:
         _require_supported_platform()
         code = run()
-    except JobsError as error:
-        sys.exit(f"mcp-jobs: {error}")
-    except BaseExceptionGroup as group:
+    except (JobsError, OSError, MemoryError, BaseExceptionGroup) as error:
         # What went wrong inside a task group comes wrapped.
-        known = group.subgroup(JobsError)
-        if known is None:
+        problem = known(error)
+        if problem is None:
             raise
-        sys.exit(f"mcp-jobs: {_first(known)}")
+        sys.exit(f"mcp-jobs: {problem}")
     sys.stdout.flush()
     # Past this point only threads that wait for nothing would be joined.
     os._exit(code)
@@ -95,13 +94,6 @@ def _is_for_people(arguments: list[str]) -> bool:
         return settings.completing() or (sys.stdin is not None and sys.stdin.isatty())
     first = arguments[0]
     return first in _FOR_PEOPLE or not (first.startswith("-") or first in PLAIN_COMMANDS)
-
-
-def _first(group: BaseExceptionGroup[JobsError]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _parser() -> argparse.ArgumentParser:

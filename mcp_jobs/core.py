@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mcp_jobs.registry import JobType
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
+
+_CLOSE_S: Final = 2.0
 
 LOCAL_OWNER = "local"
 """The owner of jobs that come over stdio: the user whose home this is."""
@@ -84,7 +86,8 @@ async def open_core(
             yield core
             tasks.cancel_scope.cancel()
     finally:
-        with anyio.CancelScope(shield=True):
+        # Bounded: a statement for which a locked database waits must not keep a server.
+        with anyio.move_on_after(_CLOSE_S, shield=True):
             await store.close()
 
 

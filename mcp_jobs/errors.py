@@ -6,7 +6,12 @@ show it as it stands, so no message may hold a secret or a traceback.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+import os
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class JobsError(Exception):
@@ -57,6 +62,12 @@ class NewerSchemaError(StoreError):
     code = "newer_schema"
 
 
+class FilesError(JobsError):
+    """The system refuses what the files or connections of mcp-jobs need."""
+
+    code = "files"
+
+
 class LauncherError(JobsError):
     """The launcher process could not be started or reached."""
 
@@ -73,3 +84,55 @@ class UnsupportedPlatformError(JobsError):
     """This operating system is not supported."""
 
     code = "unsupported_platform"
+
+
+_ADVICE: Final = {
+    errno.ENOSPC: "free disk space, or name a home on another disk in MCP_JOBS_HOME",
+    errno.EDQUOT: "free disk space, or name a home on another disk in MCP_JOBS_HOME",
+    errno.EROFS: "make it writable, or name another home in MCP_JOBS_HOME",
+    errno.ENOTDIR: "make it a directory, or name another home in MCP_JOBS_HOME",
+    errno.EACCES: "let this user at it, or name another home in MCP_JOBS_HOME",
+    errno.EPERM: "let this user at it, or name another home in MCP_JOBS_HOME",
+    errno.ENFILE: "the whole machine has no more; end some programs and try again",
+    errno.EAGAIN: "the machine or this user has too many processes; end some and try again",
+    errno.ENOMEM: "the machine has no memory left; end some programs and try again",
+}
+
+
+def in_words(error: OSError, *, with_file: bool = True) -> str:
+    """Say what the system refused, about which file, and what to do; no full stop at the end."""
+    what = error.strerror or str(error) or type(error).__name__
+    if error.errno == errno.EMFILE:
+        import resource  # noqa: PLC0415 - Windows, which is refused in words, has none
+
+        at_once = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return (
+            f"{what} in this process, which may have {at_once} at once: wait until other calls "
+            "and jobs have ended, or start it again under a higher limit (ulimit -n)"
+        )
+    named = with_file and isinstance(error.filename, str | bytes)
+    about = f" ({os.fsdecode(error.filename)})" if named else ""
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{what}{about}: {advice}" if advice else f"{what}{about}"
+
+
+def known(error: BaseException) -> JobsError | None:
+    """Return an error as one for people, also out of a task group; None for a fault of ours."""
+    leaves = list(_leaves(error))
+    for leaf in leaves:
+        if isinstance(leaf, JobsError):
+            return leaf
+    for leaf in leaves:
+        if isinstance(leaf, OSError):
+            return FilesError(f"The files of mcp-jobs cannot be used: {in_words(leaf)}.")
+        if isinstance(leaf, MemoryError):
+            return FilesError("There is no memory left: end some programs and try again.")
+    return None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error

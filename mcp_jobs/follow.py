@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 
 from mcp_jobs import progress
+from mcp_jobs.errors import in_words
 from mcp_jobs.events import JobChanged, OutputGrew
 from mcp_jobs.exchange import read_questions
 from mcp_jobs.launcher import layout
@@ -328,6 +329,9 @@ def _look_at_all(watches: list[Watch], now_s: float) -> None:
     for watch in watches:
         try:
             watch.look(now_s)
+        except OSError as error:
+            # Out of descriptors: the next look may do better.
+            logger.warning("job %s cannot be looked at now: %s", watch.job_id, in_words(error))
         except Exception:  # one job's odd files must not blind the process for all the others
             logger.exception("looking at job %s failed", watch.job_id)
 

@@ -8,7 +8,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.errors import InvalidInputError, in_words
 from mcp_jobs.limits import signing_secret
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def private_text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InvalidInputError(f"The file {path} cannot be read: {error.strerror}.") from error
+        raise InvalidInputError(f"The file {path} cannot be read: {_plain(error)}.") from error
     try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
@@ -81,7 +81,7 @@ def write_private(path: Path, text: str, *, replace: bool) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise InvalidInputError(f"The file {path} cannot be written: {error.strerror}.") from error
+        raise InvalidInputError(f"The file {path} cannot be written: {_plain(error)}.") from error
     finally:
         part.unlink(missing_ok=True)
     return True
@@ -107,3 +107,8 @@ def _signing(path: Path, text: str) -> str:
 
 def _random() -> str:
     return base64.b64encode(secrets.token_bytes(_BYTES)).decode()
+
+
+def _plain(error: OSError) -> str:
+    # The sentence names the file.
+    return in_words(error, with_file=False)

@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import SocketAttribute
 
-from mcp_jobs.errors import LauncherError
+from mcp_jobs.errors import LauncherError, in_words
 from mcp_jobs.launcher import bell, layout, tree
 from mcp_jobs.launcher.identity import pid_namespace
 from mcp_jobs.launcher.server import PROTOCOL_VERSION
@@ -263,7 +263,7 @@ class LauncherClient:
                 await anyio.sleep(attempt * _CONNECT_PAUSE_S)
                 await self._start(starts_seen)
         raise LauncherError(
-            f"The launcher at {self._socket_path} does not answer: {problem}. Its log is "
+            f"The launcher at {self._socket_path} does not answer: {_plain(problem)}. Its log is "
             f"{self._log_path}."
         )
 
@@ -301,7 +301,9 @@ class LauncherClient:
                     f"The launcher did not start within {_START_S:.0f} s; see {self._log_path}."
                 ) from None
             except OSError as error:
-                raise LauncherError(f"The launcher could not be started: {error}.") from error
+                raise LauncherError(
+                    f"The launcher could not be started: {_plain(error)}."
+                ) from error
             self._starts += 1
         if exit_code:
             raise LauncherError(f"The launcher could not be started; see {self._log_path}.")
@@ -329,6 +331,10 @@ def drain_command(environ: Mapping[str, str]) -> Drain:
     return Drain(
         argv=(sys.executable, "-P", "-c", code, root, "worker", "--drain"), environ=environ
     )
+
+
+def _plain(error: Exception | None) -> str:
+    return in_words(error) if isinstance(error, OSError) else str(error)
 
 
 def _package_root() -> Path:

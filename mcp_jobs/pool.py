@@ -12,7 +12,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from mcp_jobs import exchange, process
-from mcp_jobs.errors import StoreError
+from mcp_jobs.errors import StoreError, in_words
 from mcp_jobs.events import JobChanged
 from mcp_jobs.owners import LEASE_S
 from mcp_jobs.states import Reason, Status
@@ -84,8 +84,7 @@ class Pool:
             self._presence.begin()
         except OSError as error:
             raise StoreError(
-                f"The home {self._settings.home} cannot be used: {error}. Make it a directory that "
-                "this user can write to."
+                f"The home {self._settings.home} cannot be used: {in_words(error)}."
             ) from error
         unsubscribe = self._bus.subscribe(self._on_event)
         try:
@@ -198,6 +197,10 @@ class Pool:
         async def live() -> None:
             try:
                 await life(job)
+            except OSError as error:
+                # Out of descriptors or disk space: whoever looks next may do better.
+                logger.warning("job %s cannot be cared for now: %s", job.id, in_words(error))
+                self._abandoned.add(job.id)
             except Exception:  # one job's fault must not end the supervision of the others
                 logger.exception("supervising job %s failed", job.id)
                 self._abandoned.add(job.id)

@@ -93,6 +93,8 @@ class JobService:
         self._care = care
         """Makes sure that the job would run even if this process were killed after its answer."""
         self._waiter = Waiter(store=store, bus=bus)
+        self.leaving = anyio.Event()
+        """Set when the process is about to end."""
 
     async def start(
         self,
@@ -298,6 +300,11 @@ class JobService:
         job = await self.find(owner, job_id)
         tail = await output.tail(self._output(job.id), lines=1000, limit_bytes=self._limit)
         return tail.text
+
+    def end_waits(self) -> None:
+        """Let every call that waits return now, with the jobs as they are: the server leaves."""
+        self._waiter.end()
+        self.leaving.set()
 
     # -- reading ---------------------------------------------------------------------------------
 

@@ -48,6 +48,14 @@ class Waiter:
     def __init__(self, *, store: Store, bus: Bus) -> None:
         self._store = store
         self._bus = bus
+        self._ears: set[Ear] = set()
+        self._ended = False
+
+    def end(self) -> None:
+        """Let every wait return now, also those that begin later."""
+        self._ended = True
+        for ear in self._ears:
+            ear.changed.set()
 
     @contextmanager
     def listening(self, job_ids: Collection[str], on_look: OnLook | None) -> Iterator[Ear]:
@@ -57,9 +65,11 @@ class Waiter:
         """
         ear = Ear(job_ids, on_look)
         unsubscribe = self._bus.subscribe(ear.hear)
+        self._ears.add(ear)
         try:
             yield ear
         finally:
+            self._ears.discard(ear)
             unsubscribe()
 
     async def wait(
@@ -84,7 +94,7 @@ class Waiter:
                 jobs = await self._look(jobs)
             while True:
                 asking &= _asking(jobs)
-                if done(_is_news(job, asking) for job in jobs):
+                if self._ended or done(_is_news(job, asking) for job in jobs):
                     break
                 if on_look is not None:
                     await on_look(jobs)

@@ -11,6 +11,8 @@ import anyio
 from mcp_jobs.core import Core, open_core
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from mcp_jobs.settings import Settings
 
 _EXIT_BUDGET_S: Final = 0.2
@@ -36,14 +38,18 @@ async def work(settings: Settings, drain: bool) -> None:
             await anyio.sleep_forever()
 
 
-async def leave_on_signal(core: Core) -> None:
+async def leave_on_signal(core: Core, before: Callable[[], Awaitable[None]] | None = None) -> None:
     """End the process on SIGINT and SIGTERM, within the time that hosts give.
+
+    `before` is what is to be done while the store is still open; it bounds itself.
 
     A thread that reads stdin cannot be woken, so a normal return would wait for the client to
     close it (python-sdk issue 3551). Everything that was answered is durable already.
     """
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
+            if before is not None:
+                await before()
             with anyio.move_on_after(_EXIT_BUDGET_S, shield=True):
                 await core.presence.end()
                 await core.store.close()

@@ -22,8 +22,8 @@ from mcp_jobs.cli import (
     starting,
     waiting,
 )
-from mcp_jobs.cli.exits import FAILED, INTERRUPTED, OK, code_of
-from mcp_jobs.errors import JobsError
+from mcp_jobs.cli.exits import INTERRUPTED, OK, code_of
+from mcp_jobs.errors import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,16 +61,8 @@ def main(arguments: list[str], plain_commands: Mapping[str, str]) -> int:
         return OK
     try:
         return _run(arguments, plain_commands)
-    except JobsError as error:
+    except BaseException as error:  # noqa: BLE001 - what is no known problem is raised again
         return _problem(error)
-    except BaseExceptionGroup as group:
-        # What went wrong inside a task group comes wrapped.
-        return _of_group(group)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except OSError as error:
-        sys.stderr.write(f"mcp-jobs: The files of mcp-jobs cannot be used: {error}.\n")
-        return FAILED
 
 
 def application(plain_commands: Mapping[str, str]) -> typer.Typer:
@@ -130,22 +122,23 @@ def _completing() -> bool:
     return settings.completing()
 
 
-def _problem(error: JobsError) -> int:
-    sys.stderr.write(f"mcp-jobs: {error}\n")
-    return code_of(error)
-
-
-def _of_group(group: BaseExceptionGroup[BaseException]) -> int:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, JobsError):
-        return _problem(error)
-    if isinstance(error, BrokenPipeError):
-        return _reader_gone()
-    if isinstance(error, KeyboardInterrupt):
+def _problem(error: BaseException) -> int:
+    """Say what went wrong, also inside a task group; a fault of ours is raised again."""
+    if _holds(error, KeyboardInterrupt):
         return INTERRUPTED
-    raise group
+    if _holds(error, BrokenPipeError):
+        return _reader_gone()
+    problem = known(error)
+    if problem is None:
+        raise error
+    sys.stderr.write(f"mcp-jobs: {problem}\n")
+    return code_of(problem)
+
+
+def _holds(error: BaseException, kind: type[BaseException]) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(kind) is not None
+    return isinstance(error, kind)
 
 
 def _reader_gone() -> int:

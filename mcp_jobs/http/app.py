@@ -118,7 +118,7 @@ def _guarded(app: ASGIApp, parts: Parts, open_paths: frozenset[str], challenge: 
         hosts=names_of(settings.host, settings.allowed_hosts),
         origins=settings.allowed_origins,
     )
-    return Front(Meter(app, parts.metrics))
+    return Front(Meter(parts.farewell.around(app), parts.metrics))
 
 
 class Front:

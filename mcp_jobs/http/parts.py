@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mcp_jobs.http.auth import Authenticator
+    from mcp_jobs.http.farewell import Farewell
     from mcp_jobs.http.hub import Hub
     from mcp_jobs.http.live import Live
     from mcp_jobs.http.metrics import Metrics
@@ -26,3 +27,4 @@ class Parts:
     hub: Hub
     live: Live
     metrics: Metrics
+    farewell: Farewell

@@ -17,6 +17,7 @@ from mcp_jobs.errors import (
     KeyConflictError,
     StoreBusyError,
     UnknownJobError,
+    in_words,
 )
 
 if TYPE_CHECKING:
@@ -123,9 +124,13 @@ def _methods_of(request: Request) -> set[str]:
 
 
 def _of_the_system(_: Request, error: Exception) -> Problem:
-    # The home is full, read-only or gone.
+    # The home is full, read-only or gone. Which file it was is no stranger's business.
+    assert isinstance(error, OSError)  # noqa: S101 - as above
     logger.warning("the files cannot be used: %s", error)
-    return Problem(507, "files", "The server cannot use its files now. Nothing was lost.")
+    problem = in_words(error, with_file=False)
+    return Problem(
+        507, "files", f"The server cannot use its files now: {problem}. Nothing was lost."
+    )
 
 
 def _unforeseen(_: Request, error: Exception) -> Problem:

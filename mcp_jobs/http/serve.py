@@ -18,6 +18,7 @@ from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.http.app import MCP_PATH, build_app
 from mcp_jobs.http.auth import Authenticator
 from mcp_jobs.http.cursors import Cursors
+from mcp_jobs.http.farewell import Farewell
 from mcp_jobs.http.hub import GOING_DOWN, Hub
 from mcp_jobs.http.live import Live
 from mcp_jobs.http.metrics import Metrics
@@ -40,6 +41,9 @@ _HEAD_BYTES: Final = 32 << 10
 _WS_MESSAGE_BYTES: Final = 16 << 10
 _KEEP_ALIVE_S: Final = 15
 _GRACE_S: Final = 3
+_LAST_WORD_S: Final = 2.5
+"""After the signal, when open calls have had their time and connections are not cut yet."""
+
 _BACKLOG: Final = 1024
 _SEND_BYTES: Final = 1 << 17
 
@@ -74,7 +78,7 @@ async def serve_http(settings: Settings) -> None:
             parts = _parts(settings, core, authenticator)
             tasks.start_soon(parts.hub.run)
             server = Server(_config(settings, build_app(parts, mcp, verifier=verifier)))
-            await tasks.start(_end_on_signal, server, parts.hub)
+            await tasks.start(_end_on_signal, server, parts)
             _announce(listening, authenticator)
             # As over stdio: requests do not wait for a walk through what is there for good.
             gc.freeze()
@@ -93,6 +97,7 @@ def _parts(settings: Settings, core: Core, authenticator: Authenticator) -> Part
         hub=hub,
         live=Live(hub=hub, service=core.service, store=core.store, cursors=cursors),
         metrics=Metrics(hub=hub, store=core.store),
+        farewell=Farewell(),
     )
 
 
@@ -155,10 +160,13 @@ def _announce(listening: socket.socket, authenticator: Authenticator) -> None:
 
 
 async def _end_on_signal(
-    server: Server, hub: Hub, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    server: Server, parts: Parts, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
-            hub.close(GOING_DOWN)
+            parts.hub.close(GOING_DOWN)
+            parts.service.end_waits()
             server.should_exit = True
+            await anyio.sleep(_LAST_WORD_S)
+            await parts.farewell.say()

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import gc
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from mcp.server.lowlevel import NotificationOptions, Server
-from mcp_types import CallToolRequestParams, NotificationParams
+from mcp.shared.message import SessionMessage
+from mcp_types import (
+    CallToolRequestParams,
+    ErrorData,
+    JSONRPCError,
+    NotificationParams,
+)
 
 from mcp_jobs import __version__
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.core import LOCAL_OWNER, Core, open_core
 from mcp_jobs.server.callers import local_user
+from mcp_jobs.server.calls import GONE_CODE, LEFT, Calls
 from mcp_jobs.server.channel import CAPABILITY, Channel
 from mcp_jobs.server.listening import Listening
 from mcp_jobs.server.notices import Notices
@@ -30,8 +38,11 @@ from mcp_jobs.settings import project_directory
 from mcp_jobs.worker import leave_on_signal
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from mcp.server.context import ServerRequestContext
     from mcp.server.models import InitializationOptions
+    from mcp.shared._stream_protocols import WriteStream
 
     from mcp_jobs.definitions import JobSet
     from mcp_jobs.registry import JobType
@@ -48,6 +59,9 @@ runs). After a restart, list_jobs finds your jobs again. A program can report pr
 appending JSON lines such as {"current": 3, "total": 10, "message": "..."} to the file named by \
 $MCP_JOBS_PROGRESS. Jobs can be read and subscribed to as jobs://job/<job_id>."""
 
+CALLS_S: Final = 0.2
+"""What the open calls of a server that leaves may take: hosts give it a fraction of a second."""
+
 _CHANNEL: Final = "The end of a job of this project arrives as a channel event."
 
 
@@ -56,6 +70,8 @@ class JobServer(Server[Any]):
 
     channel = False
     """Whether it is a channel of Claude Code too."""
+    calls: Calls
+    """What it is being asked."""
 
     def create_initialization_options(
         self,
@@ -120,6 +136,8 @@ def build_server(
             await channel.on_initialized(context, params)
 
     server.channel = channel is not None
+    server.calls = Calls(core.service)
+    server.middleware.insert(0, server.calls.answer)
     server.add_notification_handler("notifications/initialized", NotificationParams, on_initialized)
     return server
 
@@ -150,15 +168,33 @@ async def _serve_stdio(settings: Settings, types: tuple[JobType, ...]) -> None:
         )
         server = build_server(core, push, local_user, notices=notices, channel=channel)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(leave_on_signal, core)
             tasks.start_soon(push.run)
             # What is there now stays to the end: the collector need not walk through it again,
             # which would keep a call waiting for tens of milliseconds.
             gc.freeze()
-            async with open_stdio() as (reader, writer):
+            async with open_stdio(partial(server.calls.drain, CALLS_S)) as (
+                reader,
+                writer,
+                settled,
+            ):
+                goodbye = partial(_say_goodbye, server.calls, writer, settled)
+                tasks.start_soon(leave_on_signal, core, goodbye)
                 with notices.listening(core.bus):
                     await server.run(reader, writer, server.create_initialization_options())
             tasks.cancel_scope.cancel()
+
+
+async def _say_goodbye(
+    calls: Calls, writer: WriteStream[SessionMessage], settled: Callable[[], Awaitable[None]]
+) -> None:
+    """Answer everything that is open; bounded, also when the client does not read."""
+    await calls.leave(CALLS_S)
+    with anyio.move_on_after(CALLS_S):
+        for request_id in calls.give_up():
+            error = ErrorData(code=GONE_CODE, message=LEFT)
+            answer = JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
+            await writer.send(SessionMessage(answer))
+        await settled()
 
 
 def python_types(settings: Settings, jobs: JobSet | None = None) -> tuple[JobType, ...]:

@@ -14,38 +14,46 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
+import anyio.lowlevel
 from mcp.server.stdio import stdio_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 _READ_BYTES: Final = 1 << 16
 _FIRST_PRIVATE_FD: Final = 3
+_TURNS: Final = 20
+"""In which an answer that is made reaches the pipe, and more."""
 
 
 @asynccontextmanager
-async def open_stdio() -> AsyncIterator[Any]:
+async def open_stdio(at_end: Callable[[], Awaitable[None]]) -> AsyncIterator[Any]:
     """Yield the transport's streams over stdin and stdout, whatever these are.
+
+    The third of what it yields returns when nothing is being written any more.
+
+    `at_end` is awaited when a pipe has ended and before the transport hears of it, which then
+    breaks off what it has not answered.
 
     Meanwhile fd 0 is /dev/null and fd 1 is stderr, as the SDK has it: what a library prints cannot
     break the protocol, and no child can read from the host.
     """
     if not (_can_be_asked(0) and _can_be_asked(1)):
-        async with stdio_server() as streams:
-            yield streams
+        async with stdio_server() as (reader, writer):
+            yield reader, writer, _turns
         return
-    reader, writer = _PipeReader(_private(0)), _PipeWriter(_private(1))
+    stdin, stdout = _PipeReader(_private(0), at_end), _PipeWriter(_private(1))
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
     try:
         # The two have what the transport uses of an anyio.AsyncFile.
-        async with stdio_server(cast("Any", reader), cast("Any", writer)) as streams:
-            yield streams
+        async with stdio_server(cast("Any", stdin), cast("Any", stdout)) as (reader, writer):
+            yield reader, writer, stdout.settled
     finally:
-        os.dup2(reader.fd, 0)
-        os.dup2(writer.fd, 1)
+        os.dup2(stdin.fd, 0)
+        os.dup2(stdout.fd, 1)
 
 
 def _can_be_asked(fd: int) -> bool:
@@ -63,8 +71,9 @@ def _private(fd: int) -> int:
 class _PipeReader:
     """Yields lines. Blocking mode is left alone: the host may share the pipe with others."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, at_end: Callable[[], Awaitable[None]] | None = None) -> None:
         self.fd = fd
+        self._at_end = at_end
 
     async def __aiter__(self) -> AsyncIterator[str]:
         parts: list[bytes] = []
@@ -81,6 +90,8 @@ class _PipeReader:
             parts.append(rest)
         if any(parts):
             yield b"".join(parts).decode("utf-8", "replace")
+        if self._at_end is not None:
+            await self._at_end()
 
 
 class _PipeWriter:
@@ -88,6 +99,7 @@ class _PipeWriter:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self._pieces = 0
         self._poller = select.poll()
         self._poller.register(fd, select.POLLOUT)
 
@@ -97,6 +109,7 @@ class _PipeWriter:
             if not self._ready():
                 await anyio.wait_writable(self.fd)
             data = data[os.write(self.fd, data[: select.PIPE_BUF]) :]
+            self._pieces += 1
 
     def _ready(self) -> bool:
         try:
@@ -107,3 +120,15 @@ class _PipeWriter:
 
     async def flush(self) -> None:
         """Nothing is held back."""
+
+    async def settled(self) -> None:
+        """Return when nobody has written for some turns of the event loop."""
+        before = None
+        while before != self._pieces:
+            before = self._pieces
+            await _turns()
+
+
+async def _turns() -> None:
+    for _ in range(_TURNS):
+        await anyio.lowlevel.checkpoint()

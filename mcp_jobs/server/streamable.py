@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from mcp_jobs.core import Core
+    from mcp_jobs.server.app import JobServer
     from mcp_jobs.server.callers import OwnerOf
+
+_CALLS_S: Final = 2.0
+"""What the open calls of a server that leaves may take; uvicorn gives them a little more."""
 
 
 @asynccontextmanager
@@ -43,6 +47,12 @@ async def streamable_app(
     manager = StreamableHTTPSessionManager(server, security_settings=security)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(push.run)
+        tasks.start_soon(_leave, core, server)
         async with manager.run():
             yield manager.asgi_app
         tasks.cancel_scope.cancel()
+
+
+async def _leave(core: Core, server: JobServer) -> None:
+    await core.service.leaving.wait()
+    await server.calls.leave(_CALLS_S)

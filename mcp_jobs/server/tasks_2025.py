@@ -24,6 +24,7 @@ from mcp_jobs.errors import JobsError, UnknownJobError
 from mcp_jobs.requests import CheckJob, ListJobs
 from mcp_jobs.server import wire
 from mcp_jobs.server.callers import connection_of
+from mcp_jobs.server.calls import GONE_CODE, LEFT
 from mcp_jobs.server.mailbox import Mailbox, TaskChanged
 from mcp_jobs.server.progress import percent_of
 from mcp_jobs.server.tasks import TaskParams
@@ -122,6 +123,8 @@ class Tasks2025:
         while not job.ended:
             await self._service.check(owner, CheckJob(job_id=job.id, wait_seconds=_LOOK_S))
             job = await self._find(context, params)
+            if self._service.leaving.is_set() and not job.ended:
+                raise MCPError(code=GONE_CODE, message=LEFT)
         result = await self._tasks.result_of(owner, job.id)
         dumped = result.model_dump(by_alias=True, mode="json", exclude_none=True)
         dumped.pop("resultType", None)

@@ -21,7 +21,7 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
-from mcp_jobs.errors import JobsError, StoreError
+from mcp_jobs.errors import JobsError, StoreError, in_words
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server import missing, offers, schemas, tasks, wire
 from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
@@ -201,7 +201,10 @@ class Tools:
         except OSError as error:
             # The home is full, read-only or gone: the caller can do something about it.
             logger.warning("%s failed: %s", params.name, error)
-            return wire.failure(f"The files of mcp-jobs cannot be used: {error}. Nothing was lost.")
+            problem = in_words(error)
+            return wire.failure(
+                f"The files of mcp-jobs cannot be used: {problem}. Nothing was lost."
+            )
 
     def _entry(self, name: str) -> _Entry:
         """Return what serves a tool. Raises `MCPError` for an unknown name."""

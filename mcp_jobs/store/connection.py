@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiosqlite
 
-from mcp_jobs.errors import StoreBusyError, StoreError
+from mcp_jobs.errors import StoreBusyError, StoreError, in_words
 from mcp_jobs.store.migrate import migrate
 
 if TYPE_CHECKING:
@@ -184,7 +184,23 @@ def _translated(path: Path, error: Exception) -> StoreError:
             f"Another process keeps the job database {path} locked. Nothing was changed; try "
             "again in a moment."
         )
+    refusal = error if isinstance(error, OSError) else _refusal(path)
+    if refusal is not None:
+        return StoreError(f"The job database {path} cannot be used: {in_words(refusal)}.")
     return StoreError(
         f"The job database {path} cannot be used: {error}. It was left as it is; free disk space, "
         "restore the file, or name another home in MCP_JOBS_HOME."
     )
+
+
+def _refusal(path: Path) -> OSError | None:
+    """Return what the system has against the file, of which SQLite only says that it failed."""
+    try:
+        with contextlib.ExitStack() as opened:
+            # The file, its log and the index of that.
+            for _ in range(3):
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+                opened.callback(os.close, fd)
+    except OSError as error:
+        return error
+    return None

@@ -17,7 +17,7 @@ from mcp_jobs.requests import ListJobs
 from mcp_jobs.states import Status
 from tests.raw import RawServer
 from tests.support import Place, until
-from tests.system.fleet import accept
+from tests.system.fleet import accept, assert_refused_plainly, run_command
 from tests.system.station import gate, launcher, pids_in, release, server, shell, station
 
 if TYPE_CHECKING:
@@ -235,6 +235,7 @@ async def test_a_server_without_descriptors_says_so_and_recovers(
     await pids_in(place.project / "pids")
     before = limit_files(raw.process.pid, 0)
     refusal = raw.refusal("start_job", {"params": {"command": "true"}})
+    read = raw.request("resources/read", {"uri": f"jobs://job/{job_id}/output"})
     # Long enough for every periodic task to meet the limit.
     waiting = {"job_ids": [job_id], "wait_for": "any", "wait_seconds": 2}
     listed = raw.call("list_jobs", waiting)["structuredContent"]
@@ -245,7 +246,11 @@ async def test_a_server_without_descriptors_says_so_and_recovers(
     again = {"params": {"command": "echo again"}, "wait_seconds": 20}
     after = raw.call("start_job", again)["structuredContent"]
 
-    assert "Too many open files" in refusal
+    for text in (refusal, read["error"]["message"]):
+        assert "Too many open files in this process, which may have 0 at once: wait" in text
+        assert "ulimit -n" in text
+        assert "Errno" not in text
+    assert "Traceback" not in raw.stderr
     assert listed["counts"]["running"] == 1
     assert (job["reason"], job["exit_code"]) == ("exit_code", 7)
     assert after["output"]["text"] == "again\n"
@@ -332,6 +337,23 @@ async def test_a_runner_without_descriptors_is_a_spawn_error_that_says_so(
     assert "Too many open files" in job["error"]
     assert after["status"] == "completed"
     assert not (place.project / "ran").exists()
+
+
+_BEFORE_THE_LIMIT: Final = """
+import resource
+import mcp_jobs.cli.app, mcp_jobs.cli.desk, mcp_jobs.core, mcp_jobs.worker, anyio._backends._asyncio
+"""
+
+
+@pytest.mark.parametrize("files", range(6, 13))
+@pytest.mark.parametrize("command", [("list",), ("start", "--", "true"), ("worker", "--drain")])
+def test_a_command_without_descriptors_says_so_in_one_sentence(
+    place: Place, command: tuple[str, ...], files: int
+) -> None:
+    limit = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))"
+    done = run_command(place, *command, change=_BEFORE_THE_LIMIT + limit)
+
+    assert_refused_plainly(done, "Too many open files", f"may have {files} at once", "ulimit -n")
 
 
 # -- a flood of output ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
+import anyio.to_thread
 import pytest
 
 from mcp_jobs.launcher import record
@@ -177,6 +178,18 @@ async def test_jobs_that_were_accepted_run_when_there_is_space_again(
     assert done.returncode == 0
     assert [job["exit_code"] for job in ends] == [0, 7]
     assert (place.project / "ran").read_text() == "\n\n"
+
+
+@pytest.mark.parametrize("command", [("start", "--", "true"), ("start", "--wait", "--", "true")])
+async def test_a_command_on_a_full_disk_says_so_in_one_sentence(
+    place: Place, small_home: Path, command: tuple[str, ...]
+) -> None:
+    # As long as a server has the store open, it can be read on a full disk too.
+    async with station(place):
+        fill(place)
+        done = await anyio.to_thread.run_sync(run_command, place, *command)
+
+    assert_refused_plainly(done, "No space left on device", "free disk space")
 
 
 # -- read-only, or no directory at all -----------------------------------------------------------
