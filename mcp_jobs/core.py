@@ -212,4 +212,5 @@ def _presence(
         launcher=launcher,
         drain=launching.drain_command(configuration.own_environment(settings)),
         locality=process.locality(),
+        clock=clock,
     )

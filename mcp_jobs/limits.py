@@ -1,4 +1,4 @@
-"""What the system can pass to a program, and what is long enough to sign with."""
+"""What the system can pass to a program, what is long enough to sign with, and what is soon."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Final
 
 ARGUMENT_LIMIT_BYTES: Final = 128 << 10
 """Linux refuses a single argument or environment value of this size at exec (MAX_ARG_STRLEN)."""
+
+WEBHOOK_SOON_MS: Final = 600_000
+"""Webhooks that are due within this time keep a worker that drains; it covers the first pauses."""
 
 SIGNING_BYTES: Final = 24
 """Standard Webhooks: a secret is 24 to 64 bytes."""

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from mcp_jobs.errors import LauncherError, StoreError
+from mcp_jobs.limits import WEBHOOK_SOON_MS
 
 if TYPE_CHECKING:
+    from mcp_jobs.clock import Clock
     from mcp_jobs.launching import Drain, LauncherClient, LauncherLink
     from mcp_jobs.owners import Owners
     from mcp_jobs.store import Store
@@ -36,6 +38,7 @@ class Presence:
         launcher: LauncherClient,
         drain: Drain,
         locality: str,
+        clock: Clock,
     ) -> None:
         self.own_id = owners.own_id
         self._owners = owners
@@ -43,6 +46,7 @@ class Presence:
         self._launcher = launcher
         self._drain = drain
         self._locality = locality
+        self._clock = clock
         self._link: LauncherLink | None = None
         self._work = anyio.Event()
         self._tried = anyio.Event()
@@ -90,7 +94,7 @@ class Presence:
     async def stay_attached(self) -> None:
         """Keep the launcher informed for ever."""
         with contextlib.suppress(StoreError):
-            if await self._store.unfinished(self._locality):
+            if await self._work_left():
                 self.expect_work()
         await self._work.wait()
         while True:
@@ -110,12 +114,18 @@ class Presence:
             await link.aclose()
             self._link = None
 
+    async def _work_left(self) -> bool:
+        """Say whether jobs are left, or webhooks that must not wait for the next server."""
+        if await self._store.unfinished(self._locality):
+            return True
+        return bool(await self._store.outbox.due_before(self._clock.now_ms() + WEBHOOK_SOON_MS))
+
     async def end(self) -> None:
         """Stop being an owner. When nothing is left to do, no worker is needed either."""
         link, self._link = self._link, None
         if link is not None:
             with contextlib.suppress(StoreError):
-                if not await self._store.unfinished(self._locality):
+                if not await self._work_left():
                     await link.release()
             await link.aclose()
         self._owners.release()

@@ -18,6 +18,7 @@ import anyio.to_thread
 from mcp_jobs import keys
 from mcp_jobs.errors import JobsError, StoreError
 from mcp_jobs.events import JobChanged
+from mcp_jobs.limits import WEBHOOK_SOON_MS
 from mcp_jobs.models import Delivery
 from mcp_jobs.targets import networks
 from mcp_jobs.views import job_object, rfc3339
@@ -72,11 +73,16 @@ class Webhooks:
         finally:
             unsubscribe()
 
-    async def until_tried(self) -> None:
-        """Return when every message has had one attempt, or when none can be sent from here."""
-        outbox = self._store.outbox
-        while await outbox.untried() and await self._load():  # noqa: ASYNC110 - others deliver too
+    async def until_quiet(self) -> None:
+        """Return when no message is under way or due soon, or when none can be sent from here.
+
+        What is due later waits for the next server or worker.
+        """
+        while await self._due_soon() and await self._load():  # noqa: ASYNC110 - others deliver too
             await anyio.sleep(_LOOK_S / 10)
+
+    async def _due_soon(self) -> int:
+        return await self._store.outbox.due_before(self._clock.now_ms() + WEBHOOK_SOON_MS)
 
     async def run_once(self) -> int:
         """Attempt everything that is due now; returns how many messages that were."""

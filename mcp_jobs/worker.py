@@ -22,6 +22,7 @@ _EXIT_BUDGET_S: Final = 0.2
 async def work(settings: Settings, drain: bool) -> None:
     """Run jobs until a signal comes, or with `drain` until none is left.
 
+    With `drain` it also stays for the webhooks that are due within ten minutes.
     Running jobs are not touched by the end of the worker. Raises `InvalidInputError` or
     `StoreError` when the home cannot be used.
     """
@@ -32,7 +33,7 @@ async def work(settings: Settings, drain: bool) -> None:
         tasks.start_soon(leave_on_signal, core)
         if drain:
             await core.pool.until_drained()
-            await core.webhooks.until_tried()
+            await core.webhooks.until_quiet()
             tasks.cancel_scope.cancel()
         else:
             await anyio.sleep_forever()

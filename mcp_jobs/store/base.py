@@ -90,8 +90,8 @@ class Outbox(Protocol):
         """Return when the next message that could be claimed is due."""
         ...
 
-    async def untried(self) -> int:
-        """Return how many messages have not had one ended attempt."""
+    async def due_before(self, before_ms: int) -> int:
+        """Return how many messages are under way, or due before that time."""
         ...
 
     async def pending(self) -> int:

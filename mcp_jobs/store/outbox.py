@@ -59,8 +59,8 @@ class SqliteOutbox:
         due = (await self._read("next_delivery", most=DELIVERIES_OF_OWNER))[0]["due_ms"]
         return None if due is None else int(due)
 
-    async def untried(self) -> int:
-        return int((await self._read("untried_deliveries"))[0]["total"])
+    async def due_before(self, before_ms: int) -> int:
+        return int((await self._read("deliveries_before", before_ms=before_ms))[0]["total"])
 
     async def pending(self) -> int:
         return int((await self._read("pending_deliveries"))[0]["total"])

@@ -389,10 +389,10 @@ FROM waiting
 WHERE waiting.owner IS NOT NULL
 AND (SELECT count(*) FROM outbox WHERE claimed_by IS NOT NULL AND owner = waiting.owner) < :most;
 
--- name: untried_deliveries
--- How many messages have not had an ended attempt.
+-- name: deliveries_before
+-- How many messages are under way, or due before a time.
 SELECT count(*) AS total FROM outbox
-WHERE status = 'pending' AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = outbox.id);
+WHERE status = 'pending' AND (claimed_by IS NOT NULL OR next_attempt_at_ms < :before_ms);
 
 -- name: pending_deliveries
 -- How many messages are still to be delivered.

@@ -63,7 +63,12 @@ class Sender:
         self.owners = Owners(settings.owners_dir, name, self.clock)
         unused: Any = None
         presence = Presence(
-            owners=self.owners, store=store, launcher=unused, drain=unused, locality=""
+            owners=self.owners,
+            store=store,
+            launcher=unused,
+            drain=unused,
+            locality="",
+            clock=self.clock,
         )
         self.webhooks = Webhooks(
             store=store, bus=InProcessBus(), presence=presence, settings=settings, clock=self.clock
