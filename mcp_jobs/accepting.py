@@ -49,11 +49,24 @@ class Acceptor:
         self._clock = clock
         self._origin = origin
 
-    def draft(self, owner: str, request: StartJob, webhooks: tuple[str, ...] = ()) -> Draft:
+    def draft(
+        self,
+        owner: str,
+        request: StartJob,
+        webhooks: tuple[str, ...] = (),
+        *,
+        known_cwd: str | None = None,
+    ) -> Draft:
         """Return the job that a request means. Raises `InvalidInputError`."""
         job_type = self._registry.get(request.type)
         prepared = registry.prepare(job_type, request.params)
-        terms = terms_of(job_type, request, default_cwd=_default_directory)
+        terms = terms_of(
+            job_type,
+            request,
+            default_cwd=_default_directory,
+            only_declared=self._settings.only_declared,
+            known_cwd=known_cwd,
+        )
         now_ms = self._clock.now_ms()
         job_id = new_id(now_ms)
         new = NewJob(

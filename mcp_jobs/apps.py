@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.definitions import JobSet
 from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.registry import JobType, ModelParams, Prepared
+from mcp_jobs.registry import Callers, JobType, ModelParams, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +123,7 @@ def _type(definition: Definition) -> JobType:
         description=definition.description,
         params=ModelParams(definition.params),
         prepare=_preparing(definition),
+        callers=Callers(env=definition.env, cwd=definition.cwd),
         timeout_s=definition.timeout_s,
         idle_timeout_s=definition.idle_timeout_s,
         max_retries=definition.retries,

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from mcp_jobs.context import JobContext
+from mcp_jobs.environment import changes_what_runs
 from mcp_jobs.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _YEAR_S: Final = 366 * 24 * 3600
 _MOST_RETRIES: Final = 100
 _MARK: Final = "__mcp_job__"
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,10 @@ class Definition:
     """How that tool answers."""
     ask_for: tuple[str, ...] = ()
     """Parameters that a person is asked for when a call of that tool leaves them out."""
+    env: tuple[str, ...] = ()
+    """Environment variables that callers may give."""
+    cwd: bool | tuple[str, ...] = False
+    """Whether callers may choose the directory: any, or one of these or below."""
 
     @cached_property
     def context_name(self) -> str | None:
@@ -143,6 +149,7 @@ class JobSet:
     def add(self, function: Function, definition: Definition) -> Function:
         """Take a function in. Raises `InvalidInputError` when it cannot be a job type."""
         _require_limits(definition)
+        _require_choices(definition)
         if definition.name in self.definitions:
             raise InvalidInputError(f"There are two jobs of the name {definition.name!r}.")
         _require_runnable(function, definition.name)
@@ -173,6 +180,27 @@ def _require_limits(definition: Definition) -> None:
             f"The retries of the job {definition.name!r} are 0 to {_MOST_RETRIES}, not "
             f"{definition.retries!r}."
         )
+
+
+def _require_choices(definition: Definition) -> None:
+    """What callers may choose must not let them choose what runs."""
+    for name in definition.env:
+        if not _VARIABLE.fullmatch(name):
+            raise InvalidInputError(
+                f"The env of the job {definition.name!r} names variables that callers may give; "
+                f"{name!r} cannot be one: letters, digits and _, no digit first."
+            )
+        if changes_what_runs(name):
+            raise InvalidInputError(
+                f"Callers of the job {definition.name!r} cannot be given {name}: it changes what "
+                "programs load or run. Pass what varies in params."
+            )
+    for root in definition.cwd if isinstance(definition.cwd, tuple) else ():
+        if not os.path.isabs(root):
+            raise InvalidInputError(
+                f"The cwd of the job {definition.name!r} is True, False or whole paths of "
+                f"directories, not {root!r}."
+            )
 
 
 def _require_parameters(function: Callable[..., Any], definition: Definition) -> None:

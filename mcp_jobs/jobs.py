@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -37,6 +38,8 @@ class Jobs(JobSet):
         expose: bool = False,
         tasks: Literal["optional", "never", "required"] = "optional",
         ask_for: Sequence[str] = (),
+        env: Sequence[str] = (),
+        cwd: bool | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = False,
     ) -> Callable[[Function], Function]:
         """Make a typed function, sync or async, a job type. The function itself stays as it is.
 
@@ -47,7 +50,12 @@ class Jobs(JobSet):
         `tasks` and `ask_for` are for that tool. With tasks="never" it waits for the end, up to 50
         seconds, and answers with the result; with "required" it can be called only by clients that
         understand tasks. `ask_for` names parameters that the user is asked for when a call leaves
-        them out. Raises `InvalidInputError` for what cannot be a job type.
+        them out.
+
+        `env` names the environment variables that callers may give; those that change what programs
+        load or run cannot be named. `cwd` says whether callers may choose the directory: True for
+        any, or the directories in or below which it must lie. Raises `InvalidInputError` for what
+        cannot be a job type.
         """
         question = "May this job start?" if confirm is True else confirm or None
 
@@ -65,6 +73,8 @@ class Jobs(JobSet):
                 expose=expose,
                 tasks=tasks,
                 ask_for=tuple(ask_for),
+                env=(env,) if isinstance(env, str) else tuple(env),
+                cwd=cwd if isinstance(cwd, bool) else _paths(cwd),
             )
             return self.add(function, definition)
 
@@ -108,6 +118,13 @@ class Jobs(JobSet):
         from mcp_jobs.server.mounting import Mount
 
         return Mount(self)
+
+
+def _paths(
+    given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> tuple[str, ...]:
+    several = [given] if isinstance(given, str | os.PathLike) else given
+    return tuple(os.path.expanduser(os.fspath(path)) for path in several)
 
 
 def _first_paragraph(function: Callable[..., Any]) -> str:

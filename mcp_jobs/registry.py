@@ -33,6 +33,17 @@ class Prepared:
     """The Python function that the job calls; its directory becomes the last argument."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callers:
+    """What the callers of a type choose besides its params; nothing unless it is said."""
+
+    env: tuple[str, ...] | None = ()
+    """The variables that they may give; None for any at all."""
+    cwd: bool | tuple[str, ...] | None = False
+    """The directory to run in: any, none, or one of these or below. None: any, except on a server
+    that runs declared types only."""
+
+
 class Params(Protocol):
     """The parameters of a job type."""
 
@@ -55,16 +66,17 @@ class JobType:
     prepare: Callable[[Any], Prepared]
     policy: Policy = DEFAULT
     cwd: str | None = None
-    """Where its jobs run; None leaves it to the caller."""
+    """Where its jobs run unless a caller may choose; None for where the server works."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What it adds to the environment."""
-    closed: bool = False
-    """The caller may give neither `env`, nor a `cwd` other than the type's, nor a longer
-    `idle_timeout_s`."""
+    callers: Callers = Callers()
+    """What its callers may choose."""
     timeout_s: float | None = None
     timeout_is_limit: bool = False
     """The caller may shorten `timeout_s` but not lengthen it."""
     idle_timeout_s: float | None = None
+    idle_timeout_is_limit: bool = False
+    """The caller may shorten `idle_timeout_s` but not lengthen it."""
     max_retries: int = 0
     retry_on_interrupt: bool = False
     confirm: bool | str = False
@@ -243,4 +255,6 @@ SHELL: Final = JobType(
     description="Run a command line with /bin/sh -c.",
     params=ModelParams(ShellParams),
     prepare=_prepare_shell,
+    # Who says what runs needs no variable and no directory for it.
+    callers=Callers(env=None, cwd=True),
 )

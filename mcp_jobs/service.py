@@ -103,12 +103,14 @@ class JobService:
         *,
         on_look: OnLook | None = None,
         webhooks: tuple[str, ...] = (),
+        known_cwd: str | None = None,
     ) -> JobObject:
         """Accept a job and return it; its row is durable then. Waits if the request says so.
 
-        `webhooks` are told of its end; whoever passes them has checked that they may be.
+        `webhooks` are told of its end; whoever passes them has checked that they may be. So has
+        whoever passes `known_cwd`: an earlier job of the type ran there.
         """
-        draft = self._acceptor.draft(owner, request, webhooks)
+        draft = self._acceptor.draft(owner, request, webhooks, known_cwd=known_cwd)
         await self._care()
         job_dir = self._settings.jobs_dir / draft.job.id
         existing = True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mcp_jobs.environment import changes_what_runs
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.requests import check_directory
 
@@ -26,16 +28,24 @@ class Terms:
     retry_on_interrupt: bool
 
 
-def terms_of(job_type: JobType, request: StartJob, *, default_cwd: Callable[[], str]) -> Terms:
-    """Return the terms. Raises `InvalidInputError` for what the type leaves to nobody."""
-    if job_type.closed and request.env:
-        raise InvalidInputError(
-            f"The job type {job_type.name!r} takes no env: its environment is part of its "
-            "declaration. Pass what varies in params."
-        )
+def terms_of(
+    job_type: JobType,
+    request: StartJob,
+    *,
+    default_cwd: Callable[[], str],
+    only_declared: bool,
+    known_cwd: str | None = None,
+) -> Terms:
+    """Return the terms. Raises `InvalidInputError` for what the type leaves to nobody.
+
+    `known_cwd` is the directory of an earlier job of the type that is started again.
+    """
+    _check_env(job_type, request)
     given = request.model_fields_set
+    directory = _Directory(job_type, default_cwd, only_declared=only_declared)
+    again = request.cwd is not None and request.cwd == known_cwd and job_type.cwd is None
     return Terms(
-        cwd=_cwd(job_type, request, default_cwd),
+        cwd=known_cwd if again and known_cwd is not None else directory.asked(request.cwd),
         timeout_s=_limit(
             job_type,
             "timeout_seconds",
@@ -48,7 +58,7 @@ def terms_of(job_type: JobType, request: StartJob, *, default_cwd: Callable[[], 
             "idle_timeout_seconds",
             request.idle_timeout_seconds,
             job_type.idle_timeout_s,
-            binding=job_type.closed,
+            binding=job_type.idle_timeout_is_limit,
         ),
         max_retries=(request.max_retries if "max_retries" in given else job_type.max_retries),
         retry_on_interrupt=(
@@ -59,21 +69,88 @@ def terms_of(job_type: JobType, request: StartJob, *, default_cwd: Callable[[], 
     )
 
 
-def _cwd(job_type: JobType, request: StartJob, default_cwd: Callable[[], str]) -> str:
-    if job_type.cwd is None:
-        if request.cwd is None:
-            return default_cwd()
+def _check_env(job_type: JobType, request: StartJob) -> None:
+    allowed = job_type.callers.env
+    if allowed is None or not request.env:
+        return
+    # A type that was not declared in a file or by the decorator has been checked by nobody.
+    open_to_all = [name for name in allowed if not changes_what_runs(name)]
+    if not open_to_all:
+        raise InvalidInputError(
+            f"The job type {job_type.name!r} takes no env: its environment is part of its "
+            "declaration. Pass what varies in params."
+        )
+    if refused := [name for name in request.env if name not in open_to_all]:
+        raise InvalidInputError(
+            f"The job type {job_type.name!r} takes the env variables {', '.join(open_to_all)} and "
+            f"no others; leave {', '.join(refused)} out."
+        )
+
+
+class _Directory:
+    """Where a job of a type runs, with or without the caller's word."""
+
+    def __init__(
+        self, job_type: JobType, default: Callable[[], str], *, only_declared: bool
+    ) -> None:
+        self._type = job_type
+        self._default = default
+        chosen = job_type.callers.cwd
+        self._allowed = not only_declared if chosen is None else chosen
+
+    def asked(self, path: str | None) -> str:
+        """Return the directory for what a caller asked. Raises `InvalidInputError`."""
+        if path is None:
+            return self._unasked()
+        if path == self._type.cwd:
+            return path
+        if self._allowed is False:
+            return self._only(path)
+        # Links are followed before the look, and the job runs where they led.
+        real = path if self._allowed is True else self._below_root(os.path.realpath(path))
         try:
-            check_directory(request.cwd)
+            check_directory(real)
         except ValueError as error:
             raise InvalidInputError(f"cwd: {error}.") from None
-        return request.cwd
-    if request.cwd not in (None, job_type.cwd):
-        raise InvalidInputError(
-            f"The job type {job_type.name!r} runs in {job_type.cwd} and nowhere else; "
-            "leave cwd out."
-        )
-    return job_type.cwd
+        return real
+
+    def _unasked(self) -> str:
+        if self._type.cwd is not None:
+            return self._type.cwd
+        try:
+            here = self._default()
+        except InvalidInputError:
+            if self._allowed is not False and not isinstance(self._allowed, tuple):
+                raise
+            # Nobody can name another one, and a type may do without.
+            return self._allowed[0] if self._allowed else os.sep
+        if isinstance(self._allowed, tuple) and not self._is_below(os.path.realpath(here)):
+            return self._allowed[0]
+        return here
+
+    def _only(self, path: str) -> str:
+        """Return the one directory of a type whose callers choose none, if it is what they ask."""
+        only = self._unasked()
+        if path != only:
+            raise InvalidInputError(
+                f"The job type {self._type.name!r} runs in {only} and nowhere else; leave cwd out."
+            )
+        return only
+
+    def _below_root(self, real: str) -> str:
+        if not self._is_below(real):
+            raise InvalidInputError(
+                f"The job type {self._type.name!r} runs in {', '.join(self._roots())} or below, "
+                "and nowhere else; name a cwd there, or leave it out."
+            )
+        return real
+
+    def _is_below(self, real: str) -> bool:
+        roots = [os.path.realpath(root) for root in self._roots()]
+        return any(os.path.commonpath([real, root]) == root for root in roots)
+
+    def _roots(self) -> tuple[str, ...]:
+        return self._allowed if isinstance(self._allowed, tuple) else ()
 
 
 def _limit(

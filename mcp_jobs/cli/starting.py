@@ -145,11 +145,14 @@ async def _start(wanted: StartJob, wait: bool, as_json: bool) -> int:
 
 async def _retry(part: str, wait: bool, as_json: bool) -> int:
     async with desk.open_desk() as opened:
-        return await _accept(opened, _again(await opened.job_of(part)), wait, as_json)
+        job = await opened.job_of(part)
+        return await _accept(opened, _again(job), wait, as_json, known_cwd=job.cwd)
 
 
-async def _accept(opened: desk.Desk, wanted: StartJob, wait: bool, as_json: bool) -> int:
-    shown = await opened.core.service.start(desk.OWNER, wanted)
+async def _accept(
+    opened: desk.Desk, wanted: StartJob, wait: bool, as_json: bool, known_cwd: str | None = None
+) -> int:
+    shown = await opened.core.service.start(desk.OWNER, wanted, known_cwd=known_cwd)
     await opened.core.presence.hand_over()
     if wait:
         if not as_json and screen.errors().is_terminal:

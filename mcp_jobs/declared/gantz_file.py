@@ -8,6 +8,7 @@ from typing import Final
 from mcp_jobs.declared.jobs_file import (
     RESERVED_TOOLS,
     TIMEOUT_S,
+    callers_of,
     check_name,
     prepare_script,
     read_script,
@@ -78,7 +79,8 @@ def _read_tool(place: Place, base: str | None, reserved: frozenset[str]) -> JobT
         params=params,
         prepare=partial(prepare_script, name, text),
         cwd=base,
-        closed=True,
+        callers=callers_of(None, base, base),
+        idle_timeout_is_limit=True,
         timeout_s=TIMEOUT_S,
         expose=name not in RESERVED_TOOLS,
     )

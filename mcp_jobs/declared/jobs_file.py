@@ -14,9 +14,11 @@ from mcp_jobs.declared.params import DeclaredParams, read_params
 from mcp_jobs.declared.place import NONE, Place
 from mcp_jobs.declared.problems import DeclarationError
 from mcp_jobs.declared.rules import RULE_KEYS, Rules
+from mcp_jobs.declared.tree import Scalar
 from mcp_jobs.declared.variables import check_names, variables
+from mcp_jobs.environment import changes_what_runs
 from mcp_jobs.limits import passable
-from mcp_jobs.registry import JobType, Prepared, title_of
+from mcp_jobs.registry import Callers, JobType, Prepared, title_of
 
 Texts: TypeAlias = dict[str, str | None]
 
@@ -35,6 +37,7 @@ _KEYS: Final = (
     "shell",
     "cwd",
     "env",
+    "callers",
     "timeout",
     "idle_timeout",
     "confirm",
@@ -96,24 +99,59 @@ def _read_type(name: str, place: Place, base: str | None) -> JobType:
     env = _env(fields["env"], params) if "env" in fields else {}
     rules = Rules(fields)
     stated = "timeout" in fields
+    cwd = _directory(fields["cwd"], base) if "cwd" in fields else base
     return JobType(
         name=name,
         description=" ".join(fields["description"].text().split()),
         params=params,
         prepare=_prepare(name, fields, params),
         policy=rules.policy,
-        cwd=_cwd(fields["cwd"], base) if "cwd" in fields else base,
+        cwd=cwd,
         env=MappingProxyType(env),
-        closed=True,
+        callers=callers_of(fields.get("callers"), cwd, base),
         timeout_s=_timeout(fields["timeout"]) if stated else TIMEOUT_S,
         timeout_is_limit=stated,
         idle_timeout_s=_timeout(fields["idle_timeout"]) if "idle_timeout" in fields else None,
+        idle_timeout_is_limit=True,
         max_retries=rules.max_retries,
         retry_on_interrupt=rules.retry_on_interrupt,
         confirm=_confirm(fields["confirm"]) if "confirm" in fields else False,
         expose=_expose(name, fields["expose"]) if "expose" in fields else False,
         annotations=_annotations(fields["annotations"]) if "annotations" in fields else {},
     )
+
+
+def callers_of(place: Place | None, cwd: str | None, base: str | None) -> Callers:
+    """Return what callers may choose; where a type has no directory, that is the directory too."""
+    fields = place.fields(("env", "cwd")) if place is not None else {}
+    chosen: bool | tuple[str, ...] | None = None if cwd is None else False
+    if "cwd" in fields:
+        chosen = _choice(fields["cwd"], base)
+    names = fields["env"].one_or_more() if "env" in fields else ()
+    return Callers(env=tuple(map(_open_variable, names)), cwd=chosen)
+
+
+def _choice(place: Place, base: str | None) -> bool | tuple[str, ...]:
+    if isinstance(place.node, Scalar) and not place.is_text():
+        return place.boolean()
+    roots = tuple(_directory(item, base) for item in place.one_or_more())
+    if not roots:
+        raise place.error("at least one directory is needed here, or true or false")
+    return roots
+
+
+def _open_variable(place: Place) -> str:
+    name = place.text()
+    if not _VARIABLE.fullmatch(name):
+        raise place.error(
+            f"{name!r} cannot be the name of a variable; allowed are letters, digits and _"
+        )
+    if changes_what_runs(name):
+        raise place.error(
+            f"callers cannot be given {name}, which changes what programs load or run; pass what "
+            "varies in params"
+        )
+    return name
 
 
 def _prepare(
@@ -174,7 +212,7 @@ def _env(place: Place, params: DeclaredParams) -> dict[str, str]:
     return env
 
 
-def _cwd(place: Place, base: str | None) -> str:
+def _directory(place: Place, base: str | None) -> str:
     path = os.path.expanduser(place.text())
     if os.path.isabs(path):
         return os.path.normpath(path)

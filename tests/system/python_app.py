@@ -149,7 +149,7 @@ def imported() -> list[str]:
     return sorted({"mcp", "mcp_types", "anyio", "aiosqlite", "pydantic_settings"} & {*sys.modules})
 
 
-@jobs.job()
+@jobs.job(env=["DB_PASSWORD"])
 def leaks(secret: str) -> str:
     raise RuntimeError(f"cannot log in with {secret}")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mcp_jobs import declared
-from mcp_jobs.declared import jobs_file, params, place, rules, variables
+from mcp_jobs.declared import jobs_file, params, place, rules
+from mcp_jobs.environment import changes_what_runs
 from mcp_jobs.launcher import layout
 from tests.contract import call, ended
 from tests.markdown import DOCS, blocks, names, rows, section
@@ -86,5 +87,5 @@ def test_every_name_that_is_said_to_be_refused_is() -> None:
     assert text is not None
     refused = [name.replace("*", "X") for name in names(text.group(1))]
     assert len(refused) > 5
-    assert [name for name in refused if not variables.refused(name)] == []
-    assert [name for name in ("path", "home", "word", layout.ENV) if variables.refused(name)] == []
+    assert [name for name in refused if not changes_what_runs(name)] == []
+    assert [name for name in ("path", "home", "word", layout.ENV) if changes_what_runs(name)] == []

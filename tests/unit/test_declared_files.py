@@ -8,7 +8,7 @@ import pytest
 
 from mcp_jobs import declared
 from mcp_jobs.policy import DEFAULT, Policy, RetryOn, as_stored, from_stored
-from mcp_jobs.registry import JobType, prepare, question_of
+from mcp_jobs.registry import Callers, JobType, prepare, question_of
 from tests.unit.declarations import RESERVED, load, problem
 
 
@@ -137,7 +137,7 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
 
     assert prepare(job_type, {}).argv == ("make",)
     assert (job_type.timeout_s, job_type.timeout_is_limit) == (600.0, False)
-    assert (job_type.cwd, job_type.closed, job_type.expose) == (str(tmp_path), True, False)
+    assert (job_type.cwd, job_type.callers, job_type.expose) == (str(tmp_path), Callers(), False)
     assert (job_type.max_retries, job_type.confirm, job_type.policy) == (0, False, DEFAULT)
     assert as_stored(DEFAULT) == {}
 
