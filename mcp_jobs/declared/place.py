@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from mcp_jobs.declared.problems import DeclarationError
 from mcp_jobs.declared.tree import ListNode, MapNode, Node, Scalar
+from mcp_jobs.patterns import BadPatternError, check
 
 NONE: Final = "none"
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -162,8 +163,9 @@ class Place(NamedTuple):
         """Return a regular expression."""
         text = self.text()
         try:
+            check(text)
             re.compile(text)
-        except (re.error, OverflowError, RecursionError) as error:
+        except (BadPatternError, re.error, OverflowError, RecursionError) as error:
             raise self.error(f"{text!r} is no regular expression: {error}") from None
         return text
 

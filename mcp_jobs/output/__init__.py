@@ -7,6 +7,8 @@ depends on what is asked for and not on the size of the output (`grep` apart).
 
 from __future__ import annotations
 
+import contextlib
+import os
 from functools import partial
 
 from anyio import to_thread
@@ -62,6 +64,10 @@ __all__ = [
 ]
 
 
+_THREAD_S = 1.0
+"""How long a search may take a thread of this process, which cannot be ended."""
+
+
 async def tail(directory: StrPath, *, lines: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
     """`read_tail` in a thread."""
     return await to_thread.run_sync(
@@ -85,10 +91,21 @@ async def grep(
     limit_bytes: int = LIMIT_BYTES,
     timeout_s: float = 5.0,
 ) -> OutputSlice:
-    """`grep_output` in a thread. When cancelled it returns at once; the thread ends by itself."""
+    """`grep_output` in a thread, and what that does not find in a second, in a child process.
+
+    When cancelled it returns at once: a child is killed, the thread ends by itself in a second.
+    """
     search = partial(grep_output, directory, pattern=pattern, lines=lines, after=after)
-    return await to_thread.run_sync(
-        partial(search, limit_bytes=limit_bytes, timeout_s=timeout_s), abandon_on_cancel=True
+    with contextlib.suppress(PatternTimeout):
+        return await to_thread.run_sync(
+            partial(search, limit_bytes=limit_bytes, timeout_s=min(timeout_s, _THREAD_S)),
+            abandon_on_cancel=True,
+        )
+    from mcp_jobs.output import search_process  # noqa: PLC0415 - few searches take that long
+
+    request = {"pattern": pattern, "lines": lines, "after": after, "limit_bytes": limit_bytes}
+    return await search_process.search(
+        {"directory": os.fspath(directory), "timeout_s": timeout_s, **request}
     )
 
 

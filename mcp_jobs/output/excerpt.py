@@ -18,13 +18,16 @@ _SEARCHED_BYTES: Final = 1 << 18
 _LINES_BEFORE: Final = 2
 _LINES_AFTER: Final = 40
 _LAST_LINES: Final = 12
+_LINE_CHARS: Final = 300
+"""What is wrong is said at the beginning of a line; what searches further can take for ever."""
 
 # How test runners, compilers, interpreters and shells begin to say what is wrong, best first.
 _BEGINNINGS: Final = tuple(
     re.compile(pattern)
     for pattern in (
         r"=+ (?:FAILURES|ERRORS) =+$|--- FAIL:|failures:$|\s*● |not ok \d|_{5,} ",
-        r"Traceback \(most recent call last\)|thread '.*' panicked|panic:|\s*at .*\(.*:\d+:\d+\)",
+        r"Traceback \(most recent call last\)|thread '.*' panicked|panic:"
+        r"|\s*at [^(]*\([^()]*:\d+:\d+\)",
         r"(?:.*:\d+:(?:\d+:)? )?(?:fatal )?error(?:\[\w+\])?:|npm ERR!|FAILED |FAIL\s|\w*Error: ",
         r"(?i).*\b(?:fatal|error|failed|not found|cannot|denied)\b",
     )
@@ -90,6 +93,6 @@ def _failing_part(directory: StrPath, limit_bytes: int) -> str:
 def _beginning(lines: list[str]) -> int | None:
     for pattern in _BEGINNINGS:
         for index, line in enumerate(lines):
-            if pattern.match(line):
+            if pattern.match(line[:_LINE_CHARS]):
                 return index
     return None

@@ -8,6 +8,7 @@ import re
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
+from mcp_jobs import patterns
 from mcp_jobs.output.fold import size_of, text_of
 from mcp_jobs.output.slices import (
     LIMIT_BYTES,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 Match: TypeAlias = tuple[int, str]
 """Offset of a line, and `<number>: <text>` with a newline."""
 
-MAX_PATTERN_CHARS = 1000
+MAX_PATTERN_CHARS = patterns.PATTERN_CHARS
 
 # Patterns that find something in a block of lines whenever they do in one of its lines alone:
 # no atoms that are likely to run over a newline, no looking around, nothing possessive.
@@ -110,6 +111,7 @@ class _Search:
                 if not windows:
                     break
                 while windows and len(found) < lines:
+                    self._check_time()
                     blocks = self._view.lines_begun(windows[-1], after)
                     bound = windows.pop()[0]
                     while blocks and len(found) < lines:
@@ -139,32 +141,43 @@ class _Search:
                 start += len(raw)
         return found
 
-    def _hits(self, pattern: regex.Pattern[str], text: str) -> bool:
-        left_s = self._deadline_s - time.monotonic()
-        with contextlib.suppress(TimeoutError):
-            if left_s > 0:
-                return pattern.search(text, timeout=left_s, concurrent=True) is not None
-        raise PatternTimeout(
+    def _check_time(self) -> None:
+        if time.monotonic() >= self._deadline_s:
+            raise PatternTimeout(self._too_long())
+
+    def _too_long(self) -> str:
+        return (
             f"The search took longer than {self._timeout_s:g} s and was stopped. Give a simpler "
             "pattern, without nested repeats such as (a+)+, or search less with a later cursor."
         )
 
+    def _hits(self, pattern: regex.Pattern[str], text: str) -> bool:
+        left_s = self._deadline_s - time.monotonic()
+        # Of memory: the child that searches long has little of it.
+        with contextlib.suppress(TimeoutError, MemoryError):
+            if left_s > 0:
+                return pattern.search(text, timeout=left_s, concurrent=True) is not None
+        raise PatternTimeout(self._too_long())
+
 
 def _compile(pattern: str) -> tuple[regex.Pattern[str], regex.Pattern[str] | None]:
     """Return the pattern for one line, and if there can be one, that for a block of lines."""
-    import regex  # noqa: PLC0415 - few calls search, and it is large
-
     if len(pattern) > MAX_PATTERN_CHARS:
         raise BadPattern(
             f"The pattern has {len(pattern)} characters; at most {MAX_PATTERN_CHARS} are allowed. "
             "Search for a shorter part."
         )
     try:
-        single = regex.compile(pattern)
-    except (regex.error, ValueError, OverflowError, RecursionError) as error:
+        single = patterns.compiled(pattern)
+    except patterns.RefusedPatternError as error:
+        raise BadPattern(
+            f"The pattern {pattern!r} is not allowed: {error}. Allowed are classes, groups, "
+            "repeats, look-around, back-references and the flags i, m, s, a and u."
+        ) from error
+    except patterns.BadPatternError as error:
         raise BadPattern(
             f"The pattern {pattern!r} is not a regular expression: {error}. Allowed is Python "
             "syntax; put a backslash before a special character that is meant as itself."
         ) from error
     in_lines = _LINE_PATTERN.fullmatch(pattern) is not None
-    return single, regex.compile(pattern, regex.MULTILINE) if in_lines else None
+    return single, patterns.compiled(pattern, lines=True) if in_lines else None
