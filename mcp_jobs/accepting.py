@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from mcp_jobs import process, registry
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.ids import new_id
-from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
-from mcp_jobs.models import NewJob
+from mcp_jobs.models import Launch, NewJob
 from mcp_jobs.settings import looks_secret, project_directory
 from mcp_jobs.terms import terms_of
 
@@ -24,18 +21,6 @@ if TYPE_CHECKING:
     from mcp_jobs.requests import StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.terms import Terms
-
-PROGRESS_VARIABLE: Final = "MCP_JOBS_PROGRESS"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A job that is checked and not stored yet."""
-
-    job: NewJob
-    launch: process.LaunchFile
-    call: Mapping[str, Any] | None = field(repr=False)
-    """The Python function to call, and its parameters."""
 
 
 class Acceptor:
@@ -56,7 +41,7 @@ class Acceptor:
         webhooks: tuple[str, ...] = (),
         *,
         known_cwd: str | None = None,
-    ) -> Draft:
+    ) -> NewJob:
         """Return the job that a request means. Raises `InvalidInputError`."""
         job_type = self._registry.get(request.type)
         prepared = registry.prepare(job_type, request.params)
@@ -68,9 +53,9 @@ class Acceptor:
             known_cwd=known_cwd,
         )
         now_ms = self._clock.now_ms()
-        job_id = new_id(now_ms)
-        new = NewJob(
-            id=job_id,
+        added = {**request.env, **job_type.env, **prepared.env}
+        return NewJob(
+            id=new_id(now_ms),
             owner=owner,
             locality=self._origin.locality,
             type=request.type,
@@ -92,32 +77,20 @@ class Acceptor:
             webhooks=_hooks(job_type, webhooks),
             policy=job_type.policy,
             confirm=registry.question_of(job_type, request.params, besides=_chosen(request, terms)),
+            launch=self._launch(terms.cwd, prepared, added),
+            prepared_in=str(self._origin.incarnation),
         )
-        added = {**request.env, **job_type.env, **prepared.env}
-        argv = prepared.argv
-        if prepared.call is not None:
-            argv = (*argv, str(self._settings.jobs_dir / job_id))
-        launch = self._launch_file(job_id, terms.cwd, argv, added)
-        return Draft(job=new, launch=launch, call=prepared.call)
 
-    def _launch_file(
-        self, job_id: str, cwd: str, argv: tuple[str, ...], added: Mapping[str, str]
-    ) -> process.LaunchFile:
-        job_dir = self._settings.jobs_dir / job_id
-        environ = {
-            **self._origin.environ,
-            "PWD": cwd,
-            **added,
-            JOB_ID_VARIABLE: job_id,
-            PROGRESS_VARIABLE: str(job_dir / layout.PROGRESS),
-        }
-        return process.LaunchFile(
-            argv=argv,
+    def _launch(self, cwd: str, prepared: registry.Prepared, added: Mapping[str, str]) -> Launch:
+        environ = {**self._origin.environ, "PWD": cwd, **added}
+        return Launch(
+            argv=prepared.argv,
             cwd=cwd,
             umask=self._origin.umask,
             environ=environ,
             secrets=tuple(value for name, value in environ.items() if looks_secret(name)),
             rlimit_nofile=self._origin.rlimit_nofile,
+            call=prepared.call,
         )
 
 

@@ -15,6 +15,7 @@ from mcp_jobs.events import InProcessBus
 from mcp_jobs.feed import ChangeFeed
 from mcp_jobs.follow import Follower
 from mcp_jobs.ids import new_id
+from mcp_jobs.incarnation import identify
 from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
+    from mcp_jobs.incarnation import Incarnation
     from mcp_jobs.registry import JobType
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
@@ -124,7 +126,8 @@ async def _assemble(
 ) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
-    launcher = _launcher(settings)
+    here = identify(settings.home)
+    launcher = _launcher(settings, here)
     feed = ChangeFeed(store, bus)
     await feed.start()
     follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
@@ -132,6 +135,7 @@ async def _assemble(
     pool = Pool(
         presence=presence,
         locality=process.locality(),
+        here=here,
         store=store,
         bus=bus,
         supervisor=Supervisor(
@@ -141,6 +145,7 @@ async def _assemble(
             launcher=launcher,
             settings=settings,
             clock=clock,
+            here=here,
         ),
         settings=settings,
         clock=clock,
@@ -154,7 +159,7 @@ async def _assemble(
         registry=registry,
         settings=settings,
         clock=clock,
-        origin=_origin(settings, shared=shared, files_before=files_before),
+        origin=_origin(settings, here, shared=shared, files_before=files_before),
         care=presence.knock if visiting else presence.care,
     )
     return Core(
@@ -185,21 +190,25 @@ def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> cata
     )
 
 
-def _launcher(settings: Settings) -> launching.LauncherClient:
+def _launcher(settings: Settings, here: Incarnation) -> launching.LauncherClient:
     return launching.LauncherClient(
         home=settings.home,
+        home_id=here.home_id,
         runtime_dir=configuration.runtime_directory(),
         idle_s=settings.launcher_idle_seconds,
     )
 
 
-def _origin(settings: Settings, *, shared: bool, files_before: tuple[int, int]) -> process.Origin:
+def _origin(
+    settings: Settings, here: Incarnation, *, shared: bool, files_before: tuple[int, int]
+) -> process.Origin:
     return process.Origin(
         locality=process.locality(),
         shared=shared,
         environ=configuration.job_environment(settings),
         umask=configuration.current_umask(),
         rlimit_nofile=files_before,
+        incarnation=here,
     )
 
 

@@ -27,7 +27,7 @@ from mcp_jobs.launcher.files import open_file
 from mcp_jobs.launcher.mask import Masker
 from mcp_jobs.launcher.spool import SpoolView, newest_segment
 from mcp_jobs.patterns import searcher
-from mcp_jobs.process import read_launch_secrets, read_output_start, runner_alive
+from mcp_jobs.process import read_output_start, runner_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,6 +66,9 @@ class Watch:
         self._probe = probe
         self._pattern = pattern
         self._secrets: tuple[bytes, ...] | None = None
+        self._told_secrets = False
+        self._unread = False
+        """There is something to read that cannot be shown without knowing the secrets."""
         self._progress_offset = 0
         self._begun = False
         self._output_offset = 0
@@ -121,15 +124,21 @@ class Watch:
         if not self._looks_different():
             return
         if self._may_ask:
-            asked = read_questions(self._dir, self._known_secrets() or ())
-            new = {name: q for name, q in asked.items() if name not in self.stored}
-            self.questions = new if len(self.stored) < _QUESTIONS else {}
+            self._read_questions()
         total = _bytes_total(self._output, self._output_offset)
         self.grew = total > self._output_offset
         if self._track:
             self._recognise(total, now_s)
             self._read_progress_file(now_s)
         self._output_offset = total
+
+    def _read_questions(self) -> None:
+        if self._secrets is None:
+            self._unread = self._unread or bool(layout.unanswered(str(self._dir)))
+            return
+        asked = read_questions(self._dir, self._secrets)
+        new = {name: q for name, q in asked.items() if name not in self.stored}
+        self.questions = new if len(self.stored) < _QUESTIONS else {}
 
     def _looks_different(self) -> bool:
         """Say whether anything may have been written; cheaper than to list and to open.
@@ -139,8 +148,11 @@ class Watch:
         """
         marks = self._marks_now()
         self._looks += 1
-        if marks == self._marks and not self.questions and self._looks % _THOROUGH_EVERY:
+        waits = self.questions or self._may_read()
+        if marks == self._marks and not waits and self._looks % _THOROUGH_EVERY:
             return False
+        if self._secrets is not None:
+            self._unread = False
         self._newest = newest_segment(self._output)
         self._marks = (marks[0], _mark(self._newest), *marks[2:])
         return True
@@ -155,7 +167,7 @@ class Watch:
 
     def may_differ(self) -> bool:
         """Say, without reading anything, whether a look may show something new."""
-        if self._probe or self.questions or not self._begun:
+        if self._probe or self.questions or not self._begun or self._may_read():
             return True
         if (self._looks + 1) % _THOROUGH_EVERY == 0 or self._marks_now() != self._marks:
             return True
@@ -230,8 +242,9 @@ class Watch:
             data = os.pread(fd, max(0, size - start), start)
         finally:
             os.close(fd)
-        if self._known_secrets() is None:
-            # The environment is forgotten: nobody can say what must not be shown.
+        if self._secrets is None:
+            # Nobody has said yet what must not be shown; or can say it any more.
+            self._unread = self._unread or bool(data)
             return
         if start > self._progress_offset:
             # Only the newest lines count; the first of them may be half a line.
@@ -244,11 +257,20 @@ class Watch:
         # Only now: until the reading is kept, `may_have_grown` must ask for another look.
         self._progress_offset = size
 
-    def _known_secrets(self) -> tuple[bytes, ...] | None:
-        # Read when needed: few programs report progress in a file, or ask.
-        if self._secrets is None:
-            self._secrets = read_launch_secrets(self._dir)
-        return self._secrets
+    @property
+    def wants_secrets(self) -> bool:
+        """Whether there is something to read for which it must be told what not to show."""
+        return self._unread and not self._told_secrets
+
+    def tell_secrets(self, secrets: tuple[bytes, ...] | None) -> None:
+        """Say which values must not be shown; None when they are forgotten.
+
+        What waited for that is read at the next look.
+        """
+        self._secrets, self._told_secrets = secrets, True
+
+    def _may_read(self) -> bool:
+        return self._unread and self._secrets is not None
 
     def _masked(self, text: str) -> str:
         masker = Masker(self._secrets or ())
@@ -321,7 +343,8 @@ class Follower:
         for job_id in {watch.job_id for watch in watches if watch.grew}:
             self._bus.publish(OutputGrew(job_id=job_id))
         for watch in watches:
-            if watch.has_progress or watch.questions or not watch.alive:
+            found = watch.has_progress or watch.questions or watch.wants_secrets
+            if found or not watch.alive:
                 watch.changed.set()
 
 

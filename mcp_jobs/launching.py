@@ -22,12 +22,15 @@ from anyio.abc import SocketAttribute
 from mcp_jobs.errors import LauncherError, in_words
 from mcp_jobs.launcher import bell, layout, tree
 from mcp_jobs.launcher.identity import pid_namespace
+from mcp_jobs.launcher.record import is_record
 from mcp_jobs.launcher.server import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from anyio.abc import SocketStream
+
+    from mcp_jobs.launcher.record import ExitRecord
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ _ANSWER_WAITS_S: Final = (2.0, 8.0, 10.0)
 _SWEEP_WAITS_S: Final = (3.0, 3.0)
 _START_S: Final = 30.0
 _LINE_LIMIT_BYTES: Final = 1 << 16
-_ENDED: Final = b'\n{"event": "ended"}\n'
+_ENDED: Final = b'\n{"event": "ended"'
 
 _LAUNCH = (
     "import sys; sys.path.append(sys.argv[1]);"
@@ -54,6 +57,7 @@ class LaunchRequest:
     """What a runner is told about one attempt. Times in seconds, None for no limit."""
 
     job_id: str
+    home_id: str
     job_dir: str
     token: int
     attempt: int
@@ -87,6 +91,8 @@ class RunnerLink:
         """The runner is gone, for whatever reason. The files say which."""
         self.ended = False
         """The exit record is written; the runner may still be bringing it to the disk."""
+        self.record: ExitRecord | None = None
+        """What it says, once it has `ended`."""
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._text = b""
@@ -128,13 +134,23 @@ class RunnerLink:
         except OSError:
             data = b""
         self._text += data
-        self.ended = self.ended or _ENDED in self._text
+        if not self.ended:
+            self._look_for_end()
         if not data:
             self.close()
         if (self.ended or self.closed) and self._listener is not None:
             self._listener()
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
+
+    def _look_for_end(self) -> None:
+        place = self._text.find(_ENDED)
+        line, newline, _ = self._text[place + 1 :].partition(b"\n")
+        if place < 0 or not newline:
+            return
+        self.ended = True
+        record = json.loads(line).get("record")
+        self.record = record if is_record(record) else None
 
 
 class LauncherLink:
@@ -172,8 +188,8 @@ class LauncherLink:
 class LauncherClient:
     """Starts runners through the launcher of this home, user and pid namespace."""
 
-    def __init__(self, *, home: Path, runtime_dir: Path, idle_s: float) -> None:
-        scope = f"{os.path.realpath(home)}\0{os.getuid()}\0{pid_namespace()}"
+    def __init__(self, *, home: Path, home_id: str, runtime_dir: Path, idle_s: float) -> None:
+        scope = f"{home_id}\0{os.getuid()}\0{pid_namespace()}"
         name = hashlib.sha256(scope.encode()).hexdigest()[:16]
         self._socket_path = str(runtime_dir / f"{name}-{PROTOCOL_VERSION}.sock")
         self._log_path = home / "launcher.log"
@@ -182,8 +198,9 @@ class LauncherClient:
         self._starts = 0
 
     async def run(self, request: LaunchRequest) -> RunnerLink | None:
-        """Start a runner. None means that it refused: the job has one, or a newer claim.
+        """Start a runner. None means that it refused.
 
+        The job has one, or a newer claim, or its directory is not as a launch needs it.
         Raises `LauncherError` when no runner could be made at all.
         """
         fields = {name: getattr(request, name) for name in LaunchRequest.__slots__}
@@ -198,7 +215,7 @@ class LauncherClient:
         if event in ("started", "not_started"):
             return link
         link.close()
-        if event == "refused":
+        if event in ("refused", "unready"):
             return None
         if event is None:
             # The launcher or the runner was killed in between. Asking again is safe: a runner that

@@ -12,6 +12,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Launch:
+    """How a job is to be run: as the server would have run it that accepted it.
+
+    Nothing of this may reach a log.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str
+    umask: int
+    environ: Mapping[str, str]
+    secrets: tuple[str, ...]
+    """The values to mask in the output."""
+    rlimit_nofile: tuple[int, int] | None
+    """The limits on open files, soft and hard; None for those of whoever runs it."""
+    call: Mapping[str, Any] | None = None
+    """Which Python function to call, and its parameters. The command then takes the job's
+    directory as one more argument."""
+
+    def __repr__(self) -> str:
+        return "Launch(...)"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """What a caller asked for, checked and with every default filled in."""
@@ -42,6 +65,10 @@ class NewJob:
     """The rules of the job's type, as they were when it was accepted."""
     confirm: str | None = None
     """What a person must agree to before it begins; None when nobody need be asked."""
+    launch: Launch | None = None
+    """How it is to be run. None: its files alone say it."""
+    prepared_in: str | None = None
+    """The incarnation of the home in which the files were made that a launch needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +147,10 @@ class Job:
     policy: Policy = DEFAULT
     confirm: str | None = None
     """What a person had to agree to before it began."""
+    prepared_in: str | None = None
+    """The incarnation of the home in which the files were made that a launch needs."""
+    claimed_in: str | None = None
+    """The incarnation of the home in which the current attempt was claimed."""
 
     @property
     def ended(self) -> bool:

@@ -134,6 +134,21 @@ def not_started(job: Job, *, now_ms: int, error: str) -> Outcome:
     return replace(outcome, reason=Reason.SPAWN_ERROR)
 
 
+def swept(job: Job, reason: Reason, *, now_ms: int) -> Outcome:
+    """Say that a job was ended whose runner could not be told to."""
+    outcome = interrupted(job, now_ms=now_ms, error="")
+    if reason is Reason.CANCELLED_BY_USER:
+        return replace(outcome, error=_CANCELLED)
+    limit = "" if job.timeout_s is None else f" of {_seconds(job.timeout_s)} s"
+    return replace(outcome, reason=reason, error=f"Stopped: it ran longer than its limit{limit}.")
+
+
+def without_directory(outcome: Outcome) -> Outcome:
+    """Say that the directory of an ended job is gone, and so is what it printed."""
+    gone = "Its directory was removed while it ran, and its output with it."
+    return replace(outcome, error=f"{outcome.error} {gone}" if outcome.error else gone)
+
+
 def with_retry(job: Job, outcome: Outcome, *, now_ms: int, base_s: float) -> Outcome:
     """Turn a failure into another attempt where the job allows one."""
     if outcome.status is not Status.FAILED or job.cancel_requested_at_ms is not None:

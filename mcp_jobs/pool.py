@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus, Event
+    from mcp_jobs.incarnation import Incarnation
     from mcp_jobs.models import Job
     from mcp_jobs.presence import Presence
     from mcp_jobs.settings import Settings
@@ -40,6 +41,7 @@ _ADOPT_EVERY_S: Final = 1.0
 _OVERDUE_S: Final = 5.0
 """How long after a limit the runner that should keep it is looked at."""
 
+_KILL_PATIENCE_S: Final = 1.0
 _FREED_KEPT: Final = 1000
 
 
@@ -51,6 +53,7 @@ class Pool:
         *,
         presence: Presence,
         locality: str,
+        here: Incarnation,
         store: Store,
         bus: Bus,
         supervisor: Supervisor,
@@ -59,6 +62,7 @@ class Pool:
     ) -> None:
         self._presence = presence
         self._locality = locality
+        self._here = here
         self._store = store
         self._bus = bus
         self._supervisor = supervisor
@@ -166,6 +170,7 @@ class Pool:
             claimed = await self._store.claim(
                 claimer=self._presence.own_id,
                 locality=self._locality,
+                incarnation=str(self._here),
                 capacity=self._settings.capacity,
                 now_ms=self._clock.now_ms(),
             )
@@ -287,8 +292,9 @@ class Pool:
         if process.stop_requested(job_dir):
             self._wake_runner(job.id)
             return
-        stop = partial(process.request_stop, job_dir, reason=Reason.CANCELLED_BY_USER)
-        await anyio.to_thread.run_sync(partial(stop, grace_s=STOP_GRACE_S), abandon_on_cancel=True)
+        stop = partial(process.request_stop, job_dir, homes=(self._here.home_id,))
+        order = partial(stop, reason=Reason.CANCELLED_BY_USER, grace_s=STOP_GRACE_S)
+        await anyio.to_thread.run_sync(order, abandon_on_cancel=True)
 
     async def _deliver_answers(self, job: Job) -> None:
         """Let a job of ours have answers whose giver was killed before it could pass them on."""

@@ -16,23 +16,31 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mcp_jobs.launcher import bell, files, layout, record, tree
 from mcp_jobs.launcher.files import OddFileError
 from mcp_jobs.launcher.identity import Stat, is_here, pid_namespace
+from mcp_jobs.models import Launch
+from mcp_jobs.verdicts import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.incarnation import Incarnation
+
+Homes: TypeAlias = tuple[str | None, ...]
+"""Which homes the processes of a job may carry as their mark; None stands for no mark."""
 
 logger = logging.getLogger(__name__)
 
 _FILES_AFTER_END: Final = frozenset(
     {layout.CALL, layout.ALIVE, layout.FENCE, layout.STOP, layout.BELL}
 )
-_PREFIXES_AFTER_END: Final = (".stop.", "report.", ".report.", ".alive.", files.DISPLACED)
+_PREFIXES_AFTER_END: Final = (
+    *(".stop.", "report.", ".report.", ".alive.", ".env.", ".call."),
+    files.DISPLACED,
+)
 _FEW_NAMES: Final = 50
 """So many files are removed in less time than another thread takes."""
 _PATIENCE_S: Final = 10.0
@@ -52,47 +60,61 @@ class Origin:
     umask: int
     rlimit_nofile: tuple[int, int] | None
     """The limits on open files that jobs get, soft and hard."""
+    incarnation: Incarnation
+    """That of the home in which it makes the files of its jobs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchFile:
-    """What `jobs/<id>/env` holds: how the accepting server would have run the job.
+def make_job_dir(job_dir: Path, launch: Launch) -> None:
+    """Create a job's directory with the files that its launch needs, for this user only.
 
-    `secrets` are the values to mask in the output. Nothing of this may reach a log.
+    It appears with `env` in it, so that one without it has been started in. Nothing is synced: what
+    a power cut takes is made again from the store.
     """
-
-    argv: tuple[str, ...]
-    cwd: str
-    umask: int
-    environ: Mapping[str, str]
-    secrets: tuple[str, ...]
-    rlimit_nofile: tuple[int, int] | None
-
-    def __repr__(self) -> str:
-        return "LaunchFile(...)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traces:
-    """What the files of a job say about its newest runner."""
-
-    token: int | None
-    """The claim token that the newest runner was started with; None before the first."""
-    output_start: int
-    """Where that runner's output begins, in bytes."""
-    record: ExitRecord | None
-    """How that runner's attempt ended, if it wrote it down."""
+    part = _part(job_dir)
+    part.mkdir(mode=layout.PRIVATE_DIR)
+    try:
+        _write_new(part / layout.ENV, _launch_fields(launch))
+        if launch.call is not None:
+            _write_new(part / layout.CALL, launch.call)
+        part.rename(job_dir)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
-def make_job_dir(job_dir: Path, launch: LaunchFile, call: Mapping[str, Any] | None = None) -> None:
-    """Create a job's directory with its launch file, readable by this user only.
+def _part(job_dir: Path) -> Path:
+    return job_dir.with_name(f".{job_dir.name}")
 
-    `call` says which Python function the job is to call.
-    """
-    job_dir.mkdir(mode=layout.PRIVATE_DIR)
-    _write_new(job_dir / layout.ENV, {name: getattr(launch, name) for name in LaunchFile.__slots__})
-    if call is not None:
-        _write_new(job_dir / layout.CALL, call)
+
+def make_ready(job_dir: Path, launch: Launch) -> None:
+    """Make what a launch needs once more, whatever is left of it. Raises OSError."""
+    if not job_dir.is_dir() or job_dir.is_symlink():
+        _displace(job_dir)
+        shutil.rmtree(_part(job_dir), ignore_errors=True)
+        make_job_dir(job_dir, launch)
+        return
+    _replace(job_dir / layout.ENV, _launch_fields(launch))
+    if launch.call is not None:
+        _replace(job_dir / layout.CALL, launch.call)
+
+
+def _launch_fields(launch: Launch) -> dict[str, Any]:
+    """Return what `env` holds. The call has a file of its own, which the job's process reads."""
+    fields = {name: getattr(launch, name) for name in Launch.__slots__ if name != "call"}
+    return {**fields, "takes_directory": launch.call is not None}
+
+
+def _replace(path: Path, fields: Mapping[str, Any]) -> None:
+    try:
+        layout.write_json(str(path), fields)
+    except IsADirectoryError:
+        _displace(path)
+        layout.write_json(str(path), fields)
+
+
+def _displace(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        files.displace(str(path))
 
 
 def _write_new(path: Path, fields: Mapping[str, Any]) -> None:
@@ -105,16 +127,31 @@ def _write_new(path: Path, fields: Mapping[str, Any]) -> None:
         os.close(fd)
 
 
-def read_launch_secrets(job_dir: Path) -> tuple[bytes, ...] | None:
-    """Return the values that must not be shown for this job; None when they are forgotten."""
+def read_launch(job_dir: Path) -> Launch | None:
+    """Return how a job is to be run that an older version accepted, which only its files say."""
     try:
-        launch = layout.read_json(str(job_dir / layout.ENV))
-    except OddFileError:
+        fields = layout.read_json(str(job_dir / layout.ENV))
+        call = layout.read_json(str(job_dir / layout.CALL))
+        if fields is None or fields.get("takes_directory") is not None:
+            return None
+        limits = fields["rlimit_nofile"]
+        return Launch(
+            # The last argument of a Python job was its directory.
+            argv=tuple(fields["argv"][: None if call is None else -1]),
+            cwd=fields["cwd"],
+            umask=fields["umask"],
+            environ=fields["environ"],
+            secrets=tuple(fields["secrets"]),
+            rlimit_nofile=None if limits is None else (limits[0], limits[1]),
+            call=call,
+        )
+    except (OddFileError, KeyError, TypeError):
         return None
-    secrets = None if launch is None else launch.get("secrets", ())
-    if not isinstance(secrets, list | tuple):
-        return None
-    return tuple(os.fsencode(secret) for secret in secrets if isinstance(secret, str))
+
+
+def secrets_of(launch: Launch | None) -> tuple[bytes, ...] | None:
+    """Return the values that must not be shown for a job; None when they are forgotten."""
+    return None if launch is None else tuple(os.fsencode(secret) for secret in launch.secrets)
 
 
 def remove_job_dir(job_dir: Path) -> None:
@@ -185,7 +222,7 @@ def forget_attempt(job_dir: Path) -> None:
     remove(job_dir / layout.QUESTIONS)
 
 
-def raise_fence(job_dir: Path, token: int) -> None:
+def raise_fence(job_dir: Path, token: int, homes: Homes) -> None:
     """Refuse, from now on, runners with a lower claim token.
 
     Without the job's directory no runner can start at all.
@@ -194,23 +231,33 @@ def raise_fence(job_dir: Path, token: int) -> None:
         try:
             layout.raise_fence(str(job_dir), token)
         except TimeoutError:
-            _end_who_locks(job_dir)
+            _end_who_locks(job_dir, homes)
             layout.raise_fence(str(job_dir), token)
 
 
-def _end_who_locks(job_dir: Path) -> None:
+def _end_who_locks(job_dir: Path, homes: Homes) -> None:
     """End the processes of a job whose runner is gone, and that keep its directory locked."""
     if not runner_alive(job_dir):
-        tree.kill_all(lambda: _members(job_dir.name, {}), reap=lambda: None, patience_s=_PATIENCE_S)
+        kill_marked(job_dir.name, homes)
 
 
-def forbid(job_dir: Path, token: int) -> bool:
+def kill_marked(job_id: str, homes: Homes) -> bool:
+    """Kill the processes that carry a job's mark; True says that they are gone.
+
+    Its runner, if there is one that nobody can tell to, sees its job end.
+    """
+    return tree.kill_all(
+        lambda: _members(job_id, homes, {}), reap=lambda: None, patience_s=_PATIENCE_S
+    )
+
+
+def forbid(job_dir: Path, token: int, homes: Homes) -> bool:
     """Refuse, from now on, a runner with this claim token too; False when one has begun."""
-    raise_fence(job_dir, token + 1)
+    raise_fence(job_dir, token + 1, homes)
     return read_traces(job_dir).token != token
 
 
-def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
+def request_stop(job_dir: Path, *, homes: Homes, reason: str, grace_s: float) -> None:
     """Make the job's runner end it, now or as soon as it starts. Blocks.
 
     The order is written down first and then the bell rung, so that it reaches a runner that is
@@ -225,12 +272,15 @@ def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
         # What is in the way there, it has put there itself.
         logger.warning("the directory of job %s is not what it should be", job_dir.name)
     if not has_traces(job_dir):
-        _end_from_here(job_dir.name, grace_s)
+        _end_from_here(job_dir.name, homes, grace_s)
 
 
 def wake_runner(job_dir: Path) -> bool:
     """Let the job's runner go on if it was stopped (SIGSTOP); says whether it was."""
-    return bell.wake(str(job_dir))
+    try:
+        return bell.wake(str(job_dir))
+    except OddFileError:
+        return False
 
 
 def has_traces(job_dir: Path) -> bool:
@@ -238,14 +288,14 @@ def has_traces(job_dir: Path) -> bool:
     return os.path.lexists(job_dir / layout.ALIVE)
 
 
-def _end_from_here(job_id: str, grace_s: float) -> None:
-    for process in _members(job_id, {}):
+def _end_from_here(job_id: str, homes: Homes, grace_s: float) -> None:
+    for process in _members(job_id, homes, {}):
         tree.send(process, signal.SIGTERM)
         tree.send(process, signal.SIGCONT)
     deadline_s = time.monotonic() + min(grace_s, _PATIENCE_S)
-    while _members(job_id, {}) and time.monotonic() < deadline_s:
+    while _members(job_id, homes, {}) and time.monotonic() < deadline_s:
         time.sleep(_PAUSE_S)
-    tree.kill_all(lambda: _members(job_id, {}), reap=lambda: None, patience_s=_PATIENCE_S)
+    kill_marked(job_id, homes)
 
 
 def stop_requested(job_dir: Path) -> bool:
@@ -271,42 +321,68 @@ def read_output_start(job_dir: Path) -> int:
         identity = layout.read_identity(str(job_dir))
     except OddFileError:
         return 0
-    return 0 if identity is None else int(identity["output_start"])
+    return 0 if identity is None else identity["output_start"]
 
 
 def read_traces(job_dir: Path) -> Traces:
-    """Read what the newest runner of a job left."""
-    lines = layout.read_lines(str(job_dir))
+    """Read what the newest runner of a job left, whatever has become of it. Raises OSError.
+
+    The lock first: what a runner wrote before it left must be read after that is known.
+    """
+    path = str(job_dir)
+    if not os.path.isdir(path) or os.path.islink(path):
+        there = os.path.lexists(path)
+        missing = "something else stands where its directory should be" if there else None
+        return Traces(directory=False, missing=missing)
+    try:
+        locked = layout.is_locked(os.path.join(path, layout.ALIVE))
+        lines = layout.read_lines(path)
+        fence, unusable, missing = layout.read_fence(path), False, None
+    except OddFileError as error:
+        locked, lines, fence, unusable, missing = False, [], 0, True, f"in its directory, {error}"
     identity = layout.newest_identity(lines)
-    token = None if identity is None else int(identity["token"])
+    token = None if identity is None else identity["token"]
+    if token is None and missing is None and os.path.lexists(os.path.join(path, layout.ALIVE)):
+        missing = "its file `alive` is not whole"
     return Traces(
         token=token,
-        output_start=0 if identity is None else int(identity["output_start"]),
+        output_start=0 if identity is None else identity["output_start"],
         record=None if token is None else record.find(lines, token),
+        locked=locked,
+        environment=os.path.lexists(os.path.join(path, layout.ENV)),
+        printed=os.path.lexists(os.path.join(path, layout.OUTPUT)),
+        fence=fence or 0,
+        missing=missing,
+        unusable=unusable,
     )
 
 
-def sweep(job_id: str, job_dir: Path, token: int) -> bool:
+def lives(job_id: str, homes: Homes) -> bool:
+    """Say whether any process of a job lives that carries its mark."""
+    return bool(tree.marked(job_id, homes))
+
+
+def sweep(job_id: str, job_dir: Path, token: int, homes: Homes) -> bool:
     """Kill what is left of a job whose runner is gone, until two scans find nothing. Blocks.
 
     False means that the job is not this claim's any more: a runner lives, or a newer claim exists.
-    Processes are known by the job's id in their environment, which no stranger has, and by the
-    session of the job's main process as long as that process is verified to be the one that the
-    runner wrote down, in this boot and pid namespace.
+    Processes are known by the ids of the job and of the home in their environment, which no
+    stranger has, and by the session of the job's main process as long as that process is verified
+    to be the one that the runner wrote down, in this home, boot and pid namespace.
     """
     try:
         try:
-            return _sweep(job_id, job_dir, token)
+            return _sweep(job_id, job_dir, token, homes)
         except TimeoutError:
-            _end_who_locks(job_dir)
-            return _sweep(job_id, job_dir, token)
+            _end_who_locks(job_dir, homes)
+            return _sweep(job_id, job_dir, token, homes)
     except (FileNotFoundError, NotADirectoryError, OddFileError):
         # Without a directory of its own no runner of it can start.
-        tree.kill_all(lambda: _members(job_id, {}), reap=lambda: None)
+        tree.kill_all(lambda: _members(job_id, homes, {}), reap=lambda: None)
         return True
 
 
-def _sweep(job_id: str, job_dir: Path, token: int) -> bool:
+def _sweep(job_id: str, job_dir: Path, token: int, homes: Homes) -> bool:
     with layout.fence_lock(str(job_dir)):
         try:
             fence = layout.read_fence(str(job_dir))
@@ -320,17 +396,17 @@ def _sweep(job_id: str, job_dir: Path, token: int) -> bool:
             return False
         try:
             identity = layout.read_identity(str(job_dir)) or {}
-            if not is_here(identity):
+            if not is_here(identity) or identity.get("home_id") not in homes:
                 identity = {}
-            tree.kill_all(lambda: _members(job_id, identity), reap=lambda: None)
+            tree.kill_all(lambda: _members(job_id, homes, identity), reap=lambda: None)
         finally:
             os.close(alive_fd)
     return True
 
 
-def _members(job_id: str, identity: Mapping[str, Any]) -> list[Stat]:
+def _members(job_id: str, homes: Homes, identity: Mapping[str, Any]) -> list[Stat]:
     table = tree.processes()
-    found = {process.pid: process for process in tree.marked(job_id)}
+    found = {process.pid: process for process in tree.marked(job_id, homes)}
     leader = table.get(identity.get("job_pid") or 0)
     if leader is not None and leader.start_time == identity.get("job_start_time"):
         for process in table.values():

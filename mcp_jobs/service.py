@@ -89,7 +89,12 @@ class JobService:
         self._settings = settings
         self._clock = clock
         self._acceptor = Acceptor(registry=registry, settings=settings, clock=clock, origin=origin)
-        self._canceller = Canceller(store=store, jobs_dir=settings.jobs_dir, clock=clock)
+        self._canceller = Canceller(
+            store=store,
+            jobs_dir=settings.jobs_dir,
+            home_id=origin.incarnation.home_id,
+            clock=clock,
+        )
         self._care = care
         """Makes sure that the job would run even if this process were killed after its answer."""
         self._waiter = Waiter(store=store, bus=bus)
@@ -112,15 +117,17 @@ class JobService:
         """
         draft = self._acceptor.draft(owner, request, webhooks, known_cwd=known_cwd)
         await self._care()
-        job_dir = self._settings.jobs_dir / draft.job.id
+        job_dir = self._settings.jobs_dir / draft.id
         existing = True
         try:
             # A directory and a small file without an fsync take less time than a worker thread.
-            process.make_job_dir(job_dir, draft.launch, draft.call)
+            # The row is the promise; they spare whoever runs the job to make them.
+            if draft.launch is not None:
+                process.make_job_dir(job_dir, draft.launch)
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
             # keep its directory.
             with anyio.CancelScope(shield=True):
-                accepted = await self._create(draft.job)
+                accepted = await self._create(draft)
             existing = accepted.existing
         except StoreUnsureError:
             existing = False

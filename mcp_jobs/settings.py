@@ -42,7 +42,7 @@ _OWN_PREFIX = "MCP_JOBS_"
 _NOT_FOR_WORKERS = frozenset({"MCP_JOBS_CONFIG", "MCP_JOBS_ONLY_DECLARED"})
 """A worker accepts no jobs, and must run the queue also when a file of types is gone."""
 
-_SET_FOR_JOBS = frozenset({"MCP_JOBS_JOB_ID", "MCP_JOBS_PROGRESS"})
+_SET_FOR_JOBS = frozenset({"MCP_JOBS_JOB_ID", "MCP_JOBS_HOME_ID", "MCP_JOBS_PROGRESS"})
 
 
 class Settings(BaseSettings):

@@ -124,6 +124,7 @@ async def claim(store: Store, **given: Any) -> Job | None:
     asked: dict[str, Any] = {
         "claimer": "server-1",
         "locality": HERE,
+        "incarnation": "home boot",
         "capacity": 1000,
         "now_ms": NOW,
     }

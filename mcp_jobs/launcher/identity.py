@@ -31,7 +31,9 @@ def boot_id() -> str:
     if ON_LINUX:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
-    return ask_program("/usr/sbin/sysctl", "-n", "kern.boottime")[1].strip()
+    # The time of the boot, unlike its session, changes when the clock is set.
+    session = ask_program("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")[1].strip()
+    return session or ask_program("/usr/sbin/sysctl", "-n", "kern.boottime")[1].strip()
 
 
 @cache

@@ -15,7 +15,7 @@ from mcp_jobs.launcher.layout import EXIT, add_line, read_lines, sync_directory
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from typing import Any, TypedDict
+    from typing import Any, TypedDict, TypeGuard
 
     class ExitRecord(TypedDict):
         """One ended attempt. Times are wall-clock milliseconds, UTC."""
@@ -45,6 +45,14 @@ ended."""
 _ERROR_CHARACTERS = 500
 """Longer errors are cut. A character takes up to twelve bytes, so that every record has room."""
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("reason", "error", "output_error"), (str, type(None))),
+    **dict.fromkeys(("exit_code", "signal", "started_at_ms"), (int, type(None))),
+    **dict.fromkeys(("token", "finished_at_ms", "memory_peak_bytes"), (int,)),
+    **dict.fromkeys(("bytes_total", "dropped_bytes", "output_start"), (int,)),
+    "cpu_s": (int, float),
+}
+
 _FULL_PAUSE_S = 1.0
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ANY = frozenset(errno.errorcode)
@@ -56,14 +64,19 @@ def write(job_dir: str, alive_fd: int, record: ExitRecord, *, written: Callable[
     Should the disk be full in spite of the room, this waits for space: an end that is not written
     down would be called an interruption.
     """
-    error = record["error"]
-    if error is not None and len(error) > _ERROR_CHARACTERS:
-        record = {**record, "error": f"{error[: _ERROR_CHARACTERS - 1]}…"}
+    record = {**record, "error": short(record["error"])}
     _patiently(lambda: add_line(alive_fd, {EXIT: record}), _ANY)
     written()
     _patiently(lambda: os.fsync(alive_fd), _FULL)
     # FileNotFoundError: the job's directory was removed, and nobody is left to tell.
     _patiently(lambda: sync_directory(job_dir), _FULL)
+
+
+def short(error: str | None) -> str | None:
+    """Return an error as a record has room for it."""
+    if error is None or len(error) <= _ERROR_CHARACTERS:
+        return error
+    return f"{error[: _ERROR_CHARACTERS - 1]}…"
 
 
 def _patiently(step: Callable[[], object], wait_for: Collection[int]) -> None:
@@ -87,10 +100,17 @@ def read(job_dir: str, token: int) -> ExitRecord | None:
     return find(read_lines(job_dir), token)
 
 
+def is_record(value: object) -> TypeGuard[ExitRecord]:
+    """Say whether a JSON value is a whole exit record; a job could have written another one."""
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), kinds) for name, kinds in _KINDS.items()
+    )
+
+
 def find(lines: list[dict[str, Any]], token: int) -> ExitRecord | None:
     """Return the record of the attempt with this claim token among the lines of runners."""
     for line in reversed(lines):
-        record: ExitRecord | None = line.get(EXIT)
-        if record is not None and record["token"] == token:
+        record = line.get(EXIT)
+        if is_record(record) and record["token"] == token:
             return record
     return None

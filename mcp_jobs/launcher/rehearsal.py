@@ -27,6 +27,7 @@ _LAUNCH = {
     "environ": {"PATH": os.defpath},
     "secrets": [],
     "rlimit_nofile": None,
+    "takes_directory": False,
 }
 _TIMES = 2
 """The second time goes the ways that the first has opened."""
@@ -68,6 +69,7 @@ def _run(directory: str) -> None:
 def _request(directory: str) -> dict[str, Any]:
     return {
         "job_id": "rehearsal",
+        "home_id": "rehearsal",
         "job_dir": directory,
         "token": 1,
         "attempt": 1,

@@ -19,6 +19,7 @@ import time
 
 from mcp_jobs.launcher import layout, record, tree
 from mcp_jobs.launcher.bell import Bell
+from mcp_jobs.launcher.files import OddFileError
 from mcp_jobs.launcher.identity import ON_LINUX, Stat, boot_id, pid_namespace, start_time
 from mcp_jobs.launcher.pump import OutputPump
 from mcp_jobs.launcher.spawn import SpawnError, spawn
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+PROGRESS_VARIABLE = "MCP_JOBS_PROGRESS"
+
 CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What ends a runner's job and not the runner itself."""
 
+_LAUNCH_FIELDS = frozenset({"argv", "cwd", "umask", "environ", "secrets"})
 _LEFTOVER_GRACE_S = 0.5
 _SHUTDOWN_GRACE_S = 5.0
 _GRACE_POLL_S = 0.02
@@ -41,6 +45,13 @@ _KILL_TURN_S = 0.5
 
 class Refused(Exception):
     """This attempt must not start: a newer claim, or a runner that lives."""
+
+
+class Unready(Exception):
+    """What this attempt needs in the job's directory is not there, or not whole."""
+
+
+_SPOILED = (Unready, FileNotFoundError, NotADirectoryError, OddFileError)
 
 
 class Runner:
@@ -69,6 +80,10 @@ class Runner:
                 pump = self._start(alive_fd)
         except Refused as refusal:
             self._tell(event="refused", error=str(refusal))
+            return
+        except _SPOILED as problem:
+            # Whoever asked knows from the store what should be here, and what must not run again.
+            self._tell(event="unready", error=str(problem))
             return
         except OSError as error:
             # No disk space or no process for the runner itself: the caller may try again.
@@ -130,7 +145,9 @@ class Runner:
     def _take_over(self) -> int:
         """Become this job's only runner; raises `Refused` for a stale or a second claim."""
         fence = layout.read_fence(self._job_dir)
-        if fence is None or fence > self._token:
+        if fence is None:
+            raise Unready("The fence of this job is no number.")
+        if fence > self._token:
             raise Refused("A newer claim of this job exists.")
         alive_fd = layout.lock_file_patiently(self._path(layout.ALIVE))
         if alive_fd is None:
@@ -150,11 +167,11 @@ class Runner:
         """
         self._catch_signals()
         tree.become_subreaper()
-        launch = layout.read_json(self._path(layout.ENV))
+        launch = self._read_launch()
         pump = OutputPump(
             self._path(layout.OUTPUT),
             cap_bytes=self._request["output_cap_bytes"],
-            secrets=launch["secrets"] if launch else (),
+            secrets=launch["secrets"],
         )
         self._pump = pump
         # Before the first look for an order, so that none falls in between.
@@ -172,20 +189,42 @@ class Runner:
             self._write_job_identity(alive_fd, pump.start)
         return pump
 
-    def _spawn(self, launch: Mapping[str, Any] | None, output_fd: int) -> None:
+    def _read_launch(self) -> Mapping[str, Any]:
+        launch = layout.read_json(self._path(layout.ENV))
+        if launch is not None and launch.keys() >= _LAUNCH_FIELDS:
+            return launch
+        if layout.read_stop(self._job_dir) is not None:
+            return {"secrets": ()}
+        raise Unready("The job's stored environment is gone.")
+
+    def _spawn(self, launch: Mapping[str, Any], output_fd: int) -> None:
         stop = layout.read_stop(self._job_dir)
         if stop is not None:
             # Cancelled between claim and start: nothing has run, and nothing will.
             self._reason, _ = stop
             return
-        if launch is None:
-            self._cannot_start("The job's stored environment is gone, so it cannot be started.")
-            return
         self._started_at_ms = _now_ms()
         try:
-            self._pid = spawn(launch, output_fd)
+            self._pid = spawn(self._here(launch), output_fd)
         except SpawnError as error:
             self._cannot_start(str(error))
+            return
+        # Taken: should the traces of this attempt get lost, this tells that it has begun.
+        with contextlib.suppress(OSError):
+            os.unlink(self._path(layout.ENV))
+
+    def _here(self, launch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Add what depends on where the job lies, which may be a copy of where it was accepted."""
+        argv = launch["argv"]
+        if launch.get("takes_directory"):
+            argv = [*argv, self._job_dir]
+        environ = {
+            **launch["environ"],
+            tree.JOB_ID_VARIABLE: self._request["job_id"],
+            tree.HOME_ID_VARIABLE: self._request["home_id"],
+            PROGRESS_VARIABLE: self._path(layout.PROGRESS),
+        }
+        return {**launch, "argv": argv, "environ": environ}
 
     def _cannot_start(self, problem: str) -> None:
         self._reason, self._error = "spawn_error", problem
@@ -348,7 +387,8 @@ class Runner:
         if not ON_LINUX:
             # Without a subreaper an orphan leaves the tree, but not its environment.
             known = {process.pid for process in found}
-            found += [p for p in tree.marked(self._request["job_id"]) if p.pid not in known]
+            marked = tree.marked(self._request["job_id"], (self._request["home_id"],))
+            found += [process for process in marked if process.pid not in known]
         return found
 
     def _write_identity(self, alive_fd: int, output_start: int) -> None:
@@ -370,6 +410,7 @@ class Runner:
             "job_start_time": start_time(self._pid) if self._pid else None,
             "boot_id": boot_id(),
             "pid_namespace": pid_namespace(),
+            "home_id": self._request["home_id"],
             "output_start": output_start,
         }
 
@@ -380,26 +421,27 @@ class Runner:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         code = None if self._status is None else os.waitstatus_to_exitcode(self._status)
         pump.finish()
+        ending: record.ExitRecord = {
+            "token": self._token,
+            "reason": self._reason,
+            "exit_code": code if code is not None and code >= 0 else None,
+            "signal": -code if code is not None and code < 0 else None,
+            "error": record.short(self._error),
+            "started_at_ms": self._started_at_ms,
+            "finished_at_ms": _now_ms(),
+            "cpu_s": round(used.ru_utime + used.ru_stime, 3),
+            "memory_peak_bytes": used.ru_maxrss * (1024 if ON_LINUX else 1),
+            "bytes_total": pump.spool.bytes_total,
+            "dropped_bytes": pump.spool.dropped_bytes,
+            "output_start": pump.start,
+            "output_error": pump.spool.error,
+        }
         record.write(
             self._job_dir,
             alive_fd,
-            {
-                "token": self._token,
-                "reason": self._reason,
-                "exit_code": code if code is not None and code >= 0 else None,
-                "signal": -code if code is not None and code < 0 else None,
-                "error": self._error,
-                "started_at_ms": self._started_at_ms,
-                "finished_at_ms": _now_ms(),
-                "cpu_s": round(used.ru_utime + used.ru_stime, 3),
-                "memory_peak_bytes": used.ru_maxrss * (1024 if ON_LINUX else 1),
-                "bytes_total": pump.spool.bytes_total,
-                "dropped_bytes": pump.spool.dropped_bytes,
-                "output_start": pump.start,
-                "output_error": pump.spool.error,
-            },
+            ending,
             # Before it is on the disk: whoever stores the end makes it last as well.
-            written=lambda: self._tell(event="ended"),
+            written=lambda: self._tell(event="ended", record=ending),
         )
 
     def _tell(self, **message: object) -> None:

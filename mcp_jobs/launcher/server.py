@@ -4,8 +4,8 @@ It exists because a fork takes about a millisecond and an interpreter start ten,
 runner must not be a child of a server. When it is killed, its runners go on; the next start makes
 a new launcher. A request is one JSON line on a private Unix socket:
 
-* `{"op": "run", ...}`: the connection passes to the runner, which tells `started` or `refused`
-  on it and closes it when the job has ended.
+* `{"op": "run", ...}`: the connection passes to the runner, which tells `started`, `refused` or
+  `unready` on it, then `ended` with the exit record, and closes it when it leaves.
 * `{"op": "sweep"}`: kills what dead runners left behind, and answers when it is gone.
 * `{"op": "attach", "drain": {...}}`: keeps the launcher from leaving while the connection is open.
   When the last one ends without `{"op": "release"}`, its process died: the launcher then starts
@@ -35,7 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 """Part of the socket's name, so that another version's launcher is never spoken to."""
 
 _REQUEST_LIMIT_BYTES = 4 << 20

@@ -2,7 +2,8 @@
 
 On Linux the runner and the launcher are child subreapers, so a double-forked grandchild with a
 session of its own is still a descendant of the runner. Where that does not reach (the runner was
-killed; macOS) a process is known by `MCP_JOBS_JOB_ID` in its initial environment.
+killed; macOS) a process is known by `MCP_JOBS_JOB_ID` in its initial environment, and the home that
+it belongs to by `MCP_JOBS_HOME_ID`: a copy of a home has jobs of the same ids.
 
 A signal goes out through a pidfd, opened and then checked against the start time, so that a pid
 which was reused in between is never hit.
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 JOB_ID_VARIABLE = "MCP_JOBS_JOB_ID"
+HOME_ID_VARIABLE = "MCP_JOBS_HOME_ID"
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LAUNCHER = b"from mcp_jobs.launcher.server import main"
@@ -62,14 +64,19 @@ def descendants(root: int) -> list[Stat]:
     return [process for process in found if not process.dead]
 
 
-def marked(job_id: str) -> list[Stat]:
-    """Return the living processes of this user that were started with this job's id."""
+def marked(job_id: str, home_ids: Collection[str | None]) -> list[Stat]:
+    """Return the living processes of this user that were started for this job of these homes.
+
+    The home None stands for the processes of older versions, which name none.
+    """
     wanted = f"{JOB_ID_VARIABLE}={job_id}".encode()
-    return [
-        process
-        for process in processes().values()
-        if not process.dead and wanted in _environment(process.pid)
-    ]
+    homes = {None if home_id is None else home_id.encode() for home_id in home_ids}
+    found: list[Stat] = []
+    for process in processes().values():
+        environment = () if process.dead else _environment(process.pid)
+        if wanted in environment and _home_in(environment) in homes:
+            found.append(process)
+    return found
 
 
 def job_around(pid: int) -> str | None:
@@ -207,6 +214,12 @@ def _from_ps() -> dict[int, Stat]:
     # It saw itself, as a child of whoever asks what there is to kill.
     table.pop(own_pid, None)
     return table
+
+
+def _home_in(environment: Collection[bytes]) -> bytes | None:
+    prefix = f"{HOME_ID_VARIABLE}=".encode()
+    named = (entry for entry in environment if entry.startswith(prefix))
+    return next((entry.removeprefix(prefix) for entry in named), None)
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Delivery,
         Job,
         JobFilter,
+        Launch,
         NewJob,
         OutboxMessage,
         Outcome,
@@ -120,6 +121,7 @@ class Store(Protocol):
     async def create(self, new: NewJob) -> Accepted:
         """Accept a job, or find the one that its idempotency key has started.
 
+        How it is to be run is stored with it, and forgotten with its end.
         One with `confirm` is input_required, with that question, until it is answered.
         Raises `KeyConflictError` when the key belongs to a job with another fingerprint.
         """
@@ -134,13 +136,25 @@ class Store(Protocol):
         ...
 
     async def claim(
-        self, *, claimer: str, locality: str, capacity: int, now_ms: int
+        self, *, claimer: str, locality: str, incarnation: str, capacity: int, now_ms: int
     ) -> Claimed | None:
         """Take a due job, if fewer than `capacity` jobs run in the whole store.
 
         It is the oldest one of the owner who has the fewest running; of several such owners, the
         one who was served longest ago is next.
         """
+        ...
+
+    async def launch_of(self, job_id: str) -> Launch | None:
+        """Return how a job is to be run; None when it has ended, or only its files say it."""
+        ...
+
+    async def keep_launch(self, job: Job, launch: Launch) -> None:
+        """Store how a job is to be run that was accepted without it, if nobody has done so."""
+        ...
+
+    async def set_prepared(self, job: Job, incarnation: str) -> Job | None:
+        """Store that the files which a launch needs have been made in this incarnation."""
         ...
 
     async def take_over(self, job: Job, *, claimer: str) -> Job | None:

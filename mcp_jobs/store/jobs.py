@@ -14,6 +14,7 @@ from mcp_jobs.models import (
     Attempt,
     Job,
     JobFilter,
+    Launch,
     NewJob,
     Outcome,
     Page,
@@ -98,15 +99,33 @@ class SqliteStore:
         return Accepted(job=job, existing=True, queue_position=None)
 
     async def claim(
-        self, *, claimer: str, locality: str, capacity: int, now_ms: int
+        self, *, claimer: str, locality: str, incarnation: str, capacity: int, now_ms: int
     ) -> Claimed | None:
         row = await self._write(
-            "claim_due_job", claimer=claimer, locality=locality, capacity=capacity, now_ms=now_ms
+            "claim_due_job",
+            claimer=claimer,
+            locality=locality,
+            incarnation=incarnation,
+            capacity=capacity,
+            now_ms=now_ms,
         )
         if row is None:
             return None
         return Claimed(
             job=rows.job_from(row), next_due_ms=row["next_due_ms"], running=row["running"]
+        )
+
+    async def launch_of(self, job_id: str) -> Launch | None:
+        found = await self._look_up("launch_of", id=job_id)
+        return rows.launch_from(found[0]["launch"]) if found else None
+
+    async def keep_launch(self, job: Job, launch: Launch) -> None:
+        values = {"id": job.id, "token": job.claim_token, "launch": rows.launch_text(launch)}
+        await self._write("keep_launch", **values)
+
+    async def set_prepared(self, job: Job, incarnation: str) -> Job | None:
+        return await self._change(
+            "set_prepared", id=job.id, token=job.claim_token, incarnation=incarnation
         )
 
     async def take_over(self, job: Job, *, claimer: str) -> Job | None:

@@ -6,12 +6,12 @@
 INSERT INTO jobs (
     id, owner, locality, type, params, title, cwd, created_at_ms, run_at_ms, max_attempts,
     timeout_s, idle_timeout_s, retry_on_interrupt, idempotency_key, fingerprint, shared,
-    webhooks, policy, confirm, status, claimed_by
+    webhooks, policy, confirm, launch, prepared_in, status, claimed_by
 )
 VALUES (
     :id, :owner, :locality, :type, :params, :title, :cwd, :created_at_ms, :run_at_ms,
     :max_attempts, :timeout_s, :idle_timeout_s, :retry_on_interrupt, :idempotency_key,
-    :fingerprint, :shared, :webhooks, :policy, :confirm,
+    :fingerprint, :shared, :webhooks, :policy, :confirm, :launch, :prepared_in,
     CASE WHEN :confirm IS NULL THEN 'pending' ELSE 'input_required' END,
     CASE WHEN :confirm IS NULL THEN NULL ELSE '' END
 )
@@ -49,6 +49,7 @@ UPDATE jobs SET
     claim_token = claim_token + 1,
     launch_token = claim_token + 1,
     claimed_by = :claimer,
+    claimed_in = :incarnation,
     locality = :locality,
     started_at_ms = coalesce(started_at_ms, :now_ms),
     attempt_started_at_ms = :now_ms
@@ -96,6 +97,23 @@ RETURNING *, (
     SELECT min(run_at_ms) FROM jobs
     WHERE status IN ('pending', 'retrying') AND (locality = :locality OR shared)
 ) AS next_due_ms;
+
+-- name: launch_of
+-- How a job is to be run.
+SELECT launch FROM launches WHERE job_id = :id;
+
+-- name: keep_launch
+-- Take over how a job of an older version is to be run, which only its files say.
+INSERT INTO launches (job_id, launch) SELECT id, :launch FROM jobs
+WHERE id = :id AND claim_token = :token AND status IN ('running', 'input_required')
+ON CONFLICT (job_id) DO NOTHING
+RETURNING job_id;
+
+-- name: set_prepared
+-- The files that a launch needs have been made anew, for the holder of the claim only.
+UPDATE jobs SET prepared_in = :incarnation
+WHERE id = :id AND claim_token = :token AND status IN ('running', 'input_required')
+RETURNING *;
 
 -- name: take_over_job
 -- Adopt a running job from an owner that is gone. The new token makes the old owner's writes void.

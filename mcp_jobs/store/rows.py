@@ -7,7 +7,16 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs.models import Answer, Attempt, Job, NewJob, Outcome, Progress, Question
+from mcp_jobs.models import (
+    Answer,
+    Attempt,
+    Job,
+    Launch,
+    NewJob,
+    Outcome,
+    Progress,
+    Question,
+)
 from mcp_jobs.policy import Policy, as_stored, from_stored
 from mcp_jobs.states import Reason, Status
 
@@ -21,6 +30,7 @@ _SAME_NAME = (
     "max_attempts", "interrupts", "created_at_ms", "run_at_ms", "started_at_ms",
     "attempt_started_at_ms", "finished_at_ms", "timeout_s", "idle_timeout_s",
     "cancel_requested_at_ms", "claim_token", "launch_token", "fingerprint", "confirm",
+    "prepared_in", "claimed_in",
 )  # fmt: skip
 _ATTEMPT_SAME_NAME = (
     "number", "started_at_ms", "finished_at_ms", "exit_code", "error", "output_start", "cpu_s",
@@ -86,7 +96,28 @@ def new_job_parameters(new: NewJob) -> dict[str, Any]:
         "webhooks": json.dumps([dict(hook) for hook in new.webhooks]) if new.webhooks else None,
         "policy": json.dumps(as_stored(new.policy)),
         "confirm": new.confirm,
+        "launch": None if new.launch is None else launch_text(new.launch),
+        "prepared_in": new.prepared_in,
     }
+
+
+def launch_text(launch: Launch) -> str:
+    """Return the stored form of how a job is to be run."""
+    return json.dumps({name: getattr(launch, name) for name in Launch.__slots__})
+
+
+def launch_from(text: str) -> Launch:
+    """Return how a job is to be run from its stored form."""
+    fields = json.loads(text)
+    limits = fields["rlimit_nofile"]
+    return Launch(
+        **{
+            **fields,
+            "argv": tuple(fields["argv"]),
+            "secrets": tuple(fields["secrets"]),
+            "rlimit_nofile": None if limits is None else (limits[0], limits[1]),
+        }
+    )
 
 
 def question_from(row: Row) -> Question:

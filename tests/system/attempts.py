@@ -7,23 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from mcp_jobs import launching, process
+from mcp_jobs.models import Launch
 from mcp_jobs.settings import runtime_directory
 from tests.support import Place
 
 
 def client_of(place: Place, idle_s: float = 0.2) -> launching.LauncherClient:
-    return launching.LauncherClient(home=place.home, runtime_dir=runtime_directory(), idle_s=idle_s)
+    return launching.LauncherClient(
+        home=place.home, home_id="home", runtime_dir=runtime_directory(), idle_s=idle_s
+    )
 
 
 def make_job(place: Place, command: str, name: str = "one") -> Path:
     job_dir = place.home / name
     process.make_job_dir(
         job_dir,
-        process.LaunchFile(
+        Launch(
             argv=("/bin/sh", "-c", command),
             cwd=str(place.project),
             umask=0o022,
-            environ={"PATH": os.defpath, "MCP_JOBS_JOB_ID": "one"},
+            environ={"PATH": os.defpath},
             secrets=(),
             rlimit_nofile=None,
         ),
@@ -34,6 +37,7 @@ def make_job(place: Place, command: str, name: str = "one") -> Path:
 def request_for(job_dir: Path, token: int) -> launching.LaunchRequest:
     return launching.LaunchRequest(
         job_id="one",
+        home_id="home",
         job_dir=str(job_dir),
         token=token,
         attempt=1,

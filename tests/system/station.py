@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 
 from mcp_jobs.core import LOCAL_OWNER, Core, open_core
+from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.identity import pid_namespace
 from mcp_jobs.launcher.server import PROTOCOL_VERSION
@@ -172,7 +173,7 @@ def leave_nobody(place: Place, server: Server) -> None:
 
 def socket_path(place: Place) -> Path:
     """Return where the launcher of this place listens."""
-    scope = f"{os.path.realpath(place.home)}\0{os.getuid()}\0{pid_namespace()}"
+    scope = f"{identify(place.home).home_id}\0{os.getuid()}\0{pid_namespace()}"
     name = hashlib.sha256(scope.encode()).hexdigest()[:16]
     return place.root / "run" / "mcp-jobs" / f"{name}-{PROTOCOL_VERSION}.sock"
 

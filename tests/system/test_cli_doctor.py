@@ -140,7 +140,11 @@ async def test_jobs_that_nobody_cares_for_are_named(place: Place) -> None:
     foreign = await store.create(new_job(locality="elsewhere/1"))
     lost = (await store.create(new_job(locality="gone/2"))).job
     claimed = await store.claim(
-        claimer="dead", locality="gone/2", capacity=9, now_ms=lost.run_at_ms
+        claimer="dead",
+        locality="gone/2",
+        incarnation="home boot",
+        capacity=9,
+        now_ms=lost.run_at_ms,
     )
     assert claimed is not None
     await store.close()

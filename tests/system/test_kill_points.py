@@ -21,6 +21,7 @@ import anyio.to_thread
 import pytest
 
 from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
+from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher import layout, tree
 from mcp_jobs.requests import StartJob
 from mcp_jobs.settings import prepare_home
@@ -191,7 +192,7 @@ class Yard:
 
     def assert_clean(self, job_id: str) -> None:
         """Hold that nothing of an ended job runs, and that its secrets are gone."""
-        assert tree.marked(job_id) == []
+        assert tree.marked(job_id, (identify(self.place.home).home_id,)) == []
         # Its owner, or the next one, removes them just after the end is stored.
         secrets = self.place.home / "jobs" / job_id / "env"
         wait_until(lambda: not secrets.exists(), bound_s=3.0)

@@ -192,7 +192,7 @@ async def test_the_same_claim_made_many_times_at_once_runs_once(place: Place) ->
 
 async def test_a_claim_below_the_fence_is_refused(place: Place) -> None:
     client, job_dir = client_of(place), make_job(place, "echo >> runs")
-    process.raise_fence(job_dir, 3)
+    process.raise_fence(job_dir, 3, ())
     answers = [await run_attempt(client, request_for(job_dir, token)) for token in (1, 2, 3, 2, 4)]
 
     assert answers == [False, False, True, False, True]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mcp_jobs import launching, process, supervise
+from mcp_jobs import process
 from mcp_jobs.launcher import record
-from mcp_jobs.settings import runtime_directory
+from mcp_jobs.models import Launch
 from tests.support import Place
+from tests.system.attempts import client_of, request_for
 from tests.system.station import Station, gate, release, station
 
 if TYPE_CHECKING:
@@ -73,11 +74,13 @@ async def test_a_lost_environment_file_ends_that_job_only(place: Place) -> None:
     async with station(place, capacity=1) as jobs:
         job, behind = await _spoiled(jobs, lambda directory: (directory / "env").unlink())
 
-    _assert_failed(job, "environment")
+    # A start takes it away, so the job may have run.
+    assert (job["status"], job["reason"], job["output"]["text"]) == ("failed", "interrupted", "")
+    assert "`env` is gone" in job["error"]
     assert behind["status"] == "completed"
 
 
-async def test_a_torn_environment_file_ends_that_job_only(place: Place) -> None:
+async def test_a_torn_environment_file_is_made_again_from_the_store(place: Place) -> None:
     def tear(directory: Path) -> None:
         text = (directory / "env").read_bytes()
         (directory / "env").write_bytes(text[: len(text) // 2])
@@ -85,18 +88,16 @@ async def test_a_torn_environment_file_ends_that_job_only(place: Place) -> None:
     async with station(place, capacity=1) as jobs:
         job, behind = await _spoiled(jobs, tear)
 
-    _assert_failed(job, "environment")
+    assert (job["status"], job["output"]["text"]) == ("completed", "never\n")
     assert behind["status"] == "completed"
 
 
-async def test_a_lost_job_directory_ends_that_job_only(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervise, "_LAUNCH_PAUSES_S", (0.01,))
+async def test_a_lost_job_directory_ends_that_job_only(place: Place) -> None:
     async with station(place, capacity=1) as jobs:
         job, behind = await _spoiled(jobs, shutil.rmtree)
 
-    _assert_failed(job)
+    assert (job["status"], job["reason"]) == ("failed", "interrupted")
+    assert "its directory is gone" in job["error"]
     assert behind["status"] == "completed"
 
 
@@ -152,25 +153,13 @@ async def _record_of(place: Place, *argv: str, **changes: Any) -> ExitRecord:
         "argv": argv,
         "cwd": str(place.project),
         "umask": 0o022,
-        "environ": {"PATH": os.defpath, "MCP_JOBS_JOB_ID": "one"},
+        "environ": {"PATH": os.defpath},
         "secrets": (),
         "rlimit_nofile": None,
     }
     job_dir = place.home / "one"
-    process.make_job_dir(job_dir, process.LaunchFile(**{**launch, **changes}))
-    client = launching.LauncherClient(home=place.home, runtime_dir=runtime_directory(), idle_s=0.2)
-    link = await client.run(
-        launching.LaunchRequest(
-            job_id="one",
-            job_dir=str(job_dir),
-            token=1,
-            attempt=1,
-            timeout_s=None,
-            idle_timeout_s=None,
-            grace_s=1.0,
-            output_cap_bytes=1 << 20,
-        )
-    )
+    process.make_job_dir(job_dir, Launch(**{**launch, **changes}))
+    link = await client_of(place).run(request_for(job_dir, 1))
     assert link is not None
     await link.wait_closed()
     link.close()

@@ -165,7 +165,7 @@ async def test_a_launcher_that_never_answers_is_an_error(
 
 async def test_a_launch_that_was_given_up_does_not_happen_later(place: Place) -> None:
     job_dir = make_job(place, "echo >> ran")
-    given_up = process.forbid(job_dir, 1)
+    given_up = process.forbid(job_dir, 1, ())
     late = await run_attempt(client_of(place), request_for(job_dir, 1))
     again = await run_attempt(client_of(place), request_for(job_dir, 2))
 
@@ -177,7 +177,7 @@ async def test_a_launch_that_has_happened_is_not_given_up(place: Place) -> None:
     job_dir = make_job(place, "true")
     assert await run_attempt(client_of(place), request_for(job_dir, 1))
 
-    assert process.forbid(job_dir, 1) is False
+    assert process.forbid(job_dir, 1, ()) is False
 
 
 def test_a_lock_that_another_keeps_is_not_waited_for_without_bound(

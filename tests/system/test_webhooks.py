@@ -87,7 +87,9 @@ async def ended_job(
     owner: str = OWNER,
 ) -> str:
     accepted = await store.create(new_job(webhooks=hooks, owner=owner))
-    claimed = await store.claim(claimer="x", locality="machine-a", capacity=9, now_ms=NOW)
+    claimed = await store.claim(
+        claimer="x", locality="machine-a", incarnation="home boot", capacity=9, now_ms=NOW
+    )
     assert claimed is not None
     assert await store.settle(claimed.job, replace(COMPLETED, status=status)) is not None
     return accepted.job.id
@@ -264,7 +266,9 @@ async def test_webhooks_that_make_no_sense_keep_no_job_from_ending(place: Place)
                 database.execute(
                     "UPDATE jobs SET webhooks = ? WHERE id = ?", (text, accepted.job.id)
                 )
-            claimed = await store.claim(claimer="x", locality="machine-a", capacity=9, now_ms=NOW)
+            claimed = await store.claim(
+                claimer="x", locality="machine-a", incarnation="home boot", capacity=9, now_ms=NOW
+            )
             assert claimed is not None
             assert await store.settle(claimed.job, COMPLETED) is not None
             told = [message.url for message in await store.outbox.of_job(accepted.job.id)]

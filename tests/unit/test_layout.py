@@ -279,6 +279,18 @@ def test_raising_the_fence_waits_for_whoever_reads_it(tmp_path: Path) -> None:
     assert _fence(tmp_path) == 5
 
 
+@pytest.mark.parametrize("text", [b"", b"?", b"-1", b"1 2", b"\0" * 21, b"x" * 30])
+def test_a_fence_that_is_no_number_tells_nothing_and_is_raised_all_the_same(
+    tmp_path: Path, text: bytes
+) -> None:
+    (tmp_path / layout.FENCE).write_bytes(text)
+    assert _fence(tmp_path) is None
+
+    layout.raise_fence(str(tmp_path), 3)
+
+    assert _fence(tmp_path) == 3
+
+
 def test_many_that_raise_the_fence_at_once_leave_the_highest(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda token: layout.raise_fence(str(tmp_path), token), range(200)))
@@ -407,7 +419,7 @@ def test_an_order_wakes_whoever_has_a_bell(tmp_path: Path, *, notify: bool) -> N
     before = signal.signal(signal.SIGIO, lambda number, _: heard.append(number))
     job_bell = bell.Bell(str(tmp_path), notify=notify)
     try:
-        process.request_stop(tmp_path, reason="timeout", grace_s=1.0)
+        process.request_stop(tmp_path, homes=(), reason="timeout", grace_s=1.0)
         if job_bell.fd is None:
             assert signal.SIGIO in heard
         else:
@@ -430,14 +442,14 @@ def test_an_order_that_the_clean_up_after_the_end_takes_away_is_no_error(
         replace(source, target, **options)
 
     monkeypatch.setattr(os, "replace", late)
-    process.request_stop(tmp_path, reason="cancelled_by_user", grace_s=1.0)
+    process.request_stop(tmp_path, homes=(), reason="cancelled_by_user", grace_s=1.0)
 
     assert os.listdir(tmp_path) == []
 
 
 def test_an_order_for_a_job_that_has_no_runner_is_only_written_down(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / layout.BELL)
-    process.request_stop(tmp_path, reason="timeout", grace_s=1.0)
+    process.request_stop(tmp_path, homes=(), reason="timeout", grace_s=1.0)
 
     assert layout.read_stop(str(tmp_path)) == ("timeout", 1.0)
 

@@ -61,7 +61,7 @@ async def test_a_new_job_is_stored_as_it_was_asked_for(store: Store) -> None:
     job = accepted.job
     assert (accepted.existing, accepted.queue_position) == (False, 1)
     for name in asked.__slots__:
-        if name not in ("idempotency_key", "webhooks"):
+        if name not in ("idempotency_key", "webhooks", "launch"):
             assert getattr(job, name) == getattr(asked, name), name
     assert (job.status, job.attempt, job.interrupts, job.claim_token) == (Status.PENDING, 0, 0, 0)
     unset = (job.reason, job.result, job.progress, job.claimed_by, job.finished_at_ms)
@@ -147,6 +147,7 @@ async def test_a_claim_starts_the_first_attempt(store: Store) -> None:
         claimed_by="server-7",
         started_at_ms=NOW + 30,
         attempt_started_at_ms=NOW + 30,
+        claimed_in="home boot",
     )
     assert await store.find(job.id) == job
 
@@ -157,7 +158,12 @@ async def test_a_claim_tells_when_the_next_waiting_job_of_the_locality_is_due(
     for run_at_ms in (NOW, NOW + 40, NOW + 30):
         await created(store, run_at_ms=run_at_ms)
     await created(store, locality="machine-b", run_at_ms=NOW + 1)
-    asked: dict[str, Any] = {"claimer": "server-1", "locality": HERE, "capacity": 9}
+    asked: dict[str, Any] = {
+        "claimer": "server-1",
+        "locality": HERE,
+        "incarnation": "home boot",
+        "capacity": 9,
+    }
 
     told = [await store.claim(**asked, now_ms=NOW + 50) for _ in range(4)]
 

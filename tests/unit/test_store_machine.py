@@ -157,7 +157,13 @@ class StoreMachine(RuleBasedStateMachine):
         due = [k for k in self.known.values() if k.status in WAITING and k.run_at_ms <= self.now_ms]
         running = [k for k in self.known.values() if k.status is Status.RUNNING]
         found = self.run(
-            self.store.claim(claimer=claimer, locality=HERE, capacity=capacity, now_ms=self.now_ms)
+            self.store.claim(
+                claimer=claimer,
+                locality=HERE,
+                incarnation="home boot",
+                capacity=capacity,
+                now_ms=self.now_ms,
+            )
         )
         if not due or len(running) >= capacity:
             assert found is None

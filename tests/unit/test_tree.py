@@ -201,15 +201,19 @@ def test_a_dead_process_is_no_descendant() -> None:
         process.wait()
 
 
-def test_only_processes_with_the_whole_id_are_marked() -> None:
+def test_only_processes_with_the_whole_ids_of_job_and_home_are_marked() -> None:
     with (
-        _sleeper(MCP_JOBS_JOB_ID="tree-1") as mine,
-        _sleeper(MCP_JOBS_JOB_ID="tree-12"),
-        _sleeper(OTHER="MCP_JOBS_JOB_ID=tree-1"),
+        _sleeper(MCP_JOBS_JOB_ID="tree-1", MCP_JOBS_HOME_ID="a") as mine,
+        _sleeper(MCP_JOBS_JOB_ID="tree-1", MCP_JOBS_HOME_ID="ab"),
+        _sleeper(MCP_JOBS_JOB_ID="tree-1", OTHER="MCP_JOBS_HOME_ID=a") as homeless,
+        _sleeper(MCP_JOBS_JOB_ID="tree-12", MCP_JOBS_HOME_ID="a"),
+        _sleeper(OTHER="MCP_JOBS_JOB_ID=tree-1", MCP_JOBS_HOME_ID="a"),
         _sleeper(),
     ):
-        wait_until(lambda: tree.marked("tree-1"))
-        assert [found.pid for found in tree.marked("tree-1")] == [mine.pid]
+        wait_until(lambda: len(tree.marked("tree-1", ("a", "ab", None))) == 3)
+        assert [found.pid for found in tree.marked("tree-1", ("a",))] == [mine.pid]
+        # Older versions named no home.
+        assert [found.pid for found in tree.marked("tree-1", (None,))] == [homeless.pid]
 
 
 # -- signals -------------------------------------------------------------------------------------
