@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp_jobs import launching, process
+from mcp_jobs.incarnation import identify
 from mcp_jobs.models import Launch
 from mcp_jobs.settings import runtime_directory
 from tests.support import Place
@@ -14,13 +15,17 @@ from tests.support import Place
 
 def client_of(place: Place, idle_s: float = 0.2) -> launching.LauncherClient:
     return launching.LauncherClient(
-        home=place.home, home_id="home", runtime_dir=runtime_directory(), idle_s=idle_s
+        home=place.home,
+        home_id=identify(place.home).home_id,
+        runtime_dir=runtime_directory(),
+        idle_s=idle_s,
     )
 
 
 def make_job(place: Place, command: str, name: str = "one") -> Path:
+    """Make what an attempt needs; the one before it has taken its part away."""
     job_dir = place.home / name
-    process.make_job_dir(
+    process.make_ready(
         job_dir,
         Launch(
             argv=("/bin/sh", "-c", command),

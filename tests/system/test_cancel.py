@@ -246,9 +246,10 @@ async def test_the_stored_environment_is_gone_after_a_cancel(place: Place, state
         else:
             job_id = await jobs.start("exit 7", max_retries=3)
             await jobs.reaches(job_id, "retrying")
-        assert (jobs.directory(job_id) / "env").exists()
+        assert await jobs.core.store.launch_of(job_id) is not None
         await jobs.cancel(job_id)
 
+        assert await jobs.core.store.launch_of(job_id) is None
         assert not (jobs.directory(job_id) / "env").exists()
 
 

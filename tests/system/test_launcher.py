@@ -106,7 +106,7 @@ async def test_the_server_starts_a_new_one_after_the_old_one_left(place: Place) 
     assert await run_attempt(client, request_for(job_dir, 1))
     await until(lambda: not launchers(place))
 
-    assert await run_attempt(client, request_for(job_dir, 2))
+    assert await run_attempt(client, request_for(make_job(place, "true"), 2))
 
 
 # -- killed --------------------------------------------------------------------------------------
@@ -193,7 +193,10 @@ async def test_the_same_claim_made_many_times_at_once_runs_once(place: Place) ->
 async def test_a_claim_below_the_fence_is_refused(place: Place) -> None:
     client, job_dir = client_of(place), make_job(place, "echo >> runs")
     process.raise_fence(job_dir, 3, ())
-    answers = [await run_attempt(client, request_for(job_dir, token)) for token in (1, 2, 3, 2, 4)]
+    answers = []
+    for token in (1, 2, 3, 2, 4):
+        make_job(place, "echo >> runs")
+        answers.append(await run_attempt(client, request_for(job_dir, token)))
 
     assert answers == [False, False, True, False, True]
     assert (place.project / "runs").read_text() == "\n\n"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher.spool import SpoolView, segment_name
 from tests.support import Place, alive, open_client, python, run, until
 from tests.system.station import (
@@ -224,12 +225,14 @@ async def test_stdin_of_a_job_is_empty(place: Place) -> None:
     assert job["output"]["text"] == "/dev/null\nend\n"
 
 
-async def test_a_job_knows_its_id_and_its_progress_file(place: Place) -> None:
+async def test_a_job_knows_its_id_its_home_and_its_progress_file(place: Place) -> None:
+    known = 'echo "$MCP_JOBS_JOB_ID $MCP_JOBS_HOME_ID $MCP_JOBS_PROGRESS"'
     async with station(place) as jobs:
-        job = await jobs.run('echo "$MCP_JOBS_JOB_ID $MCP_JOBS_PROGRESS"; env | grep -c ^MCP_JOBS_')
+        job = await jobs.run(f"{known}; env | grep -c ^MCP_JOBS_")
         progress = jobs.directory(job["job_id"]) / "progress"
+        home_id = identify(place.home).home_id
 
-    assert job["output"]["text"] == f"{job['job_id']} {progress}\n2\n"
+    assert job["output"]["text"] == f"{job['job_id']} {home_id} {progress}\n3\n"
 
 
 async def test_a_job_has_a_session_of_its_own_and_default_signals(place: Place) -> None:
@@ -359,15 +362,16 @@ async def test_files_are_private_whatever_the_umask_is(place: Place) -> None:
 
 async def test_the_stored_environment_is_private_and_gone_after_the_end(place: Place) -> None:
     async with station(place) as jobs:
-        path = await gate(place)
-        job_id = await jobs.start("read x < gate", env={"API_TOKEN": SECRET})
+        job_id = await jobs.start("read x < gate", env={"API_TOKEN": SECRET}, delay_seconds=0.2)
         stored = jobs.directory(job_id) / "env"
         assert stat.S_IMODE(stored.stat().st_mode) == 0o600
         assert SECRET in stored.read_text()
+        path = await gate(place)
+        await until(lambda: not stored.exists())
         await release(path)
         await jobs.ended(job_id)
 
-        assert not stored.exists()
+        assert await jobs.core.store.launch_of(job_id) is None
         assert _files_with(jobs, SECRET) == []
 
 
@@ -397,7 +401,8 @@ async def test_no_process_is_left_of_a_job_that_ended_by_itself(place: Place) ->
 
 
 def _files_with(jobs: Station, text: str) -> list[Path]:
-    files = [path for path in jobs.place.home.rglob("*") if path.is_file()]
+    """Return which files hold a text; the log of the database is overwritten later."""
+    files = [p for p in jobs.place.home.rglob("*") if p.is_file() and p.name != "jobs.db-wal"]
     return [path for path in files if text.encode() in path.read_bytes()]
 
 
