@@ -189,7 +189,7 @@ _CANCELLED = "Cancelled on request; every process of the job is gone."
 
 def _reason(job: Job, record: ExitRecord, last_line: str) -> Reason | None:
     if record["reason"] is not None:
-        return Reason(record["reason"])
+        return Reason(record["reason"]) if record["reason"] in _REASONS else Reason.INTERRUPTED
     if record["signal"] is not None:
         return Reason.SIGNAL
     if record["exit_code"] in job.policy.success_codes:
@@ -233,11 +233,20 @@ def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: 
         Reason.OUTPUT_LIMIT: "Stopped: it printed more than its limit"
         + (f" of {limit} bytes." if (limit := job.policy.output_limit_bytes) else "."),
         Reason.CANCELLED_BY_USER: _CANCELLED,
-        Reason.INTERRUPTED: record["error"] or "Interrupted: the system was going down.",
+        Reason.INTERRUPTED: record["error"] or _interruption(record["reason"]),
         Reason.SPAWN_ERROR: record["error"]
         or f"The shell could not start a program (exit code {record['exit_code']}): {last_line}",
     }
     return texts.get(reason)
+
+
+_REASONS = frozenset(Reason)
+
+
+def _interruption(reason: str | None) -> str:
+    if reason in _REASONS:
+        return "Interrupted: the system was going down."
+    return "Interrupted: an order that is none of mcp-jobs was found in the job's directory."
 
 
 def _seconds(limit_s: float) -> str:

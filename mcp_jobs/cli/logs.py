@@ -13,6 +13,7 @@ from mcp_jobs import output
 from mcp_jobs.cli import desk, screen
 from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.cli.options import JobPart, Json
+from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.output import raw
 from mcp_jobs.views import output_object
 
@@ -74,6 +75,8 @@ async def _logs(  # noqa: PLR0917 - the options of the command, in their order
                 cursor = await reader.go_on(cursor)
         except (output.BadPattern, output.PatternTimeout) as error:
             raise WrongOptionError(str(error)) from None
+        except output.Unreadable as error:
+            raise InvalidInputError(str(error)) from None
 
 
 async def _slice(directory: Path, tail: int | None, grep: str | None) -> output.OutputSlice:

@@ -176,6 +176,8 @@ def _refused(name: str, dir_fd: int | None, error: OSError) -> str | None:
     except OSError:
         return "a loop of links" if error.errno == errno.ELOOP else None
     what = _odd(info, None, owned=True)
+    if what is None and error.errno == errno.ENOTDIR:
+        return _KINDS[stat.S_IFREG]
     if what is None and error.errno in (errno.EACCES, errno.EPERM):
         return f"a file with the mode {stat.S_IMODE(info.st_mode):04o}"
     return what
