@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from mcp_jobs.declared.arguments import check_arguments
 from mcp_jobs.declared.params import DeclaredParams
 from mcp_jobs.declared.place import Place
+from mcp_jobs.declared.words import HOLE, Refusal, Word
 from mcp_jobs.limits import passable
 
 _PIECE: Final = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]|[^{}]+")
@@ -18,6 +20,7 @@ class Argument:
 
     def __init__(self, place: Place, params: DeclaredParams) -> None:
         self._parts: list[tuple[bool, str]] = []
+        self.line = place.line
         for piece in _PIECE.finditer(place.text(empty=True)):
             text, name = piece.group(), piece.group(1)
             if name is not None and name not in params.params:
@@ -35,6 +38,12 @@ class Argument:
     def names(self) -> set[str]:
         """The parameters in it."""
         return {text for is_name, text in self._parts if is_name}
+
+    @property
+    def word(self) -> Word:
+        """What a check of the whole command sees of it."""
+        text = "".join(HOLE if is_name else text for is_name, text in self._parts)
+        return Word(text, self.line)
 
     def filled(self, texts: Mapping[str, str | None]) -> str | None:
         """Return the argument; None when it is nothing but a parameter that was left out."""
@@ -54,6 +63,10 @@ def read_command(place: Place, params: DeclaredParams) -> list[Argument]:
         raise place.error("at least the program is needed here")
     if arguments[0].names or not arguments[0].filled({}):
         raise place.error("the program must be a fixed name, without a placeholder")
+    try:
+        check_arguments([argument.word for argument in arguments])
+    except Refusal as refusal:
+        raise place.error(str(refusal), line=refusal.offset) from None
     used = set().union(*(argument.names for argument in arguments))
     unused = [name for name in params.params if name not in used]
     if unused:

@@ -23,6 +23,7 @@ from mcp_jobs.registry import JobType
 
 _TOOL_KEYS: Final = ("name", "description", "parameters", "script")
 _PARAM_KEYS: Final = ("name", "type", "description", "required", "default", "enum")
+SCRIPTS_LIMIT_CHARS: Final = 64 << 10
 _ALIASES: Final = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 
 
@@ -42,9 +43,10 @@ def read_tools(
         tools = entries["tools"].items()
     except DeclarationError as error:
         return [], [error]
+    room = _Room()
     for place in tools:
         try:
-            tool = _read_tool(place, base, reserved)
+            tool = _read_tool(place, base, reserved, room)
             if tool.name in types:
                 raise place.error(f"there are two tools {tool.name!r}")
             types[tool.name] = tool
@@ -60,7 +62,23 @@ def read_tools(
     return list(types.values()), problems
 
 
-def _read_tool(place: Place, base: str | None, reserved: frozenset[str]) -> JobType:
+class _Room:
+    """How much of the scripts of one file is still read: reading holds the server up."""
+
+    def __init__(self) -> None:
+        self._left_chars = SCRIPTS_LIMIT_CHARS
+
+    def take(self, place: Place, script: str) -> None:
+        """Take what a script needs. Raises `DeclarationError` when that is not there."""
+        self._left_chars -= len(script)
+        if self._left_chars < 0:
+            raise place.error(
+                f"the scripts of a file have at most {SCRIPTS_LIMIT_CHARS} characters together; "
+                "put long ones into files of their own"
+            )
+
+
+def _read_tool(place: Place, base: str | None, reserved: frozenset[str], room: _Room) -> JobType:
     fields = place.fields(_TOOL_KEYS)
     for key in ("name", "script"):
         if key not in fields:
@@ -71,7 +89,7 @@ def _read_tool(place: Place, base: str | None, reserved: frozenset[str]) -> JobT
     script = fields["script"].fields(("shell",))
     if "shell" not in script:
         raise fields["script"].error("shell is missing; only scripts are supported")
-    text = _script(script["shell"], params)
+    text = _script(script["shell"], params, room)
     described = fields["description"].text() if "description" in fields else f"Run {name}."
     return JobType(
         name=name,
@@ -86,9 +104,10 @@ def _read_tool(place: Place, base: str | None, reserved: frozenset[str]) -> JobT
     )
 
 
-def _script(place: Place, params: DeclaredParams) -> str:
+def _script(place: Place, params: DeclaredParams, room: _Room) -> str:
     script = read_script(place)
     check_names(params, place)
+    room.take(place, script)
     try:
         return translate(script, params.params)
     except ScriptError as error:

@@ -40,6 +40,7 @@ _ONLY_FOR: Final = {
     "maximum": ("integer", "number"),
 }
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_CLASS_BEGINS: Final = re.compile(r"\[\^?\]?")
 _PATTERN_TIMEOUT_S: Final = 2.0
 _SHOWN_CHARS: Final = 60
 
@@ -252,18 +253,23 @@ def strict_end(pattern: str) -> str:
     Python's `$` also matches before a last newline, so that `^[a-z]+$` would let `x\n` through.
     """
     out: list[str] = []
-    in_class = False
-    characters = iter(pattern)
-    for character in characters:
+    in_class, at = False, 0
+    while at < len(pattern):
+        character = pattern[at]
         if character == "\\":
-            out.append(character + next(characters, ""))
+            out.append(pattern[at : at + 2])
+            at += 2
             continue
         if in_class:
-            in_class = character != "]" or out[-1] in ("[", "[^")
+            in_class = character != "]"
         elif character == "[":
             in_class = True
-        if character == "^" and out and out[-1] == "[" and in_class:
-            out[-1] = "[^"
+            # A ] that comes first in a class does not close it.
+            opening = _CLASS_BEGINS.match(pattern, at)
+            begun = opening.group() if opening is not None else character
+            out.append(begun)
+            at += len(begun)
             continue
         out.append(r"\Z" if character == "$" and not in_class else character)
+        at += 1
     return "".join(out)

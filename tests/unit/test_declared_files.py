@@ -306,3 +306,46 @@ def test_a_file_of_no_project_needs_absolute_directories(tmp_path: Path) -> None
     path.write_text("jobs: {a: {description: d, command: [x], cwd: y}}", "utf-8")
     found = declared.load(path, base=None, reserved=RESERVED)
     assert "only an absolute path is allowed" in str(found.problems[0])
+
+
+# -- a command, which no shell sees ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("timeout, '5', '{p}'", "env, '{p}'", "env, A=1, '{p}'", "nice, -n, '3', '{p}'"),
+        *("nohup, '{p}'", "xargs, '{p}'", "find, ., -exec, '{p}', ;", "sudo, -u, a, '{p}'"),
+        *("sh, -c, 'ls {p}'", "bash, -lc, '{p}'", "python3, -c, '{p}'", "perl, -e, 'print {p}'"),
+        *("node, --eval, '{p}'", "bash, '{p}'", "python3, '{p}'", "python3, -m, '{p}'"),
+        *("awk, '{p}', f", "sed, 's/a/{p}/', f", "sed, -e, '{p}'", "ssh, host, '{p}'"),
+        *("timeout, '5', sh, -c, '{p}'", "env, -i, 'PATH={p}', ls", "npx, '{p}'", "watch, '{p}'"),
+        *("find, ., -exec, sh, -c, '{p}', ;", "xargs, sh, -c, '{p}'", "env, -S, '{p}'"),
+    ],
+)
+def test_a_command_in_which_a_param_would_choose_what_runs_is_refused(
+    tmp_path: Path, command: str
+) -> None:
+    text = f"jobs: {{a: {{description: d, params: {{p: {{}}}}, command: [{command}]}}}}"
+    assert "jobs.a.command: " in problem(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("timeout, '5', ls, '{p}'", "env, 'A={p}', ls", "python3, -m, unittest, discover, '{p}'"),
+        *("uv, run, pytest, '{p}'", "npm, test, --, '{p}'", "sh, -c, 'ls \"$0\"', '{p}'"),
+        *(
+            "python3, x.py, '{p}'",
+            "bash, 'scripts/{p}.sh'",
+            "awk, '{{print}}', '{p}'",
+            "make, '{p}'",
+        ),
+        *("find, '{p}', -name, x", "docker, exec, c, ls, '{p}'", "sed, -n, 1p, '{p}'"),
+    ],
+)
+def test_a_command_that_gives_a_param_to_a_fixed_program_is_read(
+    tmp_path: Path, command: str
+) -> None:
+    text = f"jobs: {{a: {{description: d, params: {{p: {{}}}}, command: [{command}]}}}}"
+    assert [str(one) for one in load(tmp_path, text).problems] == []

@@ -66,6 +66,13 @@ def test_what_is_accepted_is_what_the_shown_schema_accepts(
         ("^[^$]+$", "a", True),
         ("^[^]$]+$", "a$", False),
         ("(a$|b$)", "b\n", False),
+        # A class whose last character is a [ ends with the ] after it.
+        ("^[a[]+$", "a[\n", False),
+        ("^[a[]+$", "a[", True),
+        (r"^[^x[]$", "a\n", False),
+        (r"^[]a[]+$", "]\n", False),
+        (r"^[\][]+$", "[\n", False),
+        (r"^x$|^b[[]$", "b[\n", False),
     ],
 )
 def test_the_end_of_a_pattern_is_the_end_of_the_text(pattern: str, value: str, fits: bool) -> None:
