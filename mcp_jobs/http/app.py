@@ -14,17 +14,17 @@ from mcp_jobs.http import bodies, problems, rest, watching
 from mcp_jobs.http.auth import AuthGate, principal_of
 from mcp_jobs.http.guards import BodyGuard, HostGuard, names_of
 from mcp_jobs.http.metrics import Meter
+from mcp_jobs.http.rights import MCP_PATH, OPEN, SOCKET_PATH, Rights, RightsGate
 from mcp_jobs.http.socket import Socket
 from mcp_jobs.http.tokens import SCOPES
-from mcp_jobs.server.access import Access, admit
+from mcp_jobs.server.access import admit
+from mcp_jobs.server.callers import Access
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from mcp_jobs.http.parts import Parts
     from mcp_jobs.server.oidc import OidcVerifier
-
-MCP_PATH: Final = "/mcp"
 
 _DESCRIPTION: Final = """\
 Background jobs that survive timeouts, restarts and crashes. Every request needs a bearer token; \
@@ -50,16 +50,18 @@ def build_app(parts: Parts, mcp: ASGIApp, *, verifier: OidcVerifier | None = Non
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
     app.router.routes.append(Route(MCP_PATH, McpGate(mcp), include_in_schema=False))
-    app.router.add_websocket_route("/ws", _websocket(parts))
+    app.router.add_websocket_route(SOCKET_PATH, _websocket(parts))
     _describe_problems(app)
-    open_paths = set(watching.OPEN_PATHS)
+    rights = Rights({})
     challenge = 'Bearer realm="mcp-jobs"'
     if verifier is not None:
         routes_of_issuer = verifier.metadata_routes([s for s in SCOPES if s != "metrics"])
         app.router.routes.extend(routes_of_issuer)
-        open_paths.update(route.path for route in routes_of_issuer)
+        rights = Rights(
+            {(method, r.path): OPEN for r in routes_of_issuer for method in r.methods or ()}
+        )
         challenge += f', resource_metadata="{verifier.metadata_url}"'
-    return _guarded(app, parts, frozenset(open_paths), challenge)
+    return _guarded(app, parts, rights, challenge)
 
 
 class McpGate:
@@ -79,28 +81,24 @@ class McpGate:
 def _websocket(parts: Parts) -> Any:
     async def serve(websocket: WebSocket) -> None:
         principal = principal_of(websocket.scope)
-        if "read" not in principal.scopes:
-            await websocket.send_denial_response(
-                problems.Problem(403, "forbidden", "This token has no scope 'read'.")
-            )
-            return
         await Socket(
             websocket,
             live=parts.live,
-            owner=principal.owner,
+            principal=principal,
             still_valid=lambda: parts.authenticator.still_valid(principal),
         ).serve()
 
     return serve
 
 
-def _guarded(app: ASGIApp, parts: Parts, open_paths: frozenset[str], challenge: str) -> ASGIApp:
+def _guarded(app: ASGIApp, parts: Parts, rights: Rights, challenge: str) -> ASGIApp:
     settings = parts.settings
+    app = RightsGate(app, rights)
     app = BodyGuard(app, limit_bytes=settings.max_body_bytes)
     app = AuthGate(
         app,
         authenticator=parts.authenticator,
-        open_paths=open_paths,
+        open_paths=rights.open_paths,
         requests_per_second=settings.requests_per_second,
         challenge=challenge,
     )
@@ -129,7 +127,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "websocket" and scope["path"] != "/ws":
+        if scope["type"] == "websocket" and scope["path"] != SOCKET_PATH:
             await WebSocketClose(1008, "There is a WebSocket at /ws only.")(scope, receive, send)
         elif scope["type"] in ("http", "websocket"):
             await self._app(scope, receive, send)

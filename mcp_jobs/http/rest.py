@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from mcp_jobs.http import bodies
-from mcp_jobs.http.common import ROUTES, TEXT, Canceller, JobId, Reader, Starter, problems
+from mcp_jobs.http.common import ROUTES, TEXT, JobId, Visitor, problems
 from mcp_jobs.http.raw import raw_response
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.targets import webhook_url
@@ -29,7 +29,7 @@ jobs = APIRouter(tags=["jobs"], dependencies=list(ROUTES))
         **problems(400, 409, 413, 422, 503),
     },
 )
-async def start_job(body: bodies.StartBody, visit: Starter) -> Response:
+async def start_job(body: bodies.StartBody, visit: Visitor) -> Response:
     """Start a job. It is stored when the answer comes."""
     request = StartJob.model_construct(**_fields(body, StartJob))
     hooks: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ async def start_job(body: bodies.StartBody, visit: Starter) -> Response:
 
 
 @jobs.get("/jobs", responses={200: {"model": bodies.JobList}, **problems(400, 422, 503)})
-async def list_jobs(query: Annotated[bodies.ListQuery, Query()], visit: Reader) -> Response:
+async def list_jobs(query: Annotated[bodies.ListQuery, Query()], visit: Visitor) -> Response:
     """List jobs, newest first."""
     request = ListJobs(
         status=query.status or None,
@@ -56,7 +56,7 @@ async def list_jobs(query: Annotated[bodies.ListQuery, Query()], visit: Reader) 
 
 @jobs.get("/jobs/{job_id}", responses={200: {"model": bodies.Job}, **problems(400, 404, 503)})
 async def check_job(
-    job_id: JobId, query: Annotated[bodies.CheckQuery, Query()], visit: Reader
+    job_id: JobId, query: Annotated[bodies.CheckQuery, Query()], visit: Visitor
 ) -> Response:
     """Look at a job."""
     request = CheckJob(job_id=job_id, wait_seconds=query.wait_seconds, tail_lines=query.tail_lines)
@@ -68,7 +68,7 @@ async def check_job(
     responses={200: {"model": bodies.Job}, **problems(400, 404, 413, 422, 503)},
 )
 async def cancel_job(
-    job_id: JobId, visit: Canceller, body: bodies.CancelBody | None = None
+    job_id: JobId, visit: Visitor, body: bodies.CancelBody | None = None
 ) -> Response:
     """End a job with all its processes; the answer comes when they are gone."""
     grace_s = 5 if body is None else body.grace_seconds
@@ -81,7 +81,7 @@ async def cancel_job(
     responses={200: {"model": bodies.Output}, **problems(400, 404, 422, 503)},
 )
 async def read_output(
-    job_id: JobId, query: Annotated[bodies.OutputQuery, Query()], visit: Reader
+    job_id: JobId, query: Annotated[bodies.OutputQuery, Query()], visit: Visitor
 ) -> Response:
     """Read output as text: its tail, what came after a cursor, or the lines that match."""
     request = CheckJob(job_id=job_id, **query.model_dump())
@@ -99,7 +99,7 @@ async def read_output(
 )
 async def read_raw_output(
     job_id: JobId,
-    visit: Reader,
+    visit: Visitor,
     asked: Annotated[str | None, Header(alias="Range", max_length=200)] = None,
 ) -> Response:
     """Read the bytes of the output, or a range of them."""
@@ -110,14 +110,14 @@ async def read_raw_output(
     "/jobs/{job_id}/deliveries",
     responses={200: {"model": bodies.Messages}, **problems(400, 404, 503)},
 )
-async def list_deliveries(job_id: JobId, visit: Reader) -> Response:
+async def list_deliveries(job_id: JobId, visit: Visitor) -> Response:
     """List the webhook messages about a job, and each attempt to deliver them."""
     messages = await visit.parts.service.messages(visit.owner, job_id)
     return JSONResponse({"messages": [_message(each) for each in messages]})
 
 
 @jobs.get("/job-types", responses={200: {"model": bodies.JobTypes}, **problems()})
-async def list_job_types(visit: Reader) -> Response:
+async def list_job_types(visit: Visitor) -> Response:
     """List the types of jobs that can be started."""
     return JSONResponse({"types": list(visit.parts.service.job_types())})
 

@@ -15,7 +15,7 @@ import uvicorn
 from mcp_jobs import settings as configuration
 from mcp_jobs.core import Core, open_core
 from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.http.app import MCP_PATH, build_app
+from mcp_jobs.http.app import build_app
 from mcp_jobs.http.auth import Authenticator
 from mcp_jobs.http.cursors import Cursors
 from mcp_jobs.http.farewell import Farewell
@@ -24,6 +24,7 @@ from mcp_jobs.http.live import Live
 from mcp_jobs.http.metrics import Metrics
 from mcp_jobs.http.parts import Parts
 from mcp_jobs.http.protocol import bounded
+from mcp_jobs.http.rights import MCP_PATH
 from mcp_jobs.http.tokens import TokenFile
 from mcp_jobs.server.access import check_scope, owner_by_token
 from mcp_jobs.server.app import python_types

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from mcp_jobs.errors import JobsError
 from mcp_jobs.http.live import DROPPED
+from mcp_jobs.http.rights import COMMANDS
 from mcp_jobs.http.sse import ABORT, STALL_S
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.http.hub import Frame
     from mcp_jobs.http.live import Live
+    from mcp_jobs.http.tokens import Principal
 
 SUBSCRIPTIONS: Final = 100
 POLICY: Final = 1008
@@ -58,11 +60,17 @@ class Socket:
     """One connection. It ends when the client leaves, or when it does not keep up."""
 
     def __init__(
-        self, websocket: WebSocket, *, live: Live, owner: str, still_valid: Callable[[], bool]
+        self,
+        websocket: WebSocket,
+        *,
+        live: Live,
+        principal: Principal,
+        still_valid: Callable[[], bool],
     ) -> None:
         self._websocket = websocket
         self._live = live
-        self._owner = owner
+        self._owner = principal.owner
+        self._scopes = principal.scopes
         self._still_valid = still_valid
         self._sending = anyio.Lock()
         self._subscriptions: dict[str | None, anyio.CancelScope] = {}
@@ -93,7 +101,9 @@ class Socket:
                 '"last_event_id" where you go on; without "job_id" all jobs are meant.',
             )
             return
-        if command.type == "unsubscribe":
+        if COMMANDS.get(command.type) not in self._scopes:
+            await self._error(command.job_id, f"This token may not {command.type}.")
+        elif command.type == "unsubscribe":
             await self._unsubscribe(command.job_id)
         elif command.job_id in self._subscriptions:
             await self._error(command.job_id, "You have subscribed to this already.")

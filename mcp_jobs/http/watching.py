@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -13,18 +13,14 @@ from mcp_jobs.http.common import (
     ROUTES,
     TEXT,
     JobId,
-    Operator,
-    Reader,
     Visit,
+    Visitor,
     parts_of,
     problems,
 )
 from mcp_jobs.http.metrics import CONTENT_TYPE
 from mcp_jobs.http.parts import Parts
 from mcp_jobs.http.sse import EventStream
-
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""What answers without a token."""
 
 LastEventId = Annotated[
     str | None,
@@ -45,7 +41,7 @@ live = APIRouter(tags=["live"], dependencies=list(ROUTES))
     },
 )
 @live.get("/jobs/{job_id}/stream", include_in_schema=False)
-async def follow_job(job_id: JobId, visit: Reader, last_event_id: LastEventId = None) -> Response:
+async def follow_job(job_id: JobId, visit: Visitor, last_event_id: LastEventId = None) -> Response:
     """Follow one job: a snapshot, every change of its state, and its end."""
     await visit.parts.service.find(visit.owner, job_id)
     if last_event_id and await visit.parts.live.finished(visit.owner, job_id, last_event_id):
@@ -63,7 +59,7 @@ async def follow_job(job_id: JobId, visit: Reader, last_event_id: LastEventId = 
         **problems(400, 503),
     },
 )
-async def follow_all(visit: Reader, last_event_id: LastEventId = None) -> Response:
+async def follow_all(visit: Visitor, last_event_id: LastEventId = None) -> Response:
     """Follow all jobs: a snapshot of the newest, then every change of any."""
     return _stream(visit, None, last_event_id)
 
@@ -92,7 +88,7 @@ async def readyz(parts: Annotated[Parts, Depends(parts_of)]) -> Response:
     dependencies=list(ROUTES),
     responses={200: {"content": TEXT}, **problems(503)},
 )
-async def metrics(visit: Operator) -> Response:
+async def metrics(visit: Visitor) -> Response:
     """Return numbers for Prometheus, over all owners. Needs the scope `metrics`."""
     return Response(await visit.parts.metrics.page(), media_type=CONTENT_TYPE)
 

@@ -1,44 +1,89 @@
-"""Owners and scopes over HTTP: whoever checks a token admits its request here."""
+"""Owners and scopes over HTTP: whoever checks a token admits its request here.
+
+What each method needs stands in one table. A method without a row is refused, so that one which is
+forgotten here is closed.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_REQUEST
+from mcp_types import INVALID_REQUEST, METHOD_NOT_FOUND
 
 from mcp_jobs.server import wire
+from mcp_jobs.server.callers import ACCESS, START, Access
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping, MutableMapping
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-_KEY: Final = "mcp_jobs.access"
-_OF_TOOL: Final = {"check_job": "read", "list_jobs": "read", "cancel_job": "cancel"}
+logger = logging.getLogger(__name__)
+
+READ: Final = "read"
+CANCEL: Final = "cancel"
+OF_MCP: Final = frozenset({READ, START, CANCEL})
+"""Who has one of these may speak MCP at all; the fourth scope is for numbers only."""
+
+_ANY: Final = ""
+_BY_TOOL: Final = "the tool"
+
+METHODS: Final[Mapping[str, str]] = {
+    "initialize": _ANY,
+    "ping": _ANY,
+    "server/discover": _ANY,
+    "tools/list": _ANY,
+    "tools/call": _BY_TOOL,
+    "resources/list": READ,
+    "resources/templates/list": READ,
+    "resources/read": READ,
+    "resources/subscribe": READ,
+    "resources/unsubscribe": READ,
+    "subscriptions/listen": READ,
+    "tasks/get": READ,
+    "tasks/list": READ,
+    "tasks/result": READ,
+    "tasks/cancel": CANCEL,
+    "tasks/update": START,
+}
+"""The scope that each request needs."""
+
+NOTIFICATIONS: Final = frozenset(
+    {
+        "notifications/initialized",
+        "notifications/cancelled",
+        "notifications/progress",
+        "notifications/roots/list_changed",
+    }
+)
+"""What a client may say without being answered."""
+
+_OF_TOOL: Final = {"check_job": READ, "list_jobs": READ, "cancel_job": CANCEL}
 """Every other tool starts something: `start_job`, and the tools that job types are."""
 
-_OF_METHOD: Final = {"tasks/cancel": "cancel", "tasks/update": "start"}
-_FREE: Final = frozenset({"initialize", "ping", "server/discover"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """Whose jobs a request may see, and what it may do."""
-
-    owner: str
-    scopes: frozenset[str]
+_ANSWERS: Final = ("inputResponses", "requestState")
+"""Whatever a call with one of these is about, it answers a question of a job."""
 
 
 def admit(scope: MutableMapping[str, Any], *, user: str, access: Access) -> None:
-    """Mark a request as one of `user`, who alone may go on with the sessions that it begins."""
-    scope[_KEY] = access
+    """Mark a request as one of `user`, who alone may go on with the sessions that it begins.
+
+    With other scopes it is another user: a session does what the token that began it may do.
+    """
+    scope[ACCESS] = access
+    scopes = sorted(access.scopes)
     # The SDK compares users; the token itself is of no use to it and stays out of its hands.
     scope["user"] = AuthenticatedUser(
-        AccessToken(token="", client_id=user, subject=access.owner, scopes=sorted(access.scopes))
+        AccessToken(
+            token="",
+            client_id=f"{user} {' '.join(scopes)}",
+            subject=access.owner,
+            scopes=scopes,
+        )
     )
 
 
@@ -48,23 +93,40 @@ def owner_by_token(context: ServerRequestContext[Any, Any]) -> str:
 
 
 async def check_scope(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Refuse what the token has no scope for. Everything that is not listed needs `read`."""
-    if ctx.method in _FREE or ctx.request_id is None:
-        return await call_next(ctx)
-    needed = _OF_METHOD.get(ctx.method, "read")
-    if ctx.method == "tools/call":
-        needed = _OF_TOOL.get(str((ctx.params or {}).get("name")), "start")
+    """Refuse what the token has no scope for. It must see every message before anybody else."""
+    params = ctx.params or {}
     scopes = _access(ctx).scopes
-    if needed in scopes or (ctx.method == "tools/list" and scopes):
+    if ctx.request_id is None:
+        if ctx.method in NOTIFICATIONS and scopes & OF_MCP:
+            return await call_next(ctx)
+        logger.debug("dropped the notification %r", ctx.method)
+        return None
+    if ctx.method not in METHODS:
+        raise MCPError(code=METHOD_NOT_FOUND, message="Method not found", data=ctx.method)
+    lacking = [scope for scope in _needed(ctx.method, params) if not _has(scopes, scope)]
+    if not lacking:
         return await call_next(ctx)
-    message = f"This token has no scope {needed!r}; it has: {', '.join(sorted(scopes)) or 'none'}."
-    if ctx.method == "tools/call":
+    has = ", ".join(sorted(scopes)) or "none"
+    message = f"This token has no scope {lacking[0] or READ!r}; it has: {has}."
+    if ctx.method == "tools/call" and "task" not in params:
         return wire.failure(message)
     raise MCPError(code=INVALID_REQUEST, message=message)
+
+
+def _needed(method: str, params: Mapping[str, Any]) -> list[str]:
+    needed = METHODS[method]
+    if needed == _BY_TOOL:
+        needed = _OF_TOOL.get(str(params.get("name")), START)
+    answers = any(params.get(name) is not None for name in _ANSWERS)
+    return [needed, START] if answers else [needed]
+
+
+def _has(scopes: frozenset[str], scope: str) -> bool:
+    return bool(scopes & OF_MCP) if scope == _ANY else scope in scopes
 
 
 def _access(context: ServerRequestContext[Any, Any]) -> Access:
     if context.request is None:
         raise MCPError(code=INVALID_REQUEST, message="This request came without a token.")
-    access: Access = context.request.scope[_KEY]
+    access: Access = context.request.scope[ACCESS]
     return access

@@ -24,6 +24,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.ids import is_id
 from mcp_jobs.models import CONFIRM_KEY
+from mcp_jobs.server.callers import may_answer
 from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
@@ -129,7 +130,12 @@ def refuse_unasked(shown: JobObject) -> None:
 
 
 def can_ask(context: Context) -> bool:
-    """Say whether the caller shows forms: `elicitation: {}` alone does, one with `url` only not."""
+    """Say whether the caller shows forms and may answer for those who read them.
+
+    `elicitation: {}` alone shows them, one with `url` only does not.
+    """
+    if not may_answer(context):
+        return False
     capabilities = context.session.client_capabilities
     elicitation = None if capabilities is None else capabilities.elicitation
     if elicitation is None or (elicitation.form is None and elicitation.url is not None):

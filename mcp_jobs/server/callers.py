@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.core import LOCAL_OWNER
 
@@ -11,14 +12,36 @@ if TYPE_CHECKING:
     from mcp.server.connection import Connection
     from mcp.server.context import ServerRequestContext
 
+ACCESS: Final = "mcp_jobs.access"
+"""Where an HTTP request's ASGI scope says what it may do."""
+
+START: Final = "start"
+"""The scope that lets a token start jobs, and answer what they ask."""
+
 OwnerOf = Callable[["ServerRequestContext[Any, Any]"], str]
 """Names the owner behind a request. Every handler asks it, so that no handler can forget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Whose jobs a request may see, and what it may do."""
+
+    owner: str
+    scopes: frozenset[str]
 
 
 def local_user(context: ServerRequestContext[Any, Any]) -> str:
     """Answer for stdio: whoever started the server owns the home."""
     del context
     return LOCAL_OWNER
+
+
+def may_answer(context: ServerRequestContext[Any, Any]) -> bool:
+    """Say whether the caller may answer what jobs ask; only a token can be without that right."""
+    if context.request is None:
+        return True
+    access: Access | None = context.request.scope.get(ACCESS)
+    return access is None or START in access.scopes
 
 
 def connection_of(context: ServerRequestContext[Any, Any]) -> Connection:

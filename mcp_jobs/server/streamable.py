@@ -39,11 +39,13 @@ async def streamable_app(
     There is no authentication inside. Whoever adds it sets `scope["user"]` to the SDK's
     `AuthenticatedUser`: the handshake era has sessions, and the SDK lets a session be used only by
     the user who began it. `owner_of` finds the HTTP request in `context.request`. `security` lists
-    the hosts and origins to accept; None accepts all. `middleware` sees every message first.
+    the hosts and origins to accept; None accepts all. `middleware` sees every message before
+    anything else does.
     """
     push = Push(core.bus)
     server = build_server(core, push, owner_of)
-    server.middleware.extend(middleware)
+    # Outermost first: nothing that answers by itself, as tasks do, may come before them.
+    server.middleware[:0] = middleware
     manager = StreamableHTTPSessionManager(server, security_settings=security)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(push.run)

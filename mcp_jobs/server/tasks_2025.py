@@ -83,8 +83,7 @@ class Tasks2025:
     async def intercept(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer a call that asks for a task; everything else goes on."""
         context = ctx
-        wanted = (context.params or {}).get("task")
-        if context.method != "tools/call" or wanted is None or context.protocol_version != VERSION:
+        if not _asks_for_task(context):
             return await call_next(context)
         if context.session.client_params is None:
             raise MCPError(code=INVALID_REQUEST, message="The connection is not initialized.")
@@ -199,3 +198,13 @@ class Tasks2025:
 
         stop = self._push.deliver(mailbox, send)
         connection.exit_stack.callback(stop)
+
+
+def _asks_for_task(context: Context) -> bool:
+    """Say whether this is a call that is to be a task; a notification starts nothing."""
+    return (
+        context.method == "tools/call"
+        and context.request_id is not None
+        and context.protocol_version == VERSION
+        and (context.params or {}).get("task") is not None
+    )
