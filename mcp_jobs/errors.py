@@ -26,6 +26,12 @@ class InvalidInputError(JobsError):
     code = "invalid_input"
 
 
+class TooManyError(JobsError):
+    """The caller has as much open as his share allows; nothing was done."""
+
+    code = "too_many_open"
+
+
 class UnknownJobError(JobsError):
     """No job of this owner has that id (a job of another owner counts as unknown)."""
 

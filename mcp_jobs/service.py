@@ -23,6 +23,7 @@ from mcp_jobs.errors import (
 from mcp_jobs.ids import is_id
 from mcp_jobs.launcher import layout
 from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter
+from mcp_jobs.shares import Shares
 from mcp_jobs.states import TERMINAL, Status
 from mcp_jobs.store import Accepted
 from mcp_jobs.waiting import Waiter
@@ -100,6 +101,7 @@ class JobService:
         self._waiter = Waiter(store=store, bus=bus)
         self.leaving = anyio.Event()
         """Set when the process is about to end."""
+        self._shares = Shares()
 
     async def start(
         self,
@@ -115,6 +117,9 @@ class JobService:
         `webhooks` are told of its end; whoever passes them has checked that they may be. So has
         whoever passes `known_cwd`: an earlier job of the type ran there.
         """
+        if request.wait_seconds:
+            # Before there is a job, which would otherwise be refused only half.
+            self._shares.waiting.refuse_full(owner)
         draft = self._acceptor.draft(owner, request, webhooks, known_cwd=known_cwd)
         await self._care()
         job_dir = self._settings.jobs_dir / draft.id
@@ -154,7 +159,7 @@ class JobService:
         """Return a job with the part of its output that was asked for, and its past attempts."""
         job = await self._found(owner, request, on_look)
         shown = await self._shown(job)
-        shown["output"] = await self._read_output(request)
+        shown["output"] = await self._read_output(owner, request)
         if job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
             shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
         return await self._told(job, shown)
@@ -338,23 +343,26 @@ class JobService:
         tail = await output.tail(self._output(job.id), lines=_TAIL_LINES, limit_bytes=self._limit)
         return {**shown, "output": views.output_object(tail)}
 
-    async def _read_output(self, request: CheckJob) -> dict[str, Any]:
+    async def _read_output(self, owner: str, request: CheckJob) -> dict[str, Any]:
         directory = self._output(request.job_id)
         if request.grep is None and request.after is None and not self._has_output(request.job_id):
             # Nothing was printed: no need to ask another thread for it.
             return _NO_OUTPUT
-        return views.output_object(await self._read_slice(directory, request))
+        return views.output_object(await self._read_slice(owner, directory, request))
 
-    async def _read_slice(self, directory: Path, request: CheckJob) -> output.OutputSlice:
+    async def _read_slice(
+        self, owner: str, directory: Path, request: CheckJob
+    ) -> output.OutputSlice:
         try:
             if request.grep is not None:
-                return await output.grep(
-                    directory,
-                    pattern=request.grep,
-                    lines=request.tail_lines,
-                    after=request.after or 0,
-                    limit_bytes=self._limit,
-                )
+                async with self._shares.searches.turn(owner):
+                    return await output.grep(
+                        directory,
+                        pattern=request.grep,
+                        lines=request.tail_lines,
+                        after=request.after or 0,
+                        limit_bytes=self._limit,
+                    )
             if request.after is not None:
                 return await output.after(directory, cursor=request.after, limit_bytes=self._limit)
             return await output.tail(directory, lines=request.tail_lines, limit_bytes=self._limit)
@@ -367,7 +375,10 @@ class JobService:
     async def _found(self, owner: str, request: CheckJob, on_look: OnLook | None) -> Job:
         if not request.wait_seconds:
             return await self.find(owner, request.job_id)
-        with self._waiter.listening((request.job_id,), on_look) as ear:
+        with (
+            self._shares.waiting.of(owner),
+            self._waiter.listening((request.job_id,), on_look) as ear,
+        ):
             job = await self.find(owner, request.job_id)
             wait_s = request.wait_seconds
             (job,) = await self._waiter.wait(
@@ -376,7 +387,11 @@ class JobService:
         return job
 
     async def _wait_for(self, job: Job, wait_s: float, on_look: OnLook | None) -> Job:
-        (job,) = await self._waiter.wait([job], mode="all", wait_s=wait_s, on_look=on_look)
+        """Wait for a job that was started or cancelled just now, unless too many calls wait."""
+        if self._shares.waiting.is_full(job.owner):
+            return job
+        with self._shares.waiting.of(job.owner):
+            (job,) = await self._waiter.wait([job], mode="all", wait_s=wait_s, on_look=on_look)
         return job
 
     async def _wait_in_list(self, owner: str, request: ListJobs, on_look: OnLook | None) -> None:
@@ -390,9 +405,10 @@ class JobService:
         if not request.job_ids:
             raise InvalidInputError("wait_for needs job_ids: the jobs to wait for.")
         jobs = [await self.find(owner, job_id) for job_id in dict.fromkeys(request.job_ids)]
-        await self._waiter.wait(
-            jobs, mode=request.wait_for, wait_s=request.wait_seconds, on_look=on_look
-        )
+        with self._shares.waiting.of(owner):
+            await self._waiter.wait(
+                jobs, mode=request.wait_for, wait_s=request.wait_seconds, on_look=on_look
+            )
 
     async def _unknown(self, owner: str, job_id: str) -> UnknownJobError:
         import difflib  # noqa: PLC0415 - a server starts the sooner without it

@@ -11,14 +11,14 @@ from starlette.websockets import WebSocket, WebSocketClose
 
 from mcp_jobs import __version__
 from mcp_jobs.http import bodies, problems, rest, watching
-from mcp_jobs.http.auth import AuthGate, principal_of
+from mcp_jobs.http.auth import AuthGate
 from mcp_jobs.http.guards import BodyGuard, HostGuard, names_of
 from mcp_jobs.http.metrics import Meter
+from mcp_jobs.http.opened import OpenedGate, stay_of
 from mcp_jobs.http.rights import MCP_PATH, OPEN, SOCKET_PATH, Rights, RightsGate
+from mcp_jobs.http.sessions import McpGate
 from mcp_jobs.http.socket import Socket
 from mcp_jobs.http.tokens import SCOPES
-from mcp_jobs.server.access import admit
-from mcp_jobs.server.callers import Access
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -45,11 +45,13 @@ def build_app(parts: Parts, mcp: ASGIApp, *, verifier: OidcVerifier | None = Non
     )
     problems.install(app)
     app.state.parts = parts
+    gate = McpGate(mcp)
+    parts.opened.watchers.append(gate.look)
     routers = (rest.jobs, watching.live, watching.health)
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
-    app.router.routes.append(Route(MCP_PATH, McpGate(mcp), include_in_schema=False))
+    app.router.routes.append(Route(MCP_PATH, gate, include_in_schema=False))
     app.router.add_websocket_route(SOCKET_PATH, _websocket(parts))
     _describe_problems(app)
     rights = Rights({})
@@ -64,29 +66,9 @@ def build_app(parts: Parts, mcp: ASGIApp, *, verifier: OidcVerifier | None = Non
     return _guarded(app, parts, rights, challenge)
 
 
-class McpGate:
-    """Hands requests to the MCP application, marked with who they are from."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        principal = principal_of(scope)
-        access = Access(owner=principal.owner, scopes=principal.scopes)
-        admit(scope, user=principal.key, access=access)
-        await self._app(scope, receive, send)
-
-
 def _websocket(parts: Parts) -> Any:
     async def serve(websocket: WebSocket) -> None:
-        principal = principal_of(websocket.scope)
-        await Socket(
-            websocket,
-            live=parts.live,
-            principal=principal,
-            still_valid=lambda: parts.authenticator.still_valid(principal),
-        ).serve()
+        await Socket(websocket, live=parts.live, stay=stay_of(websocket.scope)).serve()
 
     return serve
 
@@ -94,7 +76,9 @@ def _websocket(parts: Parts) -> Any:
 def _guarded(app: ASGIApp, parts: Parts, rights: Rights, challenge: str) -> ASGIApp:
     settings = parts.settings
     app = RightsGate(app, rights)
+    # Outside of the body, which takes its time too.
     app = BodyGuard(app, limit_bytes=settings.max_body_bytes)
+    app = OpenedGate(app, parts.opened)
     app = AuthGate(
         app,
         authenticator=parts.authenticator,

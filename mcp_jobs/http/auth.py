@@ -74,10 +74,8 @@ class Authenticator:
         """Say whether a principal that came in before would come in now."""
         if principal.expires_at_s is not None:
             return time.time() < principal.expires_at_s
-        tokens = self.tokens
-        keys = {token.sha256 for token in tokens.named}
-        default = tokens.find(tokens.default)
-        return principal.key in keys or (default is not None and principal.key == default.key)
+        # Also one whose owner or scopes have changed is another one.
+        return self.tokens.holds(principal)
 
     def _allowed(self, principal: Principal | None) -> Principal | None:
         """A token of another owner that was added later must wait for a start that allows it."""

@@ -6,13 +6,16 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from mcp_jobs.http.hub import Frame
+from mcp_jobs.http.opened import LEFT
 from mcp_jobs.requests import ListJobs
+from mcp_jobs.shares import Share
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from mcp_jobs.http.cursors import Cursors
     from mcp_jobs.http.hub import Hub
+    from mcp_jobs.http.opened import Stay
     from mcp_jobs.service import JobService
     from mcp_jobs.store import Change, Store
 
@@ -28,7 +31,10 @@ _UNKNOWN_PLACE: Final = (
     "The log of changes does not reach back to that id any more, or never had it. The snapshot "
     "that follows is how things are now."
 )
-_LEFT: Final = "Your token is not valid any more."
+
+
+SUBSCRIPTIONS_OF_OWNER: Final = 2000
+"""Over all of his WebSockets."""
 
 
 class Live:
@@ -39,6 +45,7 @@ class Live:
         self._service = service
         self._store = store
         self._cursors = cursors
+        self.share = Share(SUBSCRIPTIONS_OF_OWNER, "subscriptions")
 
     async def finished(self, owner: str, job_id: str, last_id: str) -> bool:
         """Say whether somebody who saw the event `last_id` of a job has seen its end.
@@ -59,7 +66,7 @@ class Live:
         job_id: str | None,
         *,
         last_id: str | None,
-        still_valid: Callable[[], bool],
+        stay: Stay,
     ) -> AsyncGenerator[Frame]:
         """Yield events until the job has ended, or until the listener is dropped (the last one).
 
@@ -68,7 +75,10 @@ class Live:
         """
         # Joined before anything is read, so that nothing falls in between; what comes twice is
         # known by its number.
-        with self._hub.joined(owner, job_id) as listener:
+        with (
+            self._hub.joined(owner, job_id) as listener,
+            stay.told(lambda: listener.drop(LEFT)),
+        ):
             seen = 0
             async for frame in self._beginning(owner, job_id, last_id):
                 seen = max(seen, frame.seq)
@@ -77,8 +87,8 @@ class Live:
                     return
             while True:
                 live = await listener.next(HEARTBEAT_S)
-                if listener.dropped is not None or not still_valid():
-                    yield _dropped(listener.dropped or _LEFT)
+                if listener.dropped is not None or not stay.still_valid():
+                    yield _dropped(listener.dropped or LEFT)
                     return
                 if live is None:
                     yield HEARTBEAT

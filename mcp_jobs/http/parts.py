@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mcp_jobs.http.hub import Hub
     from mcp_jobs.http.live import Live
     from mcp_jobs.http.metrics import Metrics
+    from mcp_jobs.http.opened import Opened
     from mcp_jobs.service import JobService
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
@@ -24,6 +25,7 @@ class Parts:
     service: JobService
     store: Store
     authenticator: Authenticator
+    opened: Opened
     hub: Hub
     live: Live
     metrics: Metrics

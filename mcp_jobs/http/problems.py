@@ -16,6 +16,7 @@ from mcp_jobs.errors import (
     JobsError,
     KeyConflictError,
     StoreBusyError,
+    TooManyError,
     UnknownJobError,
     in_words,
 )
@@ -32,6 +33,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 _STATUS_OF: Final[tuple[tuple[type[JobsError], int], ...]] = (
     (InvalidInputError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (TooManyError, HTTPStatus.TOO_MANY_REQUESTS),
     (UnknownJobError, HTTPStatus.NOT_FOUND),
     (KeyConflictError, HTTPStatus.CONFLICT),
     (StoreBusyError, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -78,7 +80,8 @@ def install(app: FastAPI) -> None:
 def of_error(error: JobsError) -> Problem:
     """Return the problem that one of our errors is."""
     status = next(status for kind, status in _STATUS_OF if isinstance(error, kind))
-    headers = {"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    again = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
+    headers = {"retry-after": "1"} if status in again else None
     return Problem(status, error.code, str(error), headers=headers)
 
 

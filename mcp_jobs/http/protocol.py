@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mcp_jobs.http.opened import CONNECTION
 from mcp_jobs.http.sse import ABORT
 
 if TYPE_CHECKING:
@@ -30,12 +32,15 @@ class BoundedProtocol(H11Protocol):
     """HTTP/1.1 as uvicorn speaks it, with limits that it has not. Made by `bounded`."""
 
     max_connections = 1024
+    of_owners: Counter[str]
+    """How many connections each owner has, by the latest request on each."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._inner_app = self.app
         self._patience: asyncio.TimerHandle | None = None
         self._full = False
+        self._owner: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) >= self.max_connections:
@@ -49,6 +54,7 @@ class BoundedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._belong_to(None)
         if not self._full:
             super().connection_lost(exc)
 
@@ -74,7 +80,26 @@ class BoundedProtocol(H11Protocol):
 
     async def _with_abort(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ABORT] = self.transport.abort
+        scope[CONNECTION] = self._belong_to
         await self._inner_app(scope, receive, send)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        # From here on it is an open request, and counted as one.
+        self._belong_to(None)
+        super().handle_websocket_upgrade(event)
+
+    def _belong_to(self, owner: str | None) -> int:
+        """Note whose connection this is; returns how many he has."""
+        if self._owner is not None:
+            self.of_owners[self._owner] -= 1
+            if not self.of_owners[self._owner]:
+                del self.of_owners[self._owner]
+        self._owner = owner
+        if owner is None or self.transport.is_closing():
+            self._owner = None
+            return 0
+        self.of_owners[owner] += 1
+        return self.of_owners[owner]
 
     def _be_patient(self) -> None:
         self._patience = self.loop.call_later(HEAD_S, self._cut)
@@ -91,4 +116,5 @@ class BoundedProtocol(H11Protocol):
 
 def bounded(max_connections: int) -> type[BoundedProtocol]:
     """Return the protocol for at most so many connections at once."""
-    return type("Bounded", (BoundedProtocol,), {"max_connections": max_connections})
+    limits = {"max_connections": max_connections, "of_owners": Counter()}
+    return type("Bounded", (BoundedProtocol,), limits)

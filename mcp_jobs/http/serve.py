@@ -22,6 +22,7 @@ from mcp_jobs.http.farewell import Farewell
 from mcp_jobs.http.hub import GOING_DOWN, Hub
 from mcp_jobs.http.live import Live
 from mcp_jobs.http.metrics import Metrics
+from mcp_jobs.http.opened import SHARE, Opened
 from mcp_jobs.http.parts import Parts
 from mcp_jobs.http.protocol import bounded
 from mcp_jobs.http.rights import MCP_PATH
@@ -78,6 +79,7 @@ async def serve_http(settings: Settings) -> None:
         ):
             parts = _parts(settings, core, authenticator)
             tasks.start_soon(parts.hub.run)
+            tasks.start_soon(parts.opened.run)
             server = Server(_config(settings, build_app(parts, mcp, verifier=verifier)))
             await tasks.start(_end_on_signal, server, parts)
             _announce(listening, authenticator)
@@ -95,11 +97,20 @@ def _parts(settings: Settings, core: Core, authenticator: Authenticator) -> Part
         service=core.service,
         store=core.store,
         authenticator=authenticator,
+        opened=_opened(settings, authenticator),
         hub=hub,
         live=Live(hub=hub, service=core.service, store=core.store, cursors=cursors),
         metrics=Metrics(hub=hub, store=core.store),
         farewell=Farewell(),
     )
+
+
+def _opened(settings: Settings, authenticator: Authenticator) -> Opened:
+    def most() -> int:
+        share = SHARE if authenticator.several_owners else 1
+        return max(1, settings.max_connections // share)
+
+    return Opened(still_valid=authenticator.still_valid, most=most)
 
 
 def _config(settings: Settings, app: object) -> uvicorn.Config:

@@ -17,18 +17,19 @@ from starlette.websockets import WebSocketDisconnect
 
 from mcp_jobs.errors import JobsError
 from mcp_jobs.http.live import DROPPED
+from mcp_jobs.http.opened import LEFT
 from mcp_jobs.http.rights import COMMANDS
 from mcp_jobs.http.sse import ABORT, STALL_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from anyio.abc import TaskGroup
     from starlette.websockets import WebSocket
 
     from mcp_jobs.http.hub import Frame
     from mcp_jobs.http.live import Live
-    from mcp_jobs.http.tokens import Principal
+    from mcp_jobs.http.opened import Stay
 
 SUBSCRIPTIONS: Final = 100
 POLICY: Final = 1008
@@ -64,14 +65,13 @@ class Socket:
         websocket: WebSocket,
         *,
         live: Live,
-        principal: Principal,
-        still_valid: Callable[[], bool],
+        stay: Stay,
     ) -> None:
         self._websocket = websocket
         self._live = live
-        self._owner = principal.owner
-        self._scopes = principal.scopes
-        self._still_valid = still_valid
+        self._owner = stay.principal.owner
+        self._scopes = stay.principal.scopes
+        self._stay = stay
         self._sending = anyio.Lock()
         self._subscriptions: dict[str | None, anyio.CancelScope] = {}
 
@@ -92,6 +92,9 @@ class Socket:
         return text if text is not None else ""
 
     async def _obey(self, text: str, tasks: TaskGroup) -> None:
+        if not self._stay.still_valid():
+            await self._close(POLICY, LEFT)
+            raise WebSocketDisconnect(POLICY)
         try:
             command = Command.model_validate_json(text)
         except ValidationError:
@@ -128,23 +131,27 @@ class Socket:
     async def _pump(self, command: Command, scope: anyio.CancelScope) -> None:
         job_id = command.job_id
         frames = self._live.frames(
-            self._owner, job_id, last_id=command.last_event_id, still_valid=self._still_valid
+            self._owner, job_id, last_id=command.last_event_id, stay=self._stay
         )
         with scope:
             try:
-                async with aclosing(frames):
+                with self._live.share.of(self._owner):
                     await self._send(type="subscribed", job_id=job_id)
-                    async for frame in frames:
-                        if frame.name == DROPPED:
-                            await self._leave(frame)
-                        elif frame.name:
-                            await self._event(job_id, frame)
+                    await self._pass_on(job_id, frames)
             except JobsError as error:
                 await self._error(job_id, str(error))
             if self._subscriptions.get(job_id) is scope:
                 # The job has ended: by itself, not by the client.
                 del self._subscriptions[job_id]
                 await self._send(type="unsubscribed", job_id=job_id)
+
+    async def _pass_on(self, job_id: str | None, frames: AsyncGenerator[Frame]) -> None:
+        async with aclosing(frames):
+            async for frame in frames:
+                if frame.name == DROPPED:
+                    await self._leave(frame)
+                elif frame.name:
+                    await self._event(job_id, frame)
 
     async def _event(self, job_id: str | None, frame: Frame) -> None:
         await self._send(
@@ -160,7 +167,10 @@ class Socket:
 
     async def _leave(self, frame: Frame) -> None:
         reason = str(json.loads(frame.data)["reason"])
-        code = TRY_AGAIN if self._still_valid() else POLICY
+        code = TRY_AGAIN if self._stay.still_valid() else POLICY
+        await self._close(code, reason)
+
+    async def _close(self, code: int, reason: str) -> None:
         async with self._sending:
             with anyio.move_on_after(STALL_S) as patience:
                 await self._websocket.close(code, reason[:120])

@@ -74,16 +74,33 @@ class TokenSet:
         """Return who presents `token`; takes the same time for whichever token it is."""
         digest = _hash(token)
         found: Principal | None = None
-        everything = Principal(
-            name=DEFAULT_NAME, owner=LOCAL_OWNER, scopes=frozenset(SCOPES), key=digest
-        )
-        if hmac.compare_digest(digest, _hash(self.default)):
-            found = everything
-        for named in self.named:
-            if hmac.compare_digest(digest, named.sha256):
-                scopes = frozenset(named.scopes)
-                found = Principal(name=named.name, owner=named.owner, scopes=scopes, key=digest)
+        for principal in self._principals():
+            if hmac.compare_digest(digest, principal.key):
+                found = principal
         return found
+
+    def holds(self, principal: Principal) -> bool:
+        """Say whether somebody who came in with one of these tokens would be the same now."""
+        return principal in self._principals()
+
+    def _principals(self) -> list[Principal]:
+        everything = Principal(
+            name=DEFAULT_NAME,
+            owner=LOCAL_OWNER,
+            scopes=frozenset(SCOPES),
+            key=_hash(self.default),
+        )
+        named = [
+            Principal(
+                name=token.name,
+                owner=token.owner,
+                scopes=frozenset(token.scopes),
+                key=token.sha256,
+            )
+            for token in self.named
+            if token.owner != LOCAL_OWNER
+        ]
+        return [everything, *named]
 
 
 class TokenFile:
@@ -175,6 +192,11 @@ class TokenFile:
                     f"{text!r} cannot be the name of a token or an owner: use 1 to 64 lower-case "
                     "letters, digits, dots, dashes and underscores."
                 )
+        if owner == LOCAL_OWNER:
+            raise InvalidInputError(
+                f"The jobs of the owner {LOCAL_OWNER!r} are those of the user of this home, and "
+                "only the default token is for them. Give the token another --owner or name."
+            )
         if name == DEFAULT_NAME:
             raise InvalidInputError("The default token has this name; use another one.")
         if not scopes or not set(scopes) <= set(SCOPES):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from mcp_jobs.http import bodies
@@ -19,6 +19,7 @@ from mcp_jobs.http.common import (
     problems,
 )
 from mcp_jobs.http.metrics import CONTENT_TYPE
+from mcp_jobs.http.opened import stay_of
 from mcp_jobs.http.parts import Parts
 from mcp_jobs.http.sse import EventStream
 
@@ -41,13 +42,15 @@ live = APIRouter(tags=["live"], dependencies=list(ROUTES))
     },
 )
 @live.get("/jobs/{job_id}/stream", include_in_schema=False)
-async def follow_job(job_id: JobId, visit: Visitor, last_event_id: LastEventId = None) -> Response:
+async def follow_job(
+    request: Request, job_id: JobId, visit: Visitor, last_event_id: LastEventId = None
+) -> Response:
     """Follow one job: a snapshot, every change of its state, and its end."""
     await visit.parts.service.find(visit.owner, job_id)
     if last_event_id and await visit.parts.live.finished(visit.owner, job_id, last_event_id):
         # What makes an EventSource stop to come back.
         return Response(status_code=204)
-    return _stream(visit, job_id, last_event_id)
+    return _stream(request, visit, job_id, last_event_id)
 
 
 @live.get(
@@ -59,9 +62,11 @@ async def follow_job(job_id: JobId, visit: Visitor, last_event_id: LastEventId =
         **problems(400, 503),
     },
 )
-async def follow_all(visit: Visitor, last_event_id: LastEventId = None) -> Response:
+async def follow_all(
+    request: Request, visit: Visitor, last_event_id: LastEventId = None
+) -> Response:
     """Follow all jobs: a snapshot of the newest, then every change of any."""
-    return _stream(visit, None, last_event_id)
+    return _stream(request, visit, None, last_event_id)
 
 
 health = APIRouter(tags=["health"])
@@ -93,13 +98,12 @@ async def metrics(visit: Visitor) -> Response:
     return Response(await visit.parts.metrics.page(), media_type=CONTENT_TYPE)
 
 
-def _stream(visit: Visit, job_id: str | None, last_id: str | None) -> EventStream:
-    authenticator = visit.parts.authenticator
+def _stream(request: Request, visit: Visit, job_id: str | None, last_id: str | None) -> EventStream:
     return EventStream(
         visit.parts.live.frames(
             visit.owner,
             job_id,
             last_id=last_id or None,
-            still_valid=lambda: authenticator.still_valid(visit.principal),
+            stay=stay_of(request.scope),
         )
     )

@@ -21,10 +21,11 @@ from mcp_types import (
 )
 from pydantic import BaseModel
 
-from mcp_jobs.errors import UnknownJobError
+from mcp_jobs.errors import TooManyError, UnknownJobError
 from mcp_jobs.server.mailbox import Mailbox, News, TaskChanged
 from mcp_jobs.server.resources import not_found
 from mcp_jobs.server.tasks import require_declared
+from mcp_jobs.shares import Share
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 MOST_STREAMS: Final = 1000
 """Open listen requests of one server process."""
+
+MOST_OF_OWNER: Final = 500
+"""Open listen requests of one owner in one server process."""
 
 _TASK_IDS: Final = "taskIds"
 
@@ -56,6 +60,7 @@ class Listening:
         self._push = push
         self._owner_of = owner_of
         self._streams = 0
+        self._share = Share(MOST_OF_OWNER, "subscriptions")
 
     async def listen(
         self, context: ServerRequestContext[Any, Any], params: SubscriptionsListenRequestParams
@@ -79,8 +84,10 @@ class Listening:
         self._streams += 1
         try:
             # Joined before the acknowledgement, so that nothing that happens meanwhile is lost.
-            with watching, self._push.joined(stream.mailbox):
+            with self._share.of(owner), watching, self._push.joined(stream.mailbox):
                 await stream.run()
+        except TooManyError as error:
+            raise MCPError(code=INVALID_REQUEST, message=str(error)) from None
         finally:
             self._streams -= 1
         return SubscriptionsListenResult(_meta=stream.meta)

@@ -20,7 +20,7 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from mcp_jobs.errors import JobsError, UnknownJobError
+from mcp_jobs.errors import JobsError, TooManyError, UnknownJobError
 from mcp_jobs.requests import CheckJob, ListJobs
 from mcp_jobs.server import wire
 from mcp_jobs.server.callers import connection_of
@@ -120,7 +120,10 @@ class Tasks2025:
         owner = self._owner_of(context)
         job = await self._find(context, params)
         while not job.ended:
-            await self._service.check(owner, CheckJob(job_id=job.id, wait_seconds=_LOOK_S))
+            try:
+                await self._service.check(owner, CheckJob(job_id=job.id, wait_seconds=_LOOK_S))
+            except TooManyError as error:
+                raise MCPError(code=INVALID_REQUEST, message=str(error)) from None
             job = await self._find(context, params)
             if self._service.leaving.is_set() and not job.ended:
                 raise MCPError(code=GONE_CODE, message=LEFT)
