@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp.server.streamable_http_manager import DEFAULT_SESSION_IDLE_TIMEOUT
-
 from mcp_jobs.http.auth import principal_of
 from mcp_jobs.http.problems import Problem
 from mcp_jobs.http.rights import MCP_PATH
 from mcp_jobs.server.access import admit
 from mcp_jobs.server.callers import Access
+from mcp_jobs.server.streamable import SESSION_IDLE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +68,7 @@ class McpGate:
 
     async def look(self, still_valid: Callable[[Principal], bool]) -> None:
         """End the sessions whose token has lapsed, and forget those that are over."""
-        over_s = time.monotonic() - DEFAULT_SESSION_IDLE_TIMEOUT - _MARGIN_S
+        over_s = time.monotonic() - SESSION_IDLE_S - _MARGIN_S
         for name, session in tuple(self._sessions.items()):
             if not still_valid(session.principal):
                 await self._end(name)

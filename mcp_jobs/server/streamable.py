@@ -6,7 +6,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.streamable_http_manager import (
+    DEFAULT_SESSION_IDLE_TIMEOUT,
+    StreamableHTTPSessionManager,
+)
 
 from mcp_jobs.server.app import build_server
 from mcp_jobs.server.push import Push
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 _CALLS_S: Final = 2.0
 """What the open calls of a server that leaves may take; uvicorn gives them a little more."""
+
+SESSION_IDLE_S: Final = DEFAULT_SESSION_IDLE_TIMEOUT
+"""How long a session of the handshake era lasts without a request."""
 
 
 @asynccontextmanager
