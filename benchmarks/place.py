@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcp_jobs.trust import Trust
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,6 +47,11 @@ class Place:
     def output_of(self, job_id: str) -> Path:
         return self.home / "jobs" / job_id / "output"
 
+    def trust(self, path: Path) -> None:
+        """Trust a file of job types, as a person does."""
+        trust = Trust(self.root / "state" / "mcp-jobs" / "trusted")
+        trust.add(str(path), path.read_bytes())
+
     def environment(self, **more: str) -> dict[str, str]:
         """Return what a server gets: nothing of the caller's settings."""
         return {
@@ -55,6 +62,7 @@ class Place:
             "PATH": os.environ.get("PATH", os.defpath),
             "PYTHONPATH": str(_PROJECT),
             "XDG_RUNTIME_DIR": str(self.root / "run"),
+            "XDG_STATE_HOME": str(self.root / "state"),
             **more,
         }
 

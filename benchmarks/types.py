@@ -43,6 +43,7 @@ def run(options: Options) -> Iterator[Figure]:
                 path.unlink(missing_ok=True)
                 if case != "none":
                     path.write_text(declarations(exposed), "utf-8")
+                    place.trust(path)
                 spent_ms = _once(place)
                 # The first round is for byte code, page cache and the database file.
                 if number:

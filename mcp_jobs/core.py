@@ -183,6 +183,7 @@ def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> cata
             settings.config,
             project=configuration.project_directory(),
             user_directory=configuration.config_directory(),
+            trust=configuration.trust_directory(),
         ),
         bus=bus,
         # Also where it is refused, so that nothing else goes by its name.

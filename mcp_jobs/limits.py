@@ -1,4 +1,4 @@
-"""What the system can pass to a program, what is long enough to sign with, and what is soon."""
+"""What can be passed to a program, what is long enough to sign with, too long, and soon."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ WEBHOOK_SOON_MS: Final = 600_000
 
 SIGNING_BYTES: Final = 24
 """Standard Webhooks: a secret is 24 to 64 bytes."""
+
+
+DECLARATIONS_BYTES: Final = 1 << 20
+"""The largest file of job types."""
 
 
 def passable(text: str, *, what: str) -> str:

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.limits import passable
 from mcp_jobs.policy import DEFAULT, Policy
-from mcp_jobs.questions import start_question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -222,6 +221,8 @@ def question_of(
     """
     if not job_type.confirm:
         return None
+    from mcp_jobs.questions import start_question  # noqa: PLC0415 - few types ask
+
     asked = job_type.confirm if isinstance(job_type.confirm, str) else "May this job start?"
     schema = job_type.params.schema()
     return start_question(asked, job_type.name, schema, params, besides=besides)

@@ -174,6 +174,8 @@ class Settings(BaseSettings):
     @classmethod
     def _found(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
         paths = tuple(Path(os.path.abspath(path.expanduser())) for path in value)
+        if links := [str(path) for path in paths if path.is_symlink()]:
+            raise ValueError(f"{links[0]} is a link; name the file that it points to")
         if missing := [str(path) for path in paths if not path.is_file()]:
             raise ValueError(f"there is no file {', '.join(missing)}; name existing files")
         return paths
@@ -366,6 +368,14 @@ def project_directory() -> str | None:
 def config_directory() -> Path:
     """Return the directory of the user's own job types. It need not exist."""
     return user_config_path("mcp-jobs")
+
+
+def trust_directory() -> Path:
+    """Return where it is kept which files of job types the user trusts. It need not exist.
+
+    Not in the home, which may be shared or set by a project.
+    """
+    return user_state_path("mcp-jobs") / "trusted"
 
 
 def runtime_directory() -> Path:

@@ -17,7 +17,9 @@ import anyio
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
+from mcp_jobs.catalogue import FILE_NAMES
 from mcp_jobs.settings import Settings
+from mcp_jobs.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -52,8 +54,23 @@ class Place:
             "MCP_JOBS_RETRY_BASE_SECONDS": "0.05",
             "XDG_CONFIG_HOME": str(self.root / "config"),
             "XDG_RUNTIME_DIR": str(self.root / "run"),
+            "XDG_STATE_HOME": str(self.root / "state"),
             **more,
         }
+
+    def trust(self) -> None:
+        """Trust the files of job types that the project has, as a person does."""
+        kept = Trust(self.root / "state" / "mcp-jobs" / "trusted")
+        for path in (self.project / name for name in FILE_NAMES):
+            if path.exists():
+                kept.add(str(path), path.read_bytes())
+
+    def declare(self, text: str, name: str = "jobs.yaml") -> Path:
+        """Write a file of job types into the project, and trust it."""
+        path = self.project / name
+        path.write_text(text, "utf-8")
+        self.trust()
+        return path
 
     def settings(self, **more: Any) -> Settings:
         return Settings(home=self.home, launcher_idle_seconds=0.2, retry_base_seconds=0.05, **more)

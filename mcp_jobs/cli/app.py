@@ -20,6 +20,7 @@ from mcp_jobs.cli import (
     scaffold,
     screen,
     starting,
+    trusting,
     waiting,
 )
 from mcp_jobs.cli.exits import INTERRUPTED, OK, code_of
@@ -93,6 +94,7 @@ def application(plain_commands: Mapping[str, str]) -> typer.Typer:
     app.command("approve")(approving.approve)
     app.command("doctor")(doctor.doctor)
     app.command("init")(scaffold.init)
+    app.command("trust")(trusting.trust)
     app.command("install")(install.install)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,6 +13,9 @@ from mcp_jobs.cli import screen
 from mcp_jobs.cli.exits import FAILED
 from mcp_jobs.cli.options import Json
 from mcp_jobs.cli.projects import found_in
+from mcp_jobs.launcher.tree import job_around
+from mcp_jobs.settings import trust_directory
+from mcp_jobs.trust import Trust
 
 if TYPE_CHECKING:
     from mcp_jobs.cli.projects import Task
@@ -58,12 +62,12 @@ def init(
         sys.stdout.write(text)
         return
     path = Path.cwd() / FILE
-    try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
+    if not write_new(path, text, replace=force):
         screen.note(f"{path} is there already; --force replaces it, --print shows ours.", "")
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(FAILED)
+    trusted = job_around(os.getpid()) is None
+    if trusted:
+        Trust(trust_directory()).add(str(path), text.encode())
     if as_json:
         types = [task.name for task in tasks] or ["hello"]
         screen.write_json({"path": str(path), "types": types})
@@ -71,6 +75,31 @@ def init(
     names = ", ".join(task.name for task in tasks) or "an example only"
     screen.write_line(f"{path} written: {names}.")
     screen.note("Read it, remove what agents should not run, and see mcp-jobs types.")
+    if trusted:
+        screen.note("As it was written, it is trusted. Once it has changed: mcp-jobs trust.")
+    else:
+        screen.note("Written by a job, it is not trusted. A person runs mcp-jobs trust.")
+
+
+def write_new(path: Path, text: str, *, replace: bool) -> bool:
+    """Write a file in one step; False: there is something already and `replace` is not set.
+
+    A link or a FIFO of that name is replaced itself, and never written to.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with part.open("x", encoding="utf-8") as file:
+            file.write(text)
+        if replace:
+            part.replace(path)
+        else:
+            # A link fails where a rename would replace what is there.
+            os.link(part, path)
+    except FileExistsError:
+        return False
+    finally:
+        part.unlink(missing_ok=True)
+    return True
 
 
 def jobs_yaml(tasks: list[Task]) -> str:

@@ -14,10 +14,12 @@ from pathlib import Path
 from mcp_jobs.declared.jobs_file import read_jobs
 from mcp_jobs.declared.place import Place
 from mcp_jobs.declared.problems import DeclarationError
-from mcp_jobs.declared.tree import LIMIT_BYTES, MapNode, parse
+from mcp_jobs.declared.tree import MapNode, parse
+from mcp_jobs.launcher import files
+from mcp_jobs.limits import DECLARATIONS_BYTES
 from mcp_jobs.registry import JobType
 
-__all__ = ["DeclarationError", "Found", "load"]
+__all__ = ["DeclarationError", "Found", "declared_in", "load"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,21 +44,27 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-@_without_collections()
 def load(path: Path, *, base: str | None, reserved: frozenset[str]) -> Found:
-    """Read a file.
+    """Read a file and what it declares, as `declared_in` does."""
+    file = str(path)
+    try:
+        data = files.read_file(path, limit_bytes=DECLARATIONS_BYTES, owned=False)
+    except OSError as error:
+        what = error.what if isinstance(error, files.OddFileError) else str(error.strerror)
+        problem = DeclarationError(file, 1, "", f"it cannot be read: {what}")
+        return Found(types=(), problems=[problem], whole=False)
+    return declared_in(data, file=file, base=base, reserved=reserved)
+
+
+@_without_collections()
+def declared_in(data: bytes, *, file: str, base: str | None, reserved: frozenset[str]) -> Found:
+    """Return what the content of a file declares.
 
     `base` is the project that relative directories belong to, None where there is none; `reserved`
     are names that are taken.
     """
-    file = str(path)
     try:
-        with path.open("rb") as opened:
-            data = opened.read(LIMIT_BYTES + 1)
         root = Place(file, parse(file, data))
-    except OSError as error:
-        problem = DeclarationError(file, 1, "", f"it cannot be read: {error.strerror}")
-        return Found(types=(), problems=[problem], whole=False)
     except DeclarationError as error:
         return Found(types=(), problems=[error], whole=False)
     keys = root.node.entries if isinstance(root.node, MapNode) else {}

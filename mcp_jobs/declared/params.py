@@ -199,7 +199,7 @@ def _value(place: Place, kind: str) -> Any:
     """Return a value of a type; an unquoted number counts as a text where one is needed."""
     value: Any = place.text(empty=True) if kind == "string" else place.scalar()
     if not _is(kind, value):
-        raise place.error(f"{_A[kind]} is needed here, not {_shown(value)}")
+        raise place.error(f"{_A[kind]} is needed here, and not a value of another type")
     return value
 
 

@@ -13,6 +13,7 @@ from mcp_jobs.declared.tree import ListNode, MapNode, Node, Scalar
 from mcp_jobs.patterns import BadPatternError, check
 
 NONE: Final = "none"
+_KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)")
 _LONGEST_S: Final = 366 * 86_400.0
@@ -21,7 +22,6 @@ _SIZES: Final = {
     **{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30},
 }
 _SIZE: Final = re.compile(r"([0-9]{1,15})\s*(|B|KB|MB|GB|KiB|MiB|GiB)")
-_TEXT_SHOWN_CHARS: Final = 60
 
 
 class Place(NamedTuple):
@@ -67,8 +67,9 @@ class Place(NamedTuple):
             if key not in allowed:
                 near = difflib.get_close_matches(key, allowed, n=1)
                 hint = f"did you mean {near[0]}? " if near else ""
+                named = f"no key {key!r} here" if _KEY.fullmatch(key) else "a key that is not known"
                 raise self.error(
-                    f"there is no key {key!r} here; {hint}Allowed are {', '.join(allowed)}",
+                    f"there is {named}; {hint}Allowed are {', '.join(allowed)}",
                     line=self.line_of(key),
                 )
         return entries
@@ -123,14 +124,14 @@ class Place(NamedTuple):
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.error(f"a whole number is needed here, not {self._shown()}")
         if not at_least <= value <= at_most:
-            raise self.error(f"{value} is not allowed; allowed is {at_least} to {at_most}")
+            raise self.error(f"this is not allowed; allowed is {at_least} to {at_most}")
         return value
 
     def choice(self, allowed: Sequence[str]) -> str:
         """Return one of these words."""
         text = self.text()
         if text not in allowed:
-            raise self.error(f"{text!r} is not allowed; allowed are {', '.join(allowed)}")
+            raise self.error(f"this is not allowed; allowed are {', '.join(allowed)}")
         return text
 
     def seconds(self) -> float:
@@ -141,11 +142,11 @@ class Place(NamedTuple):
             value = float(found.group(1)) * _UNITS_S[found.group(2)]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(
-                f"{self._shown()} is no duration; allowed are seconds, or a number with one of the "
-                f"units {', '.join(_UNITS_S)}"
+                "this is no duration; allowed are seconds, or a number with one of the units "
+                f"{', '.join(_UNITS_S)}"
             )
         if not (math.isfinite(value) and 0 < value <= _LONGEST_S):
-            raise self.error(f"{self._shown()} is not allowed; allowed is more than 0, up to 366d")
+            raise self.error("this is not allowed; allowed is more than 0, up to 366d")
         return float(value)
 
     def size_bytes(self) -> int:
@@ -154,7 +155,7 @@ class Place(NamedTuple):
         size = int(found.group(1)) * _SIZES[found.group(2)] if found is not None else 0
         if not 1 <= size <= 1 << 50:
             raise self.error(
-                f"{self._shown()} is no size; allowed are bytes above 0, or a number with one of "
+                "this is no size; allowed are bytes above 0, or a number with one of "
                 f"the units {', '.join(unit for unit in _SIZES if unit)}"
             )
         return size
@@ -166,14 +167,18 @@ class Place(NamedTuple):
             check(text)
             re.compile(text)
         except (BadPatternError, re.error, OverflowError, RecursionError) as error:
-            raise self.error(f"{text!r} is no regular expression: {error}") from None
+            raise self.error(f"this is no regular expression: {error}") from None
         return text
 
     def _shown(self) -> str:
+        """Say what kind of thing stands here. A value itself is never told: it may be a secret."""
         if isinstance(self.node, ListNode):
             return "a list"
         if isinstance(self.node, MapNode):
             return "a mapping"
-        text = self.node.text
-        cut = text if len(text) <= _TEXT_SHOWN_CHARS else f"{text[:_TEXT_SHOWN_CHARS]}…"
-        return repr(cut) if text or not self.node.plain else "nothing"
+        value = self.node.value
+        if value is None:
+            return "null" if self.node.text else "nothing"
+        if isinstance(value, bool):
+            return "true or false"
+        return "a text" if isinstance(value, str) else "a number"

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import yaml
 
 from mcp_jobs.declared.problems import DeclarationError
+from mcp_jobs.limits import DECLARATIONS_BYTES
 
-LIMIT_BYTES: Final = 1 << 20
 _DEPTH_LIMIT: Final = 20
 _CONSTANTS: Final = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -73,8 +73,8 @@ Node: TypeAlias = Scalar | ListNode | MapNode
 
 def parse(file: str, data: bytes) -> Node:
     """Return the tree of a file. Raises `DeclarationError`."""
-    if len(data) > LIMIT_BYTES:
-        raise DeclarationError(file, 1, "", f"the file is larger than {LIMIT_BYTES} bytes")
+    if len(data) > DECLARATIONS_BYTES:
+        raise DeclarationError(file, 1, "", f"the file is larger than {DECLARATIONS_BYTES} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

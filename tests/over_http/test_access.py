@@ -42,7 +42,7 @@ jobs:
 
 
 def declare(place: Place) -> None:
-    (place.project / "jobs.yaml").write_text(JOBS)
+    place.declare(JOBS)
 
 
 @asynccontextmanager

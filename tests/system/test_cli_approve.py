@@ -49,7 +49,7 @@ def deploy_to(context: JobContext) -> str:
 
 
 def asking_job(place: Place) -> str:
-    (place.project / "jobs.yaml").write_text(DECLARED)
+    place.declare(DECLARED)
     job = shown(place, "start", "--type", "deploy")
     assert job["status"] == "input_required"
     return str(job["job_id"])
@@ -182,7 +182,7 @@ jobs:
 
 
 def test_the_terminal_shows_every_parameter_and_no_trick(place: Place) -> None:
-    (place.project / "jobs.yaml").write_text(LONG)
+    place.declare(LONG)
     params = {"target": 'prod\u202e\x1b[2J\r\n  target: "test"', "notes": "x" * 5000}
     job = shown(place, "start", "--type", "deploy", "--params", json.dumps(params))
     with Terminal(place, "approve", job["job_id"]) as terminal:
@@ -212,7 +212,7 @@ def test_a_field_that_is_not_asked_for_is_refused_and_the_job_still_waits(place:
 
 def asks_where(place: Place) -> str:
     (place.project / "mine.py").write_text(APP)
-    done = cli(place, "start", "--type", "deploy_to", MCP_JOBS_APP="mine:jobs")
+    done = cli(place, "start", "--type", "deploy_to", MCP_JOBS_APP=f"{place.project}/mine.py:jobs")
     job_id = done.stdout.strip()
     wait_until(lambda: shown(place, "show", job_id)["status"] == "input_required")
     return job_id

@@ -35,7 +35,7 @@ def double(number: int) -> int:
 
 
 def test_a_declared_type_is_listed_and_started_on_its_own_terms(place: Place) -> None:
-    (place.project / "jobs.yaml").write_text(DECLARED)
+    place.declare(DECLARED)
     (place.project / "below").mkdir()
 
     told = good(place, "types")
@@ -51,7 +51,7 @@ def test_a_declared_type_is_listed_and_started_on_its_own_terms(place: Place) ->
 
 
 def test_what_is_wrong_with_the_declarations_is_told(place: Place) -> None:
-    (place.project / "jobs.yaml").write_text("jobs:\n  bad:\n    comand: [ls]\n")
+    place.declare("jobs:\n  bad:\n    comand: [ls]\n")
     done = cli(place, "types")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "shell")
     assert "jobs.yaml" in done.stderr
@@ -59,7 +59,7 @@ def test_what_is_wrong_with_the_declarations_is_told(place: Place) -> None:
 
 def test_a_python_type_of_an_app_is_started(place: Place) -> None:
     (place.project / "mine.py").write_text(APP)
-    app = {"MCP_JOBS_APP": "mine:jobs"}
+    app = {"MCP_JOBS_APP": f"{place.project}/mine.py:jobs"}
     call = ["--type", "double", "--params", '{"number": 21}', "--wait", "--json"]
     done = cli(place, "start", *call, **app)
     assert (done.returncode, done.stderr) == (0, "")

@@ -27,12 +27,14 @@ EXAMPLES = ROOT / "examples"
 @pytest.fixture
 def shop(place: Place) -> Place:
     shutil.copytree(EXAMPLES / "declared", place.project, dirs_exist_ok=True)
+    place.trust()
     return place
 
 
 @pytest.fixture
 def tools(place: Place) -> Place:
     shutil.copytree(EXAMPLES / "gantz", place.project, dirs_exist_ok=True)
+    place.trust()
     return place
 
 

@@ -35,10 +35,7 @@ jobs:
 
 
 def declare(place: Place, text: str, name: str = "jobs.yaml") -> Path:
-    """Write a file of job types into the project."""
-    path = place.project / name
-    path.write_text(text, "utf-8")
-    return path
+    return place.declare(text, name)
 
 
 async def tools_of(client: Any) -> dict[str, Any]:

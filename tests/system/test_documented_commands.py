@@ -13,11 +13,11 @@ import pytest
 
 from tests.markdown import ROOT, blocks, files
 from tests.support import Place
-from tests.system.test_cli_approve import asking_job
+from tests.system.test_cli_approve import DECLARED, asking_job
 from tests.system.test_cli_jobs import environment, good, on_terminal
 
 PAGES = [path for path in files() if any("mcp-jobs " in b.text for b in blocks(path, "console"))]
-ASKS = ("mcp-jobs approve", "mcp-jobs install ")
+ASKS = ("mcp-jobs approve", "mcp-jobs install ", "mcp-jobs trust")
 NEVER_ENDS = "mcp-jobs list --watch"
 MAKEFILE = "test build:\n\ttrue\n"
 
@@ -84,6 +84,8 @@ def test_the_commands_of_a_page_work(place: Place, path: Path) -> None:
         needs_asking = line.startswith("mcp-jobs approve")
         named = asking_job(place) if needs_asking else job
         (place.project / "jobs.yaml").unlink(missing_ok=True)
+        if line.startswith("mcp-jobs trust"):
+            (place.project / "jobs.yaml").write_text(DECLARED)
         run = agrees if line.startswith(ASKS) else ran
         code, output = run(place, line.replace("JOB", named))
         if code or "Traceback" in output:

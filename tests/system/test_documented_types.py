@@ -43,8 +43,8 @@ def test_the_mistake_is_told_as_the_page_says(tmp_path: Path) -> None:
 
 
 async def test_the_examples_run(place: Place) -> None:
-    (place.project / "jobs.yaml").write_text(EXAMPLES[0].replace(MISTAKE, ""), "utf-8")
-    (place.project / "gantz.yaml").write_text(EXAMPLES[3], "utf-8")
+    place.declare(EXAMPLES[0].replace(MISTAKE, ""))
+    place.declare(EXAMPLES[3], "gantz.yaml")
     (place.project / "tests").mkdir()
     (place.project / "build").mkdir()
     (place.project / "a b").write_text("one\ntwo\n", "utf-8")

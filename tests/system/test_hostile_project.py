@@ -60,7 +60,7 @@ async def use(client: Client) -> dict[str, Any]:
 
 async def test_modules_of_the_project_are_not_imported(place: Place, script: Path) -> None:
     proof = plant(place.project, *SHADOWED)
-    (place.project / "jobs.yaml").write_text(DECLARED)
+    place.declare(DECLARED)
     async with served(place, "--app", f"{script}:jobs") as client:
         job = await use(client)
 
@@ -74,7 +74,7 @@ async def test_a_package_of_our_name_in_the_project_is_not_imported(
     (place.project / "mcp_jobs").mkdir()
     proof = plant(place.project, *SHADOWED)
     inner = plant(place.project / "mcp_jobs", "__init__", "__main__", "child")
-    (place.project / "jobs.yaml").write_text(DECLARED)
+    place.declare(DECLARED)
     async with served(place, "--app", f"{script}:jobs", interpreter=("-P",)) as client:
         job = await use(client)
 
@@ -90,7 +90,7 @@ async def test_what_lies_beside_the_file_of_an_app_takes_no_librarys_place(
     (script.parent / "beside.py").write_text("NAME = 'beside'\n")
     text = script.read_text()
     script.write_text(text.replace("\nimport asyncio\n", "\nimport asyncio\nimport beside\n"))
-    (place.project / "jobs.yaml").write_text(DECLARED)
+    place.declare(DECLARED)
     async with served(place, "--app", f"{script}:jobs") as client:
         job = await use(client)
 
@@ -102,7 +102,7 @@ async def test_a_module_on_the_path_of_the_environment_can_be_named(
     place: Place, script: Path
 ) -> None:
     proof = plant(place.project, *SHADOWED, "tools")
-    (place.project / "jobs.yaml").write_text(DECLARED)
+    place.declare(DECLARED)
     path = f"{ROOT}:{script.parent}"
     async with served(place, "--app", "tools:jobs", PYTHONPATH=path) as client:
         job = await use(client)

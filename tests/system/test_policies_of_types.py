@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 def declare(place: Place, entry: str) -> Path:
     """Declare one type, `a`, in the project."""
-    path = place.project / "jobs.yaml"
-    path.write_text(f"jobs:\n  a:\n    description: d\n{entry}", "utf-8")
-    return path
+    return place.declare(f"jobs:\n  a:\n    description: d\n{entry}")
 
 
 @asynccontextmanager

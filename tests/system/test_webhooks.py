@@ -120,7 +120,7 @@ def test_the_end_of_a_job_is_told_signed_and_each_attempt_is_shown(place: Place)
 
 def test_a_declared_webhook_is_told_of_the_states_that_it_names(place: Place) -> None:
     with receiving() as receiver:
-        (place.project / "jobs.yaml").write_text(
+        place.declare(
             "jobs:\n"
             "  bad: {description: Fail., command: ['false'], "
             f"webhook: {{url: '{receiver.url}', on: [failed]}}}}\n"
@@ -223,7 +223,7 @@ def test_slow_receivers_of_one_owner_hold_up_no_other(place: Place) -> None:
         return 204, {}
 
     with receiving(hang) as slow, receiving() as quick:
-        (place.project / "jobs.yaml").write_text(
+        place.declare(
             "jobs:\n"
             f"  slow: {{description: d., command: ['true'], webhook: '{slow.url}'}}\n"
             f"  quick: {{description: d., command: ['true'], webhook: '{quick.url}'}}\n"

@@ -43,7 +43,7 @@ REFUSED_YAML: dict[str, tuple[str | bytes, str]] = {
     "no YAML": ("jobs:\n  a: [b\n", "3: this is not YAML"),
     "a control character": ("jobs:\n  a: \x00\n", "2: a control character"),
     "no UTF-8": (b"jobs:\n  a: \xff\n", "2: this is not UTF-8"),
-    "size": ("#" * (1 << 20) + "\njobs: {}", "1: the file is larger than 1048576 bytes"),
+    "size": ("#" * (1 << 20) + "\njobs: {}", "1: it cannot be read: a file of 1048585 bytes"),
     "nothing": ("# only a comment\n", "1: the file is empty; it needs the key jobs"),
     "a list": ("- a\n", "1: a mapping is needed here, not a list"),
     "another key": ("job: {}\n", "1: there is no key 'job' here; did you mean jobs?"),
@@ -162,24 +162,24 @@ def test_params_may_be_a_whole_schema(tmp_path: Path) -> None:
 
 REFUSED_ENTRIES = {
     "timout: 5": "4: jobs.a: there is no key 'timout' here; did you mean timeout? Allowed are",
-    "timeout: 5x": "4: jobs.a.timeout: '5x' is no duration; allowed are seconds, or a number with",
-    "timeout: 0": "4: jobs.a.timeout: '0' is not allowed; allowed is more than 0",
+    "timeout: 5x": "4: jobs.a.timeout: this is no duration; allowed are seconds, or a number with",
+    "timeout: 0": "4: jobs.a.timeout: this is not allowed; allowed is more than 0",
     "timeout: [5]": "4: jobs.a.timeout: a single value is needed here, not a list",
-    "retries: -1": "4: jobs.a.retries: -1 is not allowed; allowed is 0 to 100",
+    "retries: -1": "4: jobs.a.retries: this is not allowed; allowed is 0 to 100",
     "retries: {on: {timeout: true}}": "4: jobs.a.retries: count is missing",
     "retries: {count: 1, backoff: slow}": (
-        "4: jobs.a.retries.backoff: 'slow' is not allowed; allowed are exponential, linear"
+        "4: jobs.a.retries.backoff: this is not allowed; allowed are exponential, linear"
     ),
     "retries: {count: 1, delay: 10m}": "4: jobs.a.retries.delay: at most 300 s are allowed",
     "retries: {count: 1, on: {exit_codes: 256}}": (
-        "4: jobs.a.retries.on.exit_codes: 256 is not allowed; allowed is 0 to 255"
+        "4: jobs.a.retries.on.exit_codes: this is not allowed; allowed is 0 to 255"
     ),
     "retries: {count: 1, on: {output: '('}}": (
-        "4: jobs.a.retries.on.output: '(' is no regular expression"
+        "4: jobs.a.retries.on.output: this is no regular expression"
     ),
     "success_codes: []": "4: jobs.a.success_codes: at least one exit code is needed here",
-    "output_limit: lots": "4: jobs.a.output_limit: 'lots' is no size",
-    "detach: maybe": "4: jobs.a.detach: true or false is needed here, not 'maybe'",
+    "output_limit: lots": "4: jobs.a.output_limit: this is no size",
+    "detach: maybe": "4: jobs.a.detach: true or false is needed here, not a text",
     "webhook: ftp://x": "4: jobs.a.webhook: this URL cannot be used: only http and https",
     "webhook: http://127.0.0.1:99999/": "4: jobs.a.webhook: this URL cannot be used: its port",
     "webhook: https://bücher.example/": "4: jobs.a.webhook: this URL cannot be used: an http",
@@ -187,17 +187,17 @@ REFUSED_ENTRIES = {
         "4: jobs.a.webhook.url: this URL cannot be used: a user name or a password"
     ),
     "webhook: {on: failed}": "4: jobs.a.webhook: url is missing",
-    "expose: true": "4: jobs.a.expose: 'true' is not allowed; allowed are tool",
+    "expose: true": "4: jobs.a.expose: this is not allowed; allowed are tool",
     "annotations: {safe: true}": "4: jobs.a.annotations: there is no key 'safe' here",
     "env: {MCP_JOBS_HOME: x}": "4: jobs.a.env.MCP_JOBS_HOME: 'MCP_JOBS_HOME' cannot be the name",
     "env: {A-B: x}": "4: jobs.a.env.A-B: 'A-B' cannot be the name of a variable",
     "shell: echo": "3: jobs.a: either command or shell is needed, and not both",
     "params: {p: {}}": "5: jobs.a.command: the param 'p' is not used",
     "params: {p-q: {}}": "4: jobs.a.params.p-q: 'p-q' cannot be the name of a param",
-    "params: {p: {type: text}}": "4: jobs.a.params.p.type: 'text' is not allowed; allowed",
+    "params: {p: {type: text}}": "4: jobs.a.params.p.type: this is not allowed; allowed",
     "params: {p: {typ: string}}": "4: jobs.a.params.p: there is no key 'typ' here; did you",
     "params: {p: {default: 5, type: boolean}}": (
-        "4: jobs.a.params.p.default: true or false is needed here, not 5"
+        "4: jobs.a.params.p.default: true or false is needed here, and not a value"
     ),
     "params: {p: {default: x, enum: [a]}}": (
         '4: jobs.a.params.p.default: the default does not fit the param: it must be one of "a"'
@@ -230,7 +230,7 @@ REFUSED_COMMANDS = {
     "command: [a, '{']": "4: jobs.a.command[1]: a single { is not allowed; write {name} for",
     "command: [a, 'x}']": "4: jobs.a.command[1]: a single } is not allowed",
     "command: [a, {b: c}]": "4: jobs.a.command[1]: a text is needed here, not a mapping",
-    "command: [a, null]": "4: jobs.a.command[1]: a text is needed here, not 'null'",
+    "command: [a, null]": "4: jobs.a.command[1]: a text is needed here, not null",
     "shell: ''": "4: jobs.a.shell: this must not be empty",
     "cwd: x": "3: jobs.a: either command or shell is needed",
 }
@@ -298,7 +298,7 @@ def test_every_mistake_of_a_file_is_told(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     found = declared.load(tmp_path, base=None, reserved=RESERVED)
-    assert [str(p) for p in found.problems] == [f"{tmp_path}:1: it cannot be read: Is a directory"]
+    assert [str(p) for p in found.problems] == [f"{tmp_path}:1: it cannot be read: a directory"]
 
 
 def test_a_file_of_no_project_needs_absolute_directories(tmp_path: Path) -> None:

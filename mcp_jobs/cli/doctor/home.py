@@ -110,6 +110,7 @@ async def _inside(opened: Desk, settings: Settings) -> AsyncIterator[Finding]:
     counts = await opened.core.store.counts(desk.OWNER)
     total = sum(counts.values())
     yield fine("database", f"{settings.database}, {total} {'job' if total == 1 else 'jobs'}")
+    yield _types(opened)
     stale = await _stale(opened, settings)
     try:
         await opened.see_to_it()
@@ -118,6 +119,14 @@ async def _inside(opened: Desk, settings: Settings) -> AsyncIterator[Finding]:
         yield fault("launcher", str(error), "Read that log; a new launcher is started by itself.")
     for finding in stale:
         yield finding
+
+
+def _types(opened: Desk) -> Finding:
+    names = opened.core.registry.names()
+    problem = opened.core.catalogue.problem()
+    if problem is None:
+        return fine("job types", ", ".join(names))
+    return warning("job types", problem, "mcp-jobs types shows what can be started here.")
 
 
 async def _stale(opened: Desk, settings: Settings) -> list[Finding]:
