@@ -11,6 +11,7 @@ import anyio
 from mcp_jobs import catalogue, keys, launching, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.clock import SystemClock
+from mcp_jobs.errors import StoreError, in_words
 from mcp_jobs.events import InProcessBus
 from mcp_jobs.feed import ChangeFeed
 from mcp_jobs.follow import Follower
@@ -24,10 +25,11 @@ from mcp_jobs.registry import SHELL, Registry
 from mcp_jobs.service import JobService
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.supervise import Supervisor
+from mcp_jobs.upkeep import Upkeep
 from mcp_jobs.webhooks import Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
@@ -57,6 +59,19 @@ class Core:
     presence: Presence
     registry: Registry
     catalogue: catalogue.Catalogue
+    upkeep: Upkeep
+
+    def parts(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
+        """Return what runs as long as the process does."""
+        return (
+            ("feed", self.feed.run),
+            ("follower", self.follower.run),
+            ("pool", self.pool.run),
+            ("launcher link", self.presence.stay_attached),
+            ("maintenance", self.maintenance.run),
+            ("catalogue", self.catalogue.run),
+            ("webhooks", self.webhooks.run),
+        )
 
 
 @asynccontextmanager
@@ -75,18 +90,16 @@ async def open_core(
     store = await SqliteStore.open(settings.database)
     try:
         core = await _assemble(settings, store, files_before, types, shared=shared)
-        async with anyio.create_task_group() as tasks:
-            for part in (
-                core.feed,
-                core.follower,
-                core.pool,
-                core.maintenance,
-                core.catalogue,
-                core.webhooks,
-            ):
-                tasks.start_soon(part.run)
-            yield core
-            tasks.cancel_scope.cancel()
+        _begin(core, settings)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for name, run in core.parts():
+                    tasks.start_soon(core.upkeep.keep, name, run)
+                yield core
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await core.presence.end()
     finally:
         # Bounded: a statement for which a locked database waits must not keep a server.
         with anyio.move_on_after(_CLOSE_S, shield=True):
@@ -106,13 +119,20 @@ async def visit(settings: Settings, types: tuple[JobType, ...] = ()) -> AsyncIte
     try:
         core = await _assemble(settings, store, configuration.file_limit(), types, visiting=True)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(core.feed.run)
+            tasks.start_soon(core.upkeep.keep, "feed", core.feed.run)
             yield core
             tasks.cancel_scope.cancel()
         await core.presence.hand_over()
     finally:
         with anyio.CancelScope(shield=True):
             await store.close()
+
+
+def _begin(core: Core, settings: Settings) -> None:
+    try:
+        core.presence.begin()
+    except OSError as error:
+        raise StoreError(f"The home {settings.home} cannot be used: {in_words(error)}.") from error
 
 
 async def _assemble(
@@ -132,6 +152,7 @@ async def _assemble(
     await feed.start()
     follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
     presence = _presence(settings, store, launcher, clock)
+    upkeep = Upkeep(clock, tell=presence.tell)
     pool = Pool(
         presence=presence,
         locality=process.locality(),
@@ -149,6 +170,7 @@ async def _assemble(
         ),
         settings=settings,
         clock=clock,
+        upkeep=upkeep,
     )
     declared = _catalogue(settings, bus, types)
     registry = Registry(types if settings.only_declared else (SHELL, *types), source=declared)
@@ -170,10 +192,18 @@ async def _assemble(
         store=store,
         pool=pool,
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
-        webhooks=Webhooks(store=store, bus=bus, presence=presence, settings=settings, clock=clock),
+        webhooks=Webhooks(
+            store=store,
+            bus=bus,
+            presence=presence,
+            settings=settings,
+            clock=clock,
+            upkeep=upkeep,
+        ),
         presence=presence,
         registry=registry,
         catalogue=declared,
+        upkeep=upkeep,
     )
 
 

@@ -86,6 +86,12 @@ class IllegalTransitionError(JobsError):
     code = "illegal_transition"
 
 
+class FatalError(JobsError):
+    """This process cannot go on and is to end; no part of it is started again."""
+
+    code = "fatal"
+
+
 class UnsupportedPlatformError(JobsError):
     """This operating system is not supported."""
 

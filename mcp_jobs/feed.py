@@ -49,7 +49,8 @@ class ChangeFeed:
     async def run(self) -> None:
         """Publish for ever. A store that fails now may be whole again at the next poll."""
         await self.start()
-        behind = False
+        # After a fault, what changed meanwhile is still to be told.
+        behind = True
         while True:
             nudged, self._nudged = self._nudged, False
             self._woken = anyio.Event()

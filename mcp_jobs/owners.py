@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from typing import TYPE_CHECKING, Final
 
 from mcp_jobs.launcher import layout
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 LEASE_S: Final = 15.0
 """Measured on the observer's monotonic clock, so that no jump of the wall clock ends a lease."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_TOLD_BYTES: Final = 1 << 16
 
 
 class Owners:
@@ -55,8 +59,18 @@ class Owners:
             os.close(self._lock_fd)
             self._lock_fd = None
 
+    def tell(self, text: str) -> None:
+        """Let others read how this process is, as long as it lives."""
+        if self._lock_fd is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._lock_fd, 0)
+                os.pwrite(self._lock_fd, text.encode(), 0)
+
     def gone(self, owner_id: str) -> bool:
         """Say whether an owner is dead, or has been standing still for a whole lease."""
+        if not _NAME.fullmatch(owner_id):
+            # No process has such an id, so none with it lives.
+            return True
         path = self._directory / owner_id
         if not layout.is_locked(str(path)):
             return True
@@ -70,3 +84,15 @@ class Owners:
             self._seen[owner_id] = (beaten_ns, now_s)
             return False
         return now_s - since_s >= LEASE_S
+
+
+def told_by_others(directory: Path) -> dict[str, str]:
+    """Return what the living owners of a home tell of themselves, by id."""
+    told: dict[str, str] = {}
+    for path in sorted(directory.iterdir()):
+        if _NAME.fullmatch(path.name) and layout.is_locked(str(path)):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                text = file.read(_TOLD_BYTES).decode("utf-8", "replace")
+                if text:
+                    told[path.name] = text
+    return told

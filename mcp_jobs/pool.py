@@ -19,7 +19,7 @@ from mcp_jobs.states import Reason, Status
 from mcp_jobs.supervise import STOP_GRACE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
     from mcp_jobs.supervise import Supervisor
+    from mcp_jobs.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Pool:
         supervisor: Supervisor,
         settings: Settings,
         clock: Clock,
+        upkeep: Upkeep,
     ) -> None:
         self._presence = presence
         self._locality = locality
@@ -68,6 +70,7 @@ class Pool:
         self._supervisor = supervisor
         self._settings = settings
         self._clock = clock
+        self._upkeep = upkeep
         self._wake = anyio.Event()
         self._ended = anyio.Event()
         self._look = True
@@ -81,25 +84,22 @@ class Pool:
         self._abandoned: set[str] = set()
         self._reminding: set[str] = set()
         self._stranded: dict[str, float] = {}
+        self._strays: dict[str, int] | None = None
+        """After a fault: jobs of this owner that nobody seems to supervise, by claim token."""
+        self._odd: dict[str, str] = {}
+        """Jobs that cannot be looked after, and why."""
 
     async def run(self) -> None:
         """Work until cancelled. Jobs that run then go on without this process."""
-        try:
-            self._presence.begin()
-        except OSError as error:
-            raise StoreError(
-                f"The home {self._settings.home} cannot be used: {in_words(error)}."
-            ) from error
         unsubscribe = self._bus.subscribe(self._on_event)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._adopt_for_ever, tasks)
-                tasks.start_soon(self._presence.stay_attached)
-                await self._claim_for_ever(tasks)
+                # Each for itself: a fault of one loop must not end the care for jobs that run.
+                adopt = partial(self._adopt_for_ever, tasks)
+                tasks.start_soon(self._upkeep.keep, "pool: adoption", adopt)
+                await self._upkeep.keep("pool: claims", partial(self._claim_for_ever, tasks))
         finally:
             unsubscribe()
-            with anyio.CancelScope(shield=True):
-                await self._presence.end()
 
     async def until_drained(self) -> None:
         """Return when no job of this locality is waiting or running."""
@@ -146,6 +146,9 @@ class Pool:
         self._wake.set()
 
     async def _claim_for_ever(self, tasks: TaskGroup) -> None:
+        # After a fault there may be jobs that were claimed and are supervised by nobody.
+        self._strays = {}
+        self._look, self._full = True, False
         while True:
             self._wake = anyio.Event()
             try:
@@ -238,23 +241,61 @@ class Pool:
     async def adopt_orphans(self, tasks: TaskGroup) -> None:
         """Take over every running job whose owner is gone, once."""
         # A thousand healthy jobs of ours need no look.
-        own_id = "" if self._abandoned else self._presence.own_id
+        look_at_all = self._abandoned or self._strays is not None
+        own_id = "" if look_at_all else self._presence.own_id
         running = await self._store.running(untroubled_of=own_id)
-        self._stranded = {job.id: self._stranded_since_s(job) for job in running}
+        self._note_strays(running)
+        stranded: dict[str, float] = {}
         for job in running:
-            if job.id in self._active:
-                tasks.start_soon(self._remind, job)
-            if job.id in self._active or self._cared_for(job):
-                continue
-            here = job.locality == self._locality
-            if not here and self._clock.monotonic_s() - self._stranded[job.id] < LEASE_S:
-                continue
-            with anyio.CancelScope(shield=True):
-                taken = await self._store.take_over(job, claimer=self._presence.own_id)
-                self._abandoned.discard(job.id)
-                if taken is not None:
-                    life = self._supervisor.adopt if here else self._supervisor.bury
-                    self._supervise(tasks, taken, life)
+            try:
+                stranded[job.id] = self._stranded_since_s(job)
+                await self._look_after(job, tasks, stranded[job.id])
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one odd job must not keep others from care
+                self._complain(job, error)
+        self._stranded = stranded
+        self._odd = {job.id: self._odd[job.id] for job in running if job.id in self._odd}
+
+    async def _look_after(self, job: Job, tasks: TaskGroup, stranded_since_s: float) -> None:
+        """Take over one running job if its owner is gone, or pass on to ours what it must know."""
+        if job.id in self._active:
+            tasks.start_soon(self._remind, job)
+        if job.id in self._active or self._cared_for(job):
+            return
+        here = job.locality == self._locality
+        if not here and self._clock.monotonic_s() - stranded_since_s < LEASE_S:
+            return
+        with anyio.CancelScope(shield=True):
+            taken = await self._store.take_over(job, claimer=self._presence.own_id)
+            self._abandoned.discard(job.id)
+            if taken is not None:
+                life = self._supervisor.adopt if here else self._supervisor.bury
+                self._supervise(tasks, taken, life)
+
+    def _complain(self, job: Job, error: Exception) -> None:
+        text = repr(error)
+        if self._odd.get(job.id) != text:
+            logger.warning("job %s cannot be looked after", job.id, exc_info=error)
+        self._odd[job.id] = text
+
+    def _note_strays(self, running: Sequence[Job]) -> None:
+        """Give up the jobs of this owner that nobody supervises.
+
+        One look is not enough: a job that was just claimed or has just ended looks the same.
+        """
+        if self._strays is None:
+            return
+        before = self._strays
+        self._strays = {
+            job.id: job.claim_token
+            for job in running
+            if job.claimed_by == self._presence.own_id and job.id not in self._active
+        }
+        twice = {name for name, token in self._strays.items() if before.get(name) == token}
+        self._abandoned |= twice
+        if not self._strays or twice == set(self._strays):
+            self._strays = None
 
     def _wake_guards(self) -> None:
         """Let runners go on that were stopped (SIGSTOP) and have a limit to keep."""
@@ -278,8 +319,7 @@ class Pool:
         try:
             await self._deliver_cancel(job)
             await self._deliver_answers(job)
-        except (StoreError, OSError, RuntimeError) as error:
-            # Whatever it has put into its directory, the others are cared for.
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, others are cared for
             logger.warning("job %s cannot be reached: %s", job.id, error)
         finally:
             self._reminding.discard(job.id)

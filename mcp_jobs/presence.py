@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -12,10 +15,13 @@ from mcp_jobs.errors import LauncherError, StoreError
 from mcp_jobs.limits import WEBHOOK_SOON_MS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mcp_jobs.clock import Clock
     from mcp_jobs.launching import Drain, LauncherClient, LauncherLink
     from mcp_jobs.owners import Owners
     from mcp_jobs.store import Store
+    from mcp_jobs.upkeep import Fault
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +60,11 @@ class Presence:
     def begin(self) -> None:
         """Become a known owner. Raises OSError."""
         self._owners.register()
+
+    def tell(self, faults: Sequence[Fault]) -> None:
+        """Let others know which parts of this process have failed."""
+        told = {"pid": os.getpid(), "faults": [asdict(fault) for fault in faults]}
+        self._owners.tell(json.dumps(told) if faults else "")
 
     def beat(self) -> None:
         """Renew the lease."""
@@ -98,6 +109,9 @@ class Presence:
                 self.expect_work()
         await self._work.wait()
         while True:
+            if self._link is not None:
+                # From before a fault.
+                await self._link.aclose()
             try:
                 # Shielded: `end` must know of every link, or a worker is started for nothing.
                 with anyio.CancelScope(shield=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mcp_jobs.presence import Presence
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
+    from mcp_jobs.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +54,16 @@ class Webhooks:
     """Delivers messages for as long as it runs."""
 
     def __init__(
-        self, *, store: Store, bus: Bus, presence: Presence, settings: Settings, clock: Clock
+        self,
+        *,
+        store: Store,
+        bus: Bus,
+        presence: Presence,
+        settings: Settings,
+        clock: Clock,
+        upkeep: Upkeep,
     ) -> None:
+        self._upkeep = upkeep
         self._store = store
         self._bus = bus
         self._presence = presence
@@ -69,7 +79,9 @@ class Webhooks:
         unsubscribe = self._bus.subscribe(self._on_event)
         try:
             async with anyio.create_task_group() as tasks:
-                await self._deliver_for_ever(tasks)
+                # A fault of the loop must not end the deliveries under way.
+                loop = partial(self._deliver_for_ever, tasks)
+                await self._upkeep.keep("webhooks: deliveries", loop)
         finally:
             unsubscribe()
 

@@ -34,6 +34,7 @@ QUEUE_LENGTH: Final = 1000
 TOO_SLOW: Final = "You read too slowly. Come back with the id of the last event that you saw."
 GOING_DOWN: Final = "The server ends. Come back with the id of the last event that you saw."
 
+_COME_BACK: Final = "The server cannot read its store now. Come back later."
 _SLICE: Final = 100
 _REMEMBERED: Final = 4096
 _GATHER_S: Final = 0.01
@@ -201,7 +202,11 @@ class Hub:
             except StoreError as error:
                 # They come back with the last id that they saw, when the store works again.
                 logger.warning("changes cannot be told: %s", error)
-                self._drop_owner(owner, "The server cannot read its store now. Come back later.")
+                self._drop_owner(owner, _COME_BACK)
+                continue
+            except Exception:  # one job that cannot be shown must not silence the others
+                logger.exception("changes cannot be told")
+                self._drop_owner(owner, _COME_BACK)
                 continue
             await self._give(owner, some, frames)
 

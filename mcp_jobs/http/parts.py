@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mcp_jobs.service import JobService
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
+    from mcp_jobs.upkeep import Upkeep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Parts:
     settings: Settings
     service: JobService
     store: Store
+    upkeep: Upkeep
     authenticator: Authenticator
     opened: Opened
     hub: Hub

@@ -78,8 +78,8 @@ async def serve_http(settings: Settings) -> None:
             anyio.create_task_group() as tasks,
         ):
             parts = _parts(settings, core, authenticator)
-            tasks.start_soon(parts.hub.run)
-            tasks.start_soon(parts.opened.run)
+            tasks.start_soon(core.upkeep.keep, "live events", parts.hub.run)
+            tasks.start_soon(core.upkeep.keep, "open streams", parts.opened.run)
             server = Server(_config(settings, build_app(parts, mcp, verifier=verifier)))
             await tasks.start(_end_on_signal, server, parts)
             _announce(listening, authenticator)
@@ -96,6 +96,7 @@ def _parts(settings: Settings, core: Core, authenticator: Authenticator) -> Part
         settings=settings,
         service=core.service,
         store=core.store,
+        upkeep=core.upkeep,
         authenticator=authenticator,
         opened=_opened(settings, authenticator),
         hub=hub,

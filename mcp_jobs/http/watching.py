@@ -21,6 +21,7 @@ from mcp_jobs.http.common import (
 from mcp_jobs.http.metrics import CONTENT_TYPE
 from mcp_jobs.http.opened import stay_of
 from mcp_jobs.http.parts import Parts
+from mcp_jobs.http.problems import Problem
 from mcp_jobs.http.sse import EventStream
 
 LastEventId = Annotated[
@@ -82,8 +83,12 @@ async def healthz() -> Response:
     "/readyz", responses={200: {"model": bodies.Health}, 503: problems(503, closed=False)[503]}
 )
 async def readyz(parts: Annotated[Parts, Depends(parts_of)]) -> Response:
-    """Say that the store answers too. Needs no token."""
+    """Say that the store answers and every part of the server runs. Needs no token."""
     await parts.store.last_change()
+    if failed := [fault.part for fault in parts.upkeep.faults()]:
+        # Why is in the log; strangers need not see it.
+        detail = f"Failed, and being started again: {', '.join(failed)}. The log says why."
+        return Problem(503, "part_failed", detail, headers={"retry-after": "1"})
     return JSONResponse({"status": "ok"})
 
 

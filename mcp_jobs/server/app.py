@@ -168,7 +168,7 @@ async def _serve_stdio(settings: Settings, types: tuple[JobType, ...]) -> None:
         )
         server = build_server(core, push, local_user, notices=notices, channel=channel)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(push.run)
+            tasks.start_soon(core.upkeep.keep, "push", push.run)
             # What is there now stays to the end: the collector need not walk through it again,
             # which would keep a call waiting for tens of milliseconds.
             gc.freeze()

@@ -6,6 +6,7 @@ since it is published only after it is stored.
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from mcp_jobs.events import Bus, Event
     from mcp_jobs.server.mailbox import Mailbox, News
+
+logger = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 0.25
 
@@ -80,8 +83,11 @@ class Push:
         scope: anyio.CancelScope,
     ) -> None:
         with scope, self.joined(mailbox):
-            while True:
-                await send(await mailbox.next())
+            try:
+                while True:
+                    await send(await mailbox.next())
+            except Exception as error:  # noqa: BLE001 - it must not end the push to the others
+                logger.warning("a subscriber cannot be told any more: %r", error)
 
     # -- what happens ----------------------------------------------------------------------------
 
@@ -126,19 +132,24 @@ class Push:
 
     async def _send_for(self, key: str, due: _Due) -> None:
         """Send what is due under one key, pause, and go on until nothing came in a pause."""
-        while due.news:
-            batch, due.news = due.news, {}
-            due.now = anyio.Event()
-            for news in batch:
-                self._publish(news, due.owner)
-            with anyio.move_on_after(INTERVAL_S):
-                await due.now.wait()
-        del self._due[key]
+        try:
+            while due.news:
+                batch, due.news = due.news, {}
+                due.now = anyio.Event()
+                for news in batch:
+                    self._publish(news, due.owner)
+                with anyio.move_on_after(INTERVAL_S):
+                    await due.now.wait()
+        finally:
+            del self._due[key]
 
     def _publish(self, news: News, owner: str | None) -> None:
-        for mailbox in self._mailboxes:
+        for mailbox in tuple(self._mailboxes):
             if owner is None or mailbox.owner == owner:
-                mailbox.offer(news)
+                try:
+                    mailbox.offer(news)
+                except Exception:  # as above
+                    logger.exception("news cannot be put before a subscriber")
 
 
 class _Due:

@@ -54,7 +54,7 @@ async def streamable_app(
     server.middleware[:0] = middleware
     manager = StreamableHTTPSessionManager(server, security_settings=security)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(push.run)
+        tasks.start_soon(core.upkeep.keep, "push", push.run)
         tasks.start_soon(_leave, core, server)
         async with manager.run():
             yield manager.asgi_app

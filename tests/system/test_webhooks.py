@@ -20,6 +20,7 @@ from mcp_jobs.owners import Owners
 from mcp_jobs.presence import Presence
 from mcp_jobs.states import Status
 from mcp_jobs.store.base import DELIVERIES_OF_OWNER
+from mcp_jobs.upkeep import Upkeep
 from mcp_jobs.webhooks import PAUSES_S, Webhooks
 from tests.receiver import receiving
 from tests.stores import NOW, OWNER, new_job, sqlite_store
@@ -71,7 +72,12 @@ class Sender:
             clock=self.clock,
         )
         self.webhooks = Webhooks(
-            store=store, bus=InProcessBus(), presence=presence, settings=settings, clock=self.clock
+            store=store,
+            bus=InProcessBus(),
+            presence=presence,
+            settings=settings,
+            clock=self.clock,
+            upkeep=Upkeep(self.clock, tell=presence.tell),
         )
         self.owners.register()
 

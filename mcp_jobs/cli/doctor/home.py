@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ from mcp_jobs.cli import desk
 from mcp_jobs.cli.doctor.findings import Finding, fault, fine, warning
 from mcp_jobs.errors import JobsError, LauncherError
 from mcp_jobs.models import JobFilter
+from mcp_jobs.owners import told_by_others
 from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ async def _inside(opened: Desk, settings: Settings) -> AsyncIterator[Finding]:
         yield fine("launcher", "it answers")
     except LauncherError as error:
         yield fault("launcher", str(error), "Read that log; a new launcher is started by itself.")
-    for finding in stale:
+    for finding in (*stale, *_parts(settings)):
         yield finding
 
 
@@ -127,6 +129,32 @@ def _types(opened: Desk) -> Finding:
     if problem is None:
         return fine("job types", ", ".join(names))
     return warning("job types", problem, "mcp-jobs types shows what can be started here.")
+
+
+def _parts(settings: Settings) -> Iterator[Finding]:
+    """Tell what the servers and workers of this home say of parts of theirs that fail."""
+    well = True
+    for text in told_by_others(settings.owners_dir).values():
+        try:
+            told = json.loads(text)
+            lines = [
+                f"{fault['part']} of the server or worker with pid {told['pid']} fails "
+                f"({fault['count']} times in a row so far): {fault['error']}"
+                for fault in told["faults"]
+            ]
+        except (ValueError, TypeError, LookupError):
+            # Half written, or by another version.
+            continue
+        for line in lines:
+            well = False
+            yield warning(
+                "parts",
+                line,
+                "It is started again by itself; the log of that process says more. If it goes on, "
+                "restart that process: jobs that run are not touched.",
+            )
+    if well:
+        yield fine("parts", "no server or worker tells of a fault")
 
 
 async def _stale(opened: Desk, settings: Settings) -> list[Finding]:
