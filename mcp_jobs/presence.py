@@ -54,6 +54,7 @@ class Presence:
         self._locality = locality
         self._clock = clock
         self._link: LauncherLink | None = None
+        self._ended = False
         self._work = anyio.Event()
         self._tried = anyio.Event()
 
@@ -122,7 +123,10 @@ class Presence:
                 await anyio.sleep(_AGAIN_S)
                 continue
             self._tried.set()
-            await link.wait_closed()
+            with contextlib.suppress(anyio.ClosedResourceError):
+                await link.wait_closed()
+            if self._ended:
+                await anyio.sleep_forever()
             # It was killed; its runners go on, and the next one must know of us at once.
             self._tried = anyio.Event()
             await link.aclose()
@@ -136,6 +140,7 @@ class Presence:
 
     async def end(self) -> None:
         """Stop being an owner. When nothing is left to do, no worker is needed either."""
+        self._ended = True
         link, self._link = self._link, None
         if link is not None:
             with contextlib.suppress(StoreError):

@@ -82,7 +82,7 @@ def test_a_bad_setting_is_one_sentence_without_secrets(place: Place, name: str, 
     assert "hunter2" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("serve", "--http"), (), ("worker", "--drain")])
+@pytest.mark.parametrize("arguments", [("serve", "--http"), (), ("worker",)])
 @pytest.mark.parametrize("text", ["", "whsec_", "whsec_c2hvcnQ="])
 def test_a_secret_file_that_cannot_sign_is_refused_at_the_start(
     place: Place, arguments: tuple[str, ...], text: str
