@@ -50,10 +50,15 @@ class Upkeep:
         self._clock = clock
         self._tell = tell
         self._faults: dict[str, Fault] = {}
+        self._ending = False
 
     def faults(self) -> Sequence[Fault]:
         """Return what has failed and has not run steadily since."""
         return tuple(self._faults.values())
+
+    def end(self) -> None:
+        """Start nothing again: the process is about to leave."""
+        self._ending = True
 
     async def keep(self, part: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a part until cancelled, again after a pause whenever it fails or just ends.
@@ -75,6 +80,9 @@ class Upkeep:
                 problem = error
             finally:
                 steady.cancel()
+            if self._ending:
+                # What it works with is being closed under its hands.
+                await anyio.sleep_forever()
             if self._clock.monotonic_s() - began_s >= _FORGIVEN_S:
                 pause_s, count = _FIRST_PAUSE_S, 0
             count += 1

@@ -51,6 +51,7 @@ async def leave_on_signal(core: Core, before: Callable[[], Awaitable[None]] | No
         async for _ in signals:
             if before is not None:
                 await before()
+            core.upkeep.end()
             with anyio.move_on_after(_EXIT_BUDGET_S, shield=True):
                 await core.presence.end()
                 await core.store.close()
