@@ -153,24 +153,28 @@ async def _assemble(
     follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
     presence = _presence(settings, store, launcher, clock)
     upkeep = Upkeep(clock, tell=presence.tell)
+    supervisor = Supervisor(
+        store=store,
+        feed=feed,
+        follower=follower,
+        launcher=launcher,
+        settings=settings,
+        clock=clock,
+        here=here,
+    )
     pool = Pool(
         presence=presence,
         locality=process.locality(),
         here=here,
         store=store,
         bus=bus,
-        supervisor=Supervisor(
-            store=store,
-            feed=feed,
-            follower=follower,
-            launcher=launcher,
-            settings=settings,
-            clock=clock,
-            here=here,
-        ),
+        supervisor=supervisor,
         settings=settings,
         clock=clock,
         upkeep=upkeep,
+    )
+    webhooks = Webhooks(
+        store=store, bus=bus, presence=presence, settings=settings, clock=clock, upkeep=upkeep
     )
     declared = _catalogue(settings, bus, types)
     registry = Registry(types if settings.only_declared else (SHELL, *types), source=declared)
@@ -192,14 +196,7 @@ async def _assemble(
         store=store,
         pool=pool,
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
-        webhooks=Webhooks(
-            store=store,
-            bus=bus,
-            presence=presence,
-            settings=settings,
-            clock=clock,
-            upkeep=upkeep,
-        ),
+        webhooks=webhooks,
         presence=presence,
         registry=registry,
         catalogue=declared,
