@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -153,26 +154,8 @@ async def _assemble(
     follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
     presence = _presence(settings, store, launcher, clock)
     upkeep = Upkeep(clock, tell=presence.tell)
-    supervisor = Supervisor(
-        store=store,
-        feed=feed,
-        follower=follower,
-        launcher=launcher,
-        settings=settings,
-        clock=clock,
-        here=here,
-    )
-    pool = Pool(
-        presence=presence,
-        locality=process.locality(),
-        here=here,
-        store=store,
-        bus=bus,
-        supervisor=supervisor,
-        settings=settings,
-        clock=clock,
-        upkeep=upkeep,
-    )
+    supervisor = partial(Supervisor, store=store, feed=feed, follower=follower, launcher=launcher)
+    pool = partial(Pool, store=store, bus=bus, presence=presence, upkeep=upkeep)
     webhooks = Webhooks(
         store=store, bus=bus, presence=presence, settings=settings, clock=clock, upkeep=upkeep
     )
@@ -194,7 +177,12 @@ async def _assemble(
         feed=feed,
         follower=follower,
         store=store,
-        pool=pool,
+        pool=pool(
+            here=here,
+            supervisor=supervisor(settings=settings, clock=clock, here=here),
+            settings=settings,
+            clock=clock,
+        ),
         maintenance=Maintenance(store=store, settings=settings, clock=clock),
         webhooks=webhooks,
         presence=presence,

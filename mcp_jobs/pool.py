@@ -53,7 +53,6 @@ class Pool:
         self,
         *,
         presence: Presence,
-        locality: str,
         here: Incarnation,
         store: Store,
         bus: Bus,
@@ -63,7 +62,7 @@ class Pool:
         upkeep: Upkeep,
     ) -> None:
         self._presence = presence
-        self._locality = locality
+        self._locality = process.locality()
         self._here = here
         self._store = store
         self._bus = bus
