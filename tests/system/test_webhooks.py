@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import sqlite3
 import threading
@@ -25,9 +27,12 @@ from mcp_jobs.webhooks import PAUSES_S, Webhooks
 from tests.receiver import receiving
 from tests.stores import NOW, OWNER, new_job, sqlite_store
 from tests.support import wait_until
+from tests.system.station import kill_launchers
 from tests.web import ended, named_token, serving, start, start_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mcp_jobs.store import SqliteStore
     from tests.receiver import Received
     from tests.support import Place
@@ -165,6 +170,16 @@ def test_a_message_is_delivered_after_the_server_was_killed_in_the_middle(place:
             assert len({got.body for got in receiver.got}) == 1
 
 
+@pytest.fixture
+def undelivered(place: Place) -> Iterator[None]:
+    """Ends the worker that stays for what a test leaves undelivered."""
+    yield
+    kill_launchers(place)
+    for pid in place.processes():
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("undelivered")
 def test_an_address_that_is_not_allowed_is_refused_and_the_reason_shown(place: Place) -> None:
     with (
         receiving() as receiver,
@@ -191,6 +206,7 @@ BAD_URLS = (
 )  # fmt: skip
 
 
+@pytest.mark.usefixtures("undelivered")
 def test_a_message_that_cannot_be_sent_is_its_own_failure_and_stops_nothing(place: Place) -> None:
     with receiving() as receiver, serving(place, **LOCAL) as server, server.client() as client:
         job_id = start(client, "true")["job_id"]

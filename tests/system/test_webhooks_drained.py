@@ -8,13 +8,12 @@ from mcp_jobs.store import SqliteStore
 from tests.receiver import Received, Receiver, receiving
 from tests.support import BOUND_S, until
 from tests.system.fleet import worker
-from tests.system.test_webhooks import ended_job
+from tests.system.test_webhooks import LOCAL, ended_job
 from tests.web import serving, start
 
 if TYPE_CHECKING:
     from tests.support import Place
 
-_PRIVATE = {"MCP_JOBS_WEBHOOK_PRIVATE": "127.0.0.0/8"}
 _PAUSES = "from mcp_jobs import webhooks; webhooks.PAUSES_S = ({pause_s},) * 8"
 
 
@@ -36,7 +35,7 @@ async def drained(place: Place, receiver: Receiver, pause_s: float) -> tuple[int
     try:
         await ended_job(store, {"url": receiver.url})
         change = _PAUSES.format(pause_s=pause_s)
-        with worker(place, "--drain", change=change, **_PRIVATE) as drain:
+        with worker(place, "--drain", change=change, **LOCAL) as drain:
             await until(lambda: drain.poll() is not None, bound_s=BOUND_S)
         return drain.returncode, await store.outbox.pending()
     finally:
@@ -61,7 +60,7 @@ async def test_what_failed_once_is_delivered_after_the_last_server_has_left(plac
     pauses = _PAUSES.format(pause_s=1.0)
     code = f"{pauses}; from mcp_jobs.__main__ import main; main()"
     with receiving(Busy(1)) as receiver:
-        with serving(place, code=code, **_PRIVATE) as server, server.client() as client:
+        with serving(place, code=code, **LOCAL) as server, server.client() as client:
             start(client, "true", webhook=receiver.url)
             await until(lambda: len(receiver.got) == 1)
         await until(lambda: len(receiver.got) == 2)
