@@ -116,10 +116,11 @@ def interrupted(job: Job, *, now_ms: int, error: str, output_start: int = 0) -> 
         status=Status.CANCELLED if cancelled else Status.FAILED,
         reason=Reason.CANCELLED_BY_USER if cancelled else Reason.INTERRUPTED,
         exit_code=None,
-        error=error,
+        error=f"{error} {_FOUND}" if cancelled else error,
         result=None,
         started_at_ms=None,
-        finished_at_ms=now_ms,
+        # The wall clock may have been set back since the start.
+        finished_at_ms=max(now_ms, job.started_at_ms or 0),
         output_start=output_start,
         cpu_s=None,
         memory_peak_bytes=None,
@@ -128,9 +129,9 @@ def interrupted(job: Job, *, now_ms: int, error: str, output_start: int = 0) -> 
 
 def not_started(job: Job, *, now_ms: int, error: str) -> Outcome:
     """Say that no runner could be made for an attempt."""
-    outcome = interrupted(job, now_ms=now_ms, error=error)
+    outcome = replace(interrupted(job, now_ms=now_ms, error=error), error=error)
     if outcome.status is Status.CANCELLED:
-        return outcome
+        return replace(outcome, error=f"{_CANCELLED} {error}")
     return replace(outcome, reason=Reason.SPAWN_ERROR)
 
 
@@ -138,7 +139,7 @@ def swept(job: Job, reason: Reason, *, now_ms: int) -> Outcome:
     """Say that a job was ended whose runner could not be told to."""
     outcome = interrupted(job, now_ms=now_ms, error="")
     if reason is Reason.CANCELLED_BY_USER:
-        return replace(outcome, error=_CANCELLED)
+        return replace(outcome, error=f"Cancelled on request. {_FOUND}")
     limit = "" if job.timeout_s is None else f" of {_seconds(job.timeout_s)} s"
     return replace(outcome, reason=reason, error=f"Stopped: it ran longer than its limit{limit}.")
 
@@ -147,6 +148,15 @@ def without_directory(outcome: Outcome) -> Outcome:
     """Say that the directory of an ended job is gone, and so is what it printed."""
     gone = "Its directory was removed while it ran, and its output with it."
     return replace(outcome, error=f"{outcome.error} {gone}" if outcome.error else gone)
+
+
+def none_left(job: Job) -> bool:
+    """Say whether it is known that no process of a cancelled job is left.
+
+    It is where its runner saw them all end, and where none ever was. After a runner that was killed
+    a process is not found which has cleared its environment and left its session.
+    """
+    return job.error is None or _FOUND not in job.error
 
 
 def with_retry(job: Job, outcome: Outcome, *, now_ms: int, base_s: float) -> Outcome:
@@ -185,6 +195,7 @@ def backoff_ms(attempt: int, *, base_s: float) -> int:
 
 
 _CANCELLED = "Cancelled on request; every process of the job is gone."
+_FOUND = "Every process of the job that could be found is gone."
 
 
 def _reason(job: Job, record: ExitRecord, last_line: str) -> Reason | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import exchange, inputs, output, process, views
+from mcp_jobs import exchange, inputs, outcomes, output, process, views
 from mcp_jobs.accepting import Acceptor
 from mcp_jobs.cancelling import Canceller
 from mcp_jobs.errors import (
@@ -453,7 +453,9 @@ def _next_step(job: Job, asked: Sequence[Question]) -> str:
     if job.status is Status.COMPLETED:
         return _after_completion(job)
     if job.status is Status.CANCELLED:
-        return "The job is cancelled and none of its processes is left."
+        if outcomes.none_left(job):
+            return "The job is cancelled and none of its processes is left."
+        return "The job is cancelled, and what could be found of its processes is gone; see error."
     if job.status is Status.FAILED:
         return "The job failed; see error and output, fix the cause and start it again."
     if job.cancel_requested_at_ms is not None:

@@ -68,6 +68,8 @@ class Runner:
         self._reason: str | None = None
         self._error: str | None = None
         self._started_at_ms: int | None = None
+        self._started_s = 0.0
+        """The same on a clock that nobody sets."""
         self._wakeup_read, self._wakeup_write = os.pipe()
         self._pump: OutputPump | None = None
         self._bell: Bell | None = None
@@ -203,7 +205,7 @@ class Runner:
             # Cancelled between claim and start: nothing has run, and nothing will.
             self._reason, _ = stop
             return
-        self._started_at_ms = _now_ms()
+        self._started_at_ms, self._started_s = _now_ms(), _steady_s()
         try:
             self._pid = spawn(self._here(launch), output_fd)
         except SpawnError as error:
@@ -428,7 +430,7 @@ class Runner:
             "signal": -code if code is not None and code < 0 else None,
             "error": record.short(self._error),
             "started_at_ms": self._started_at_ms,
-            "finished_at_ms": _now_ms(),
+            "finished_at_ms": self._finished_at_ms(),
             "cpu_s": round(used.ru_utime + used.ru_stime, 3),
             "memory_peak_bytes": used.ru_maxrss * (1024 if ON_LINUX else 1),
             "bytes_total": pump.spool.bytes_total,
@@ -443,6 +445,12 @@ class Runner:
             # Before it is on the disk: whoever stores the end makes it last as well.
             written=lambda: self._tell(event="ended", record=ending),
         )
+
+    def _finished_at_ms(self) -> int:
+        """Return the end on the clock of the start: it may have been set by hours in between."""
+        if self._started_at_ms is None:
+            return _now_ms()
+        return self._started_at_ms + round((_steady_s() - self._started_s) * 1000)
 
     def _tell(self, **message: object) -> None:
         """Tell the server, if it still listens; the files say the same to everybody else."""
@@ -462,6 +470,12 @@ def _empty(fd: int) -> None:
     with contextlib.suppress(BlockingIOError):
         while os.read(fd, 4096):
             pass
+
+
+def _steady_s() -> float:
+    """Return seconds since the machine started, suspended or not; nobody sets this clock."""
+    # What macOS calls monotonic counts while it sleeps, too.
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _now_ms() -> int:

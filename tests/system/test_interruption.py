@@ -150,7 +150,7 @@ async def test_an_interrupted_job_is_not_run_again_unasked(place: Place) -> None
     assert (job["status"], job["reason"], job["attempt"]) == (*INTERRUPTED, 1)
 
 
-async def test_a_cancel_that_met_a_killed_runner_is_cancelled_with_nothing_left(
+async def test_a_cancel_that_met_a_killed_runner_is_cancelled_with_nothing_left_that_can_be_found(
     place: Place,
 ) -> None:
     (place.project / "tree.py").write_text(_TREE)
@@ -167,6 +167,8 @@ async def test_a_cancel_that_met_a_killed_runner_is_cancelled_with_nothing_left(
 
         assert [pid for pid in pids if alive(pid)] == []
     assert (job["status"], job["reason"]) == ("cancelled", "cancelled_by_user")
+    # One that had cleared its environment would not have been.
+    assert "what could be found of its processes is gone" in job["next_step"]
 
 
 # -- strangers -----------------------------------------------------------------------------------

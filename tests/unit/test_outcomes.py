@@ -15,6 +15,7 @@ from mcp_jobs.outcomes import (
     INTERRUPTS_RETRIED,
     backoff_ms,
     interrupted,
+    none_left,
     not_started,
     outcome_of,
     with_retry,
@@ -294,6 +295,22 @@ def test_a_lost_attempt_is_interrupted_or_the_cancel_that_was_asked_for() -> Non
     assert lost.error == "Lost."
     assert (lost.finished_at_ms, lost.output_start) == (NOW, 0)
     assert interrupted(running(), now_ms=NOW, error="", output_start=7).output_start == 7
+
+
+def test_a_lost_attempt_does_not_end_before_its_start_when_the_clock_was_set_back() -> None:
+    lost = interrupted(running(started_at_ms=NOW), now_ms=NOW - 3_600_000, error="Lost.")
+    assert lost.finished_at_ms == NOW
+
+
+def test_only_what_could_be_found_is_called_gone_after_a_lost_runner() -> None:
+    asked = running(cancel_requested_at_ms=NOW)
+    lost = interrupted(asked, now_ms=NOW, error="Lost.")
+    never = not_started(asked, now_ms=NOW, error="No runner.")
+    assert "could be found is gone" in str(lost.error)
+    assert not none_left(replace(asked, error=lost.error))
+    assert "every process of the job is gone" in str(never.error)
+    assert none_left(replace(asked, error=never.error))
+    assert none_left(asked)
     assert lost.started_at_ms is lost.exit_code is lost.cpu_s is None
 
 
