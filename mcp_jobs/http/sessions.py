@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.http.auth import principal_of
-from mcp_jobs.http.problems import Problem
 from mcp_jobs.http.rights import MCP_PATH
 from mcp_jobs.server.access import admit
 from mcp_jobs.server.callers import Access
@@ -52,19 +51,18 @@ class McpGate:
         principal = principal_of(scope)
         _admit(scope, principal)
         name = _session_of(scope["headers"])
-        if name is None and not await self._has_room(principal.owner):
-            detail = f"You have {MOST_SESSIONS} sessions of MCP at work. End some with DELETE."
-            problem = Problem(429, "too_many_open", detail, headers={"retry-after": "5"})
-            await problem(scope, receive, send)
-            return
+        begun = False
 
         async def watch(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
-                self._note(name, principal, scope["method"], message)
+                begun = self._note(name, principal, scope["method"], message)
             await send(message)
 
         with self._used(name, principal):
             await self._app(scope, receive, watch)
+        if begun:
+            await self._trim(principal.owner)
 
     async def look(self, still_valid: Callable[[Principal], bool]) -> None:
         """End the sessions whose token has lapsed, and forget those that are over."""
@@ -76,24 +74,24 @@ class McpGate:
                 # The SDK has ended it by itself.
                 self._sessions.pop(name, None)
 
-    async def _has_room(self, owner: str) -> bool:
-        """Make room for one more session of an owner."""
+    async def _trim(self, owner: str) -> None:
+        """End what an owner has too much: of the sessions with no open request, the stalest."""
         own = [s for s in self._sessions.items() if s[1].principal.owner == owner]
-        if len(own) < MOST_SESSIONS:
-            return True
-        idle = [(session.used_at_s, name) for name, session in own if not session.busy]
-        if not idle:
-            return False
-        await self._end(min(idle)[1])
-        return True
+        idle = sorted((session.used_at_s, name) for name, session in own if not session.busy)
+        for _, name in idle[: max(0, len(own) - MOST_SESSIONS)]:
+            await self._end(name)
 
-    def _note(self, name: str | None, principal: Principal, method: str, start: Message) -> None:
-        refused = start["status"] >= _REFUSED
-        begun = _session_of(start.get("headers", ()))
-        if name is None and begun is not None and not refused:
-            self._sessions[begun] = _Session(principal=principal, used_at_s=time.monotonic())
-        elif name is not None and method == "DELETE" and not refused:
+    def _note(self, name: str | None, principal: Principal, method: str, start: Message) -> bool:
+        """Look at the head of an answer; returns whether a session has begun."""
+        given = _session_of(start.get("headers", ()))
+        if start["status"] >= _REFUSED:
+            return False
+        if name is not None and method == "DELETE":
             self._sessions.pop(name, None)
+        if name is not None or given is None:
+            return False
+        self._sessions[given] = _Session(principal=principal, used_at_s=time.monotonic())
+        return True
 
     @contextmanager
     def _used(self, name: str | None, principal: Principal) -> Iterator[None]:

@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from mcp_jobs.http.tokens import TokenFile
 from tests.mcp_http import TASKS, RawHttp
 from tests.over_http.test_oidc import AUDIENCE, issuing
-from tests.support import MODERN
+from tests.support import MODERN, wait_until
 from tests.web import events, named_token, problem, serving
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ SOON_S = 10.0
 
 
 @contextmanager
-def serving_declared(place: Place, *flags: str) -> Iterator[WebServer]:
+def serving_declared(place: Place, *flags: str, code: str | None = None) -> Iterator[WebServer]:
     (place.root / "declared.yaml").write_text(JOBS)
     declared = ("--only-declared", "--config", str(place.root / "declared.yaml"))
-    with serving(place, *declared, *flags) as server:
+    with serving(place, *declared, *flags, code=code) as server:
         yield server
 
 
@@ -66,9 +66,9 @@ def remove(place: Place) -> None:
     TokenFile(place.home).remove("ann")
 
 
-def cancel_all(place: Place, server: WebServer) -> None:
+def cancel_all(place: Place, server: WebServer, name: str = "again") -> None:
     """End what the removed token has left running, as its owner."""
-    token = TokenFile(place.home).add("again", owner="ann", scopes=["read", "cancel"])
+    token = TokenFile(place.home).add(name, owner="ann", scopes=["read", "cancel"])
     with server.client(token) as client:
         for job in client.get("/jobs").json()["jobs"]:
             client.post(f"/jobs/{job['job_id']}/cancel", json={"grace_seconds": 0})
@@ -161,6 +161,35 @@ def test_a_session_of_mcp_ends_with_its_token_and_so_do_the_calls_in_it(place: P
                 read_on(messages)
                 read_on(stream.iter_bytes())
         cancel_all(place, server)
+
+
+ONE_WAITS = """
+from mcp_jobs import shares
+shares.WAITING_CALLS = 1
+from mcp_jobs.__main__ import main
+main()
+"""
+
+
+def test_nothing_of_a_session_goes_on_in_the_server_after_its_end(place: Place) -> None:
+    token = named_token(place, "ann")
+    with serving_declared(place, code=ONE_WAITS) as server:
+        with impatient(server, token) as client:
+            line = RawHttp(client, "2025-11-25", TASKS)
+            line.open()
+            call = {"name": "start_job", "arguments": {"type": "wait"}, "task": {}}
+            task_id = line.request("tools/call", call)["result"]["task"]["taskId"]
+            waiting = {"wait_seconds": 0.01}
+            with line.streaming("tasks/result", {"taskId": task_id}) as messages:
+                address = f"/jobs/{task_id}"
+                wait_until(lambda: client.get(address, params=waiting).status_code == 429)
+                again = TokenFile(place.home).add("again", owner="ann", scopes=["read"])
+                remove(place)
+                read_on(messages)
+        with impatient(server, again) as client:
+            # The only call that may wait is over.
+            wait_until(lambda: client.get(address, params=waiting).status_code == 200)
+        cancel_all(place, server, "more")
 
 
 def test_what_was_opened_with_a_token_of_an_issuer_ends_when_it_expires(place: Place) -> None:
