@@ -22,7 +22,7 @@ CANDIDATES := $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test node check fix bench bundle hosts chaos clean
+.PHONY: help demo test node check fix bench bundle hosts chaos powercut clean
 
 help:
 	@echo "make demo    watch a real client run a test suite as a background job"
@@ -34,6 +34,7 @@ help:
 	@echo "make bundle  write the bundle for Claude Desktop into dist/"
 	@echo "make hosts   try real hosts from npm (about 1 GB, once)"
 	@echo "make chaos   kill everything at random (ROUNDS=1000 SEED=1)"
+	@echo "make powercut  cut the power of a home on a loop device, as root (ROUNDS=50 SEED=1)"
 	@echo "make clean   remove .venv, caches and build output"
 
 demo: $(STAMP)
@@ -82,6 +83,9 @@ hosts: $(STAMP) .hosts/.stamp
 
 chaos: $(STAMP)
 	@$(RUN) -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+powercut: $(STAMP)
+	@$(RUN) -m tests.chaos.powercut --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean:
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \

@@ -50,12 +50,12 @@ class Fleet:
     def spawn_host(self, after_s: float = 0.0) -> None:
         """Start a server in the background."""
         self._coming += 1
-        self._background(self._run_host(after_s))
+        self.background(self._run_host(after_s))
 
     def spawn_worker(self, after_s: float = 0.0) -> None:
         """Start a worker in the background."""
         self._coming += 1
-        self._background(self._run_worker(after_s))
+        self.background(self._run_worker(after_s))
 
     def fill(self, hosts: int, workers: int) -> None:
         """Start what is missing."""
@@ -75,7 +75,7 @@ class Fleet:
     async def _run_host(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
         self._starts += 1
-        name = f"server-{self._starts}"
+        name = f"stderr-server-{self._starts}"
         host = await Host.start(self.place, name)
         self.hosts.append(host)
         self._coming -= 1
@@ -136,12 +136,12 @@ class Fleet:
         if self.hosts:
             long = chance.random() < 0.02 and len(self.hosts) > 1
             pause_s = _LONG_STOP_S if long else chance.uniform(0.05, 0.6)
-            self._background(self._pause(chance.choice(self.hosts), pause_s))
+            self.background(self._pause(chance.choice(self.hosts), pause_s))
             self.kills["long stop" if long else "stop"] += 1
 
     def kill_launcher(self) -> None:
         """Kill the launcher alone."""
-        for pid in self._launchers():
+        for pid in self.launchers():
             os.kill(pid, signal.SIGKILL)
             self.kills["launcher"] += 1
             self.launcher_killed_s = asyncio.get_running_loop().time()
@@ -230,7 +230,8 @@ class Fleet:
         host.kill(signal.SIGCONT)
         host.paused = False
 
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that ends by itself, beside everything else."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -243,7 +244,8 @@ class Fleet:
         # A job's process is a copy of its runner until it executes the program.
         return {pid: job_id for pid, job_id in found.items() if found.get(_parent(pid)) != job_id}
 
-    def _launchers(self) -> list[int]:
+    def launchers(self) -> list[int]:
+        """Return the launcher of this home, or those that are just coming and going."""
         holders = {
             pid for pid in self._detached() if any(p.endswith(".lock") for p in _open_files(pid))
         }

@@ -62,11 +62,12 @@ class Host:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, place: Place, name: str) -> Host:
-        """Start a server; `shake_hands` makes it ready."""
-        stderr = place.root / f"stderr-{name}"
+    async def start(cls, place: Place, name: str, prefix: tuple[str, ...] = ()) -> Host:
+        """Start a server, by the command `prefix` if any; `shake_hands` makes it ready."""
+        stderr = place.root / name
         with stderr.open("wb") as file:
             process = await asyncio.create_subprocess_exec(
+                *prefix,
                 sys.executable,
                 "-m",
                 "mcp_jobs",
