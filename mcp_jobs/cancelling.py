@@ -54,10 +54,9 @@ class Canceller:
     supervises the job gives it as soon as the row says so.
     """
 
-    def __init__(self, *, store: Store, jobs_dir: Path, home_id: str, clock: Clock) -> None:
+    def __init__(self, *, store: Store, jobs_dir: Path, clock: Clock) -> None:
         self._store = store
         self._jobs_dir = jobs_dir
-        self._home_id = home_id
         self._clock = clock
 
     async def begin(self, before: Job, grace_s: float) -> Cancelling | None:
@@ -80,9 +79,7 @@ class Canceller:
     def _order(self, job: Job, grace_s: float) -> bool:
         job_dir = self._jobs_dir / job.id
         try:
-            process.request_stop(
-                job_dir, homes=(self._home_id,), reason=Reason.CANCELLED_BY_USER, grace_s=grace_s
-            )
+            process.request_stop(job_dir, reason=Reason.CANCELLED_BY_USER, grace_s=grace_s)
         except OSError as error:
             logger.warning("job %s cannot be told to end yet: %s", job.id, error)
             return False

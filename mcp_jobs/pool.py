@@ -328,12 +328,14 @@ class Pool:
         job_dir = self._settings.jobs_dir / job.id
         if job.cancel_requested_at_ms is None:
             return
+        if not process.has_traces(job_dir):
+            homes = (self._here.home_id,)
+            end = partial(process.end_from_here, job.id, homes, STOP_GRACE_S)
+            await anyio.to_thread.run_sync(end, abandon_on_cancel=True)
         if process.stop_requested(job_dir):
             self._wake_runner(job.id)
-            return
-        stop = partial(process.request_stop, job_dir, homes=(self._here.home_id,))
-        order = partial(stop, reason=Reason.CANCELLED_BY_USER, grace_s=STOP_GRACE_S)
-        await anyio.to_thread.run_sync(order, abandon_on_cancel=True)
+        else:
+            process.request_stop(job_dir, reason=Reason.CANCELLED_BY_USER, grace_s=STOP_GRACE_S)
 
     async def _deliver_answers(self, job: Job) -> None:
         """Let a job of ours have answers whose giver was killed before it could pass them on."""

@@ -257,22 +257,15 @@ def forbid(job_dir: Path, token: int, homes: Homes) -> bool:
     return read_traces(job_dir).token != token
 
 
-def request_stop(job_dir: Path, *, homes: Homes, reason: str, grace_s: float) -> None:
-    """Make the job's runner end it, now or as soon as it starts. Blocks.
+def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
+    """Make the job's runner end it, now or as soon as it starts. Raises OSError.
 
     The order is written down first and then the bell rung, so that it reaches a runner that is
-    just starting, in any pid namespace, and also one that nobody supervises. A job that has
-    removed or replaced its directory, where its runner looks, is ended from here.
+    just starting, in any pid namespace, and also one that nobody supervises.
     """
-    try:
-        layout.order_stop(str(job_dir), reason, grace_s)
-        bell.ring(str(job_dir))
-        wake_runner(job_dir)
-    except (FileNotFoundError, NotADirectoryError, OddFileError):
-        # What is in the way there, it has put there itself.
-        logger.warning("the directory of job %s is not what it should be", job_dir.name)
-    if not has_traces(job_dir):
-        _end_from_here(job_dir.name, homes, grace_s)
+    layout.order_stop(str(job_dir), reason, grace_s)
+    bell.ring(str(job_dir))
+    wake_runner(job_dir)
 
 
 def wake_runner(job_dir: Path) -> bool:
@@ -288,7 +281,11 @@ def has_traces(job_dir: Path) -> bool:
     return os.path.lexists(job_dir / layout.ALIVE)
 
 
-def _end_from_here(job_id: str, homes: Homes, grace_s: float) -> None:
+def end_from_here(job_id: str, homes: Homes, grace_s: float) -> None:
+    """End the processes of a job whose runner no order can reach. Blocks.
+
+    So it is when the job has removed or replaced its directory, where the runner looks.
+    """
     for process in _members(job_id, homes, {}):
         tree.send(process, signal.SIGTERM)
         tree.send(process, signal.SIGCONT)

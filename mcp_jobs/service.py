@@ -93,7 +93,6 @@ class JobService:
         self._canceller = Canceller(
             store=store,
             jobs_dir=settings.jobs_dir,
-            home_id=origin.incarnation.home_id,
             clock=clock,
         )
         self._care = care

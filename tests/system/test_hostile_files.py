@@ -17,7 +17,7 @@ from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.spool import segment_name
 from tests.support import Place, until
 from tests.system import planting
-from tests.system.station import Station, gate, release, station
+from tests.system.station import Station, gate, release, server, shell, station
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -112,3 +112,57 @@ def _assert_honest(
     if job["reason"] != reason:
         assert job["reason"] in ("interrupted", "exception"), (kind, job)
         assert re.search(_HONEST, job["error"]), (kind, job)
+
+
+async def test_a_hundred_thousand_files_are_no_other_job_s_burden(place: Place) -> None:
+    names = (layout.QUESTIONS, layout.ANSWERS, layout.OUTPUT, "more")
+    async with _opened(place) as jobs:
+        many = [await jobs.start(_planting(name, "many", "exec sleep 1000")) for name in names]
+        await _planted(place, len(names))
+        healthy = await jobs.run("echo well")
+        await _look_everywhere(jobs, many)
+        cancelled = [await jobs.cancel(job_id, 1) for job_id in many]
+        ended = [await jobs.ended(job_id) for job_id in many]
+
+    assert (healthy["status"], healthy["output"]["text"]) == ("completed", "well\n")
+    assert {job["status"] for job in (*cancelled, *ended)} <= {"cancelled", "running"}
+    assert {job["reason"] for job in ended} == {"cancelled_by_user"}
+    assert not (jobs.directory(many[0]) / layout.QUESTIONS).exists()
+
+
+async def test_an_order_that_the_job_made_up_ends_it_as_interrupted(place: Place) -> None:
+    async with station(place) as jobs:
+        plant = 'ln -s "nonsense 0.5" "$(dirname "$MCP_JOBS_PROGRESS")/stop"; exec sleep 1000'
+        job = await jobs.run(plant)
+
+    assert (job["status"], job["reason"]) == ("failed", "interrupted")
+    assert "an order that is none of mcp-jobs" in job["error"]
+
+
+async def test_a_job_that_removes_its_directory_can_be_cancelled(place: Place) -> None:
+    async with station(place) as jobs:
+        job_id = await jobs.start(
+            'rm -rf "$(dirname "$MCP_JOBS_PROGRESS")"; echo gone > gone; exec sleep 1000'
+        )
+        await until((place.project / "gone").exists)
+        job = await jobs.cancel(job_id, 1)
+        job = await jobs.ended(job_id)
+
+    assert (job["status"], job["reason"]) == ("cancelled", "cancelled_by_user")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link-to-zeros", "directory"])
+async def test_a_job_with_spoiled_files_can_be_cancelled_after_its_server(
+    place: Place, kind: str
+) -> None:
+    command = _planting(layout.ALIVE, kind, "exec sleep 1000")
+    with server(place, shell(place, command)) as first:
+        await _planted(place, 1)
+        first.kill()
+        async with station(place) as jobs:
+            healthy = await jobs.run("echo well")
+            await jobs.cancel(first.job_ids[0], 1)
+            job = await jobs.ended(first.job_ids[0])
+
+    assert healthy["status"] == "completed"
+    assert (job["status"], job["reason"]) == ("cancelled", "cancelled_by_user")

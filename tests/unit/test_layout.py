@@ -419,7 +419,7 @@ def test_an_order_wakes_whoever_has_a_bell(tmp_path: Path, *, notify: bool) -> N
     before = signal.signal(signal.SIGIO, lambda number, _: heard.append(number))
     job_bell = bell.Bell(str(tmp_path), notify=notify)
     try:
-        process.request_stop(tmp_path, homes=(), reason="timeout", grace_s=1.0)
+        process.request_stop(tmp_path, reason="timeout", grace_s=1.0)
         if job_bell.fd is None:
             assert signal.SIGIO in heard
         else:
@@ -442,14 +442,14 @@ def test_an_order_that_the_clean_up_after_the_end_takes_away_is_no_error(
         replace(source, target, **options)
 
     monkeypatch.setattr(os, "replace", late)
-    process.request_stop(tmp_path, homes=(), reason="cancelled_by_user", grace_s=1.0)
+    process.request_stop(tmp_path, reason="cancelled_by_user", grace_s=1.0)
 
     assert os.listdir(tmp_path) == []
 
 
 def test_an_order_for_a_job_that_has_no_runner_is_only_written_down(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / layout.BELL)
-    process.request_stop(tmp_path, homes=(), reason="timeout", grace_s=1.0)
+    process.request_stop(tmp_path, reason="timeout", grace_s=1.0)
 
     assert layout.read_stop(str(tmp_path)) == ("timeout", 1.0)
 
