@@ -56,6 +56,7 @@ class Policy:
 
 
 DEFAULT: Final = Policy()
+_HUGE: Final = 1e15
 
 
 def as_stored(policy: Policy) -> dict[str, Any]:
@@ -71,7 +72,10 @@ def as_stored(policy: Policy) -> dict[str, Any]:
 
 
 def from_stored(stored: Mapping[str, Any]) -> Policy:
-    """Return the policy that `as_stored` gave. Fields of a newer version are left out."""
+    """Return the policy that `as_stored` gave. Fields of a newer version are left out.
+
+    Raises ValueError or TypeError for what no version has stored.
+    """
     if not stored:
         return DEFAULT
     known = {field.name: stored[field.name] for field in fields(Policy) if field.name in stored}
@@ -86,4 +90,22 @@ def from_stored(stored: Mapping[str, Any]) -> Policy:
         )
     if "success_codes" in known:
         known["success_codes"] = tuple(known["success_codes"])
-    return Policy(**known)
+    return _checked(Policy(**known))
+
+
+def _checked(policy: Policy) -> Policy:
+    on = RetryOn() if policy.retry_on is None else policy.retry_on
+    codes = (*policy.success_codes, *on.exit_codes)
+    texts = (*on.output, *(text for text in (policy.progress,) if text is not None))
+    numbers = [n for n in (policy.delay_s, policy.output_limit_bytes) if n is not None]
+    sound = (
+        policy.backoff in ("exponential", "linear")
+        and all(isinstance(code, int) for code in codes)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(n, int | float) and 0 <= n < _HUGE for n in numbers)
+        and all(isinstance(flag, bool) for flag in (policy.detach, on.timeout, on.signal))
+        and (policy.webhook is None or isinstance(policy.webhook, dict))
+    )
+    if not sound:
+        raise ValueError("a value is not of its type")
+    return policy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.progress import with_estimate
 from mcp_jobs.states import Status
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 JobObject = dict[str, Any]
 
+_LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999: no later time can be written down."""
+
 
 def job_uri(job_id: str) -> str:
     """Return the resource that a job is read at."""
@@ -26,7 +29,7 @@ def rfc3339(time_ms: int | None) -> str | None:
     """Return a time as RFC 3339 in UTC, with milliseconds."""
     if time_ms is None:
         return None
-    seconds, rest_ms = divmod(time_ms, 1000)
+    seconds, rest_ms = divmod(min(max(time_ms, 0), _LAST_MS), 1000)
     moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     return f"{moment}.{rest_ms:03d}Z"
 

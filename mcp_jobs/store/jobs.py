@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _ANSWER_S: Final = 10.0
 """Longer than a statement waits for its turn and for the lock: what then is missing is the disk."""
 
+_STATES: Final = frozenset(status.value for status in Status)
 _ENDINGS_OF: Final = 1000
 """How many of the newest ids are compared with an end."""
 
@@ -213,10 +214,15 @@ class SqliteStore:
 
     async def counts(self, owner: str) -> dict[Status, int]:
         found = await self._look_up("counts", owner=owner)
-        return {Status(row["status"]): row["total"] for row in found if row["total"]}
+        return {
+            Status(row["status"]): row["total"]
+            for row in found
+            if row["total"] and row["status"] in _STATES
+        }
 
     async def totals(self) -> dict[Status, int]:
-        return {Status(row["status"]): row["total"] for row in await self._read("totals")}
+        found = await self._read("totals")
+        return {Status(row["status"]): row["total"] for row in found if row["status"] in _STATES}
 
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         return [rows.attempt_from(row) for row in await self._look_up("attempts_of", id=job_id)]

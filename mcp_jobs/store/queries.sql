@@ -292,7 +292,11 @@ SELECT coalesce(min(seq), 0) AS seq FROM changes;
 
 -- name: changes_after
 -- What changed since, oldest first.
-SELECT seq, job_id, owner, status, created FROM changes WHERE seq > :seq ORDER BY seq LIMIT :limit;
+SELECT seq, job_id, owner, status, created FROM changes
+WHERE seq > :seq AND status IN (
+    'pending', 'running', 'retrying', 'input_required', 'completed', 'failed', 'cancelled'
+)
+ORDER BY seq LIMIT :limit;
 
 -- name: remove_expired
 -- Forget some jobs that ended before a moment, but not one whose end is still to be told. Their

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,17 @@ from mcp_jobs.models import (
     Progress,
     Question,
 )
-from mcp_jobs.policy import Policy, as_stored, from_stored
+from mcp_jobs.policy import DEFAULT, Policy, as_stored, from_stored
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp_jobs.store.connection import Row
+
+logger = logging.getLogger(__name__)
+
+_HUGE = 1e300
 
 _SAME_NAME = (
     "id", "owner", "locality", "type", "title", "cwd", "exit_code", "error", "attempt",
@@ -42,16 +47,16 @@ def job_from(row: Row) -> Job:
     """Return the record of a row of `jobs`."""
     return Job(
         **dict(zip(_SAME_NAME, _same(tuple(row.keys()))(row), strict=True)),
-        params=json.loads(row["params"]),
+        params=_mapping(row["params"]),
         policy=_policy(row["policy"]),
         status=Status(row["status"]),
         reason=_reason(row["reason"]),
-        result=None if row["result"] is None else json.loads(row["result"]),
+        result=None if row["result"] is None else _loaded(row["result"]),
         retry_on_interrupt=bool(row["retry_on_interrupt"]),
         shared=bool(row["shared"]),
         # Empty: it waits to be confirmed.
         claimed_by=row["claimed_by"] or None,
-        progress=None if row["progress"] is None else Progress(**json.loads(row["progress"])),
+        progress=None if row["progress"] is None else _progress(row["progress"]),
     )
 
 
@@ -64,7 +69,11 @@ def _same(columns: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
 @lru_cache(256)
 def _policy(stored: str) -> Policy:
     # Jobs of one type have the same.
-    return from_stored(json.loads(stored))
+    try:
+        return from_stored(_mapping(stored))
+    except (ValueError, TypeError, AttributeError) as error:
+        logger.warning("the rules of a job make no sense (%s); the usual ones hold", error)
+        return DEFAULT
 
 
 def attempt_from(row: Row) -> Attempt:
@@ -122,14 +131,14 @@ def launch_from(text: str) -> Launch:
 
 def question_from(row: Row) -> Question:
     """Return the record of a row of `questions`."""
-    answer = None if row["answer"] is None else json.loads(row["answer"])
+    answer = None if row["answer"] is None else _mapping(row["answer"])
     return Question(
         job_id=row["job_id"],
         key=row["key"],
         message=row["message"],
-        schema=json.loads(row["schema"]),
+        schema=_mapping(row["schema"]),
         asked_at_ms=row["asked_at_ms"],
-        answer=None if answer is None else Answer(**answer),
+        answer=None if answer is None else _answer(answer),
         answered_at_ms=row["answered_at_ms"],
     )
 
@@ -155,8 +164,9 @@ def outcome_parameters(outcome: Outcome) -> dict[str, Any]:
         "status": outcome.status,
         "reason": outcome.reason,
         "exit_code": outcome.exit_code,
-        "error": outcome.error,
-        "result": None if outcome.result is None else json.dumps(outcome.result),
+        # A job says both, and what cannot be stored must not keep it from ending.
+        "error": None if outcome.error is None else _encodable(outcome.error),
+        "result": None if outcome.result is None else _result_text(outcome.result),
         "started_at_ms": outcome.started_at_ms,
         "finished_at_ms": outcome.finished_at_ms,
         "output_start": outcome.output_start,
@@ -164,6 +174,58 @@ def outcome_parameters(outcome: Outcome) -> dict[str, Any]:
         "memory_peak_bytes": outcome.memory_peak_bytes,
         "run_at_ms": outcome.run_at_ms,
     }
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _result_text(result: Any) -> str | None:
+    try:
+        return _encodable(json.dumps(result, allow_nan=False, ensure_ascii=False))
+    except (ValueError, TypeError, RecursionError) as error:
+        logger.warning("the result of a job is no JSON and is left out: %s", error)
+        return None
+
+
+def _loaded(text: str) -> Any:
+    """Return a JSON value; None for what is none.
+
+    The file may have been damaged, or written by something else: an odd row harms its own job at
+    most, and never whoever lists or works on the others.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        logger.warning("a row of the job database holds what is no JSON")
+        return None
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    found = _loaded(text)
+    return found if isinstance(found, dict) else {}
+
+
+def _answer(told: dict[str, Any]) -> Answer:
+    content, action = told.get("content"), told.get("action")
+    return Answer(
+        action=action if action in ("accept", "decline", "cancel") else "cancel",
+        content=content if isinstance(content, dict) else {},
+    )
+
+
+def _progress(text: str) -> Progress | None:
+    told = _mapping(text)
+    numbers = {name: told.get(name) for name in ("current", "total", "percent")}
+    at_ms, message = told.get("updated_at_ms"), told.get("message")
+    sound = all(value is None or _is_number(value) for value in numbers.values())
+    if not sound or not isinstance(at_ms, int) or not isinstance(message, str | None):
+        return None
+    return Progress(**numbers, message=message, updated_at_ms=at_ms)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
 
 
 def progress_text(progress: Progress) -> str:
