@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs import catalogue, keys, launching, process
+from mcp_jobs import catalogue, homewatch, keys, launching, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.errors import StoreError, in_words
@@ -53,6 +53,7 @@ class Core:
     bus: Bus
     follower: Follower
     store: Store
+    home: homewatch.HomeWatch
     feed: ChangeFeed
     pool: Pool
     maintenance: Maintenance
@@ -65,6 +66,7 @@ class Core:
     def parts(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
         """Return what runs as long as the process does."""
         return (
+            ("home", self.home.run),
             ("feed", self.feed.run),
             ("follower", self.follower.run),
             ("pool", self.pool.run),
@@ -88,6 +90,7 @@ async def open_core(
     configuration.prepare_home(settings)
     keys.check_webhook_secret(settings.home)
     files_before = configuration.raise_file_limit()
+    homewatch.refuse_second_database(settings.database, settings.owners_dir)
     store = await SqliteStore.open(settings.database)
     try:
         core = await _assemble(settings, store, files_before, types, shared=shared)
@@ -116,10 +119,12 @@ async def visit(settings: Settings, types: tuple[JobType, ...] = ()) -> AsyncIte
     of `open_core`.
     """
     configuration.prepare_home(settings)
+    homewatch.refuse_second_database(settings.database, settings.owners_dir)
     store = await SqliteStore.open(settings.database)
     try:
         core = await _assemble(settings, store, configuration.file_limit(), types, visiting=True)
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(core.upkeep.keep, "home", core.home.run)
             tasks.start_soon(core.upkeep.keep, "feed", core.feed.run)
             yield core
             tasks.cancel_scope.cancel()
@@ -160,7 +165,7 @@ async def _assemble(
         store=store, bus=bus, presence=presence, settings=settings, clock=clock, upkeep=upkeep
     )
     declared = _catalogue(settings, bus, types)
-    registry = Registry(types if settings.only_declared else (SHELL, *types), source=declared)
+    registry = _registry(settings, types, declared)
     service = JobService(
         store=store,
         bus=bus,
@@ -177,6 +182,7 @@ async def _assemble(
         feed=feed,
         follower=follower,
         store=store,
+        home=homewatch.HomeWatch(settings, store, presence.mend),
         pool=pool(
             here=here,
             supervisor=supervisor(settings=settings, clock=clock, here=here),
@@ -190,6 +196,12 @@ async def _assemble(
         catalogue=declared,
         upkeep=upkeep,
     )
+
+
+def _registry(
+    settings: Settings, types: tuple[JobType, ...], declared: catalogue.Catalogue
+) -> Registry:
+    return Registry(types if settings.only_declared else (SHELL, *types), source=declared)
 
 
 def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> catalogue.Catalogue:
@@ -210,7 +222,7 @@ def _launcher(settings: Settings, here: Incarnation) -> launching.LauncherClient
     return launching.LauncherClient(
         home=settings.home,
         home_id=here.home_id,
-        runtime_dir=configuration.runtime_directory(),
+        runtime_dir=configuration.runtime_directory,
         idle_s=settings.launcher_idle_seconds,
     )
 

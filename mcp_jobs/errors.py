@@ -62,6 +62,12 @@ class StoreUnsureError(StoreError):
     code = "store_unsure"
 
 
+class HomeGoneError(StoreError):
+    """The home or its database is no longer where this process found it, which therefore leaves."""
+
+    code = "home_gone"
+
+
 class NewerSchemaError(StoreError):
     """A newer mcp_jobs has written the job database, and this one cannot read it."""
 

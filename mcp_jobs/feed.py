@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs.errors import StoreError
+from mcp_jobs.errors import HomeGoneError, StoreError
 from mcp_jobs.events import JobChanged
 from mcp_jobs.states import TERMINAL
 
@@ -59,6 +59,9 @@ class ChangeFeed:
                 if behind:
                     await self.flush()
                     behind = False
+            except HomeGoneError:
+                # Said elsewhere, once, by who ends this process.
+                await anyio.sleep_forever()
             except StoreError as error:
                 logger.warning("cannot read what changed: %s", error)
             # A plain timer, ten times a second for ever: a cancel scope costs several times that.

@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import SocketAttribute
 
-from mcp_jobs.errors import LauncherError, in_words
+from mcp_jobs.errors import InvalidInputError, LauncherError, in_words
 from mcp_jobs.launcher import bell, layout, tree
 from mcp_jobs.launcher.identity import pid_namespace
 from mcp_jobs.launcher.record import is_record
@@ -48,7 +48,7 @@ _ENDED: Final = b'\n{"event": "ended"'
 
 _LAUNCH = (
     "import sys; sys.path.append(sys.argv[1]);"
-    "from mcp_jobs.launcher.server import main; main(sys.argv[2], float(sys.argv[3]))"
+    "from mcp_jobs.launcher.server import main; main(sys.argv[2], float(sys.argv[3]), sys.argv[4])"
 )
 
 
@@ -186,12 +186,20 @@ class LauncherLink:
 
 
 class LauncherClient:
-    """Starts runners through the launcher of this home, user and pid namespace."""
+    """Starts runners through the launcher of this home, user and pid namespace.
 
-    def __init__(self, *, home: Path, home_id: str, runtime_dir: Path, idle_s: float) -> None:
+    `runtime_dir` names the directory for its socket, and makes it: a logout may remove it.
+    """
+
+    def __init__(
+        self, *, home: Path, home_id: str, runtime_dir: Callable[[], Path], idle_s: float
+    ) -> None:
         scope = f"{home_id}\0{os.getuid()}\0{pid_namespace()}"
         name = hashlib.sha256(scope.encode()).hexdigest()[:16]
-        self._socket_path = str(runtime_dir / f"{name}-{PROTOCOL_VERSION}.sock")
+        self._runtime_dir = runtime_dir
+        self._name = f"{name}-{PROTOCOL_VERSION}.sock"
+        self._socket_path = str(runtime_dir() / self._name)
+        self._home = home
         self._log_path = home / "launcher.log"
         self._idle_s = idle_s
         self._starting = anyio.Lock()
@@ -311,8 +319,12 @@ class LauncherClient:
                 # Another task has started it while this one waited.
                 return
             try:
+                # Made anew, or another one, where the old one was removed.
+                self._socket_path = str(self._runtime_dir() / self._name)
                 with anyio.fail_after(_START_S):
                     exit_code = await self._run_launcher()
+            except InvalidInputError as error:
+                raise LauncherError(str(error)) from error
             except TimeoutError:
                 raise LauncherError(
                     f"The launcher did not start within {_START_S:.0f} s; see {self._log_path}."
@@ -329,7 +341,7 @@ class LauncherClient:
         command = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(_package_root())]
         with await anyio.to_thread.run_sync(_open_log, self._log_path) as log:
             done = await anyio.run_process(
-                [*command, self._socket_path, str(self._idle_s)],
+                [*command, self._socket_path, str(self._idle_s), str(self._home)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -9,6 +9,7 @@ a frozen container): its jobs are taken over too, and fencing makes its late wri
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from typing import TYPE_CHECKING, Final
@@ -20,11 +21,22 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
 
+logger = logging.getLogger(__name__)
+
 LEASE_S: Final = 15.0
 """Measured on the observer's monotonic clock, so that no jump of the wall clock ends a lease."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _TOLD_BYTES: Final = 1 << 16
+
+
+def anybody(directory: Path) -> bool:
+    """Say whether any server or worker of a home is there."""
+    try:
+        names = [name for name in os.listdir(directory) if not name.startswith(".")]
+    except FileNotFoundError:
+        return False
+    return any(layout.is_locked(str(directory / name)) for name in names)
 
 
 class Owners:
@@ -35,11 +47,14 @@ class Owners:
         self._directory = directory
         self._clock = clock
         self._lock_fd: int | None = None
+        self._registered = False
         self._seen: dict[str, tuple[int, float]] = {}
 
     def register(self) -> None:
         """Become a known owner, and remove the files of dead ones. Raises OSError."""
         hidden = self._directory / f".{self.own_id}"
+        self._registered = True
+        self._unlock()
         self._lock_fd = layout.lock_file(str(hidden), wait=True)
         # Visible only once locked, so that no cleaner takes it for a dead owner's.
         hidden.rename(self._directory / self.own_id)
@@ -52,9 +67,29 @@ class Owners:
         with contextlib.suppress(OSError):
             os.utime(self._directory / self.own_id)
 
+    def mend(self) -> None:
+        """Be known by a new file should the old one have been removed. Raises OSError."""
+        if self._registered and not self._named():
+            self.register()
+            logger.warning("%s was removed; it was made anew", self._directory / self.own_id)
+
+    def _named(self) -> bool:
+        """Say whether the path still names the file that is locked."""
+        if self._lock_fd is None:
+            return False
+        try:
+            found = os.stat(self._directory / self.own_id)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.fstat(self._lock_fd))
+
     def release(self) -> None:
         """Stop being an owner; the jobs are free to be taken over."""
         (self._directory / self.own_id).unlink(missing_ok=True)
+        self._registered = False
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None

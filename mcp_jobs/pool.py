@@ -12,7 +12,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from mcp_jobs import exchange, process
-from mcp_jobs.errors import StoreError, in_words
+from mcp_jobs.errors import HomeGoneError, StoreError, in_words
 from mcp_jobs.events import JobChanged
 from mcp_jobs.owners import LEASE_S
 from mcp_jobs.states import Reason, Status
@@ -154,6 +154,10 @@ class Pool:
                 # Shielded: a claim whose answer is lost would belong to nobody who knows it.
                 with anyio.CancelScope(shield=True):
                     nap_s = await self._claim_due(tasks)
+            except HomeGoneError:
+                # Said elsewhere, once, by who ends this process.
+                await anyio.sleep_forever()
+                return
             except StoreError as error:
                 logger.warning("cannot look for due jobs: %s", error)
                 nap_s = _LONGEST_NAP_S
@@ -232,6 +236,9 @@ class Pool:
                 if await self._store.mend_future(now_ms=self._clock.now_ms()):
                     self.wake()
                 await self.adopt_orphans(tasks)
+            except HomeGoneError:
+                # Said elsewhere, once, by who ends this process.
+                await anyio.sleep_forever()
             except (StoreError, OSError, RuntimeError) as error:
                 # Out of descriptors, disk space or threads: the next round may do better.
                 logger.warning("cannot look for jobs without an owner: %s", error)

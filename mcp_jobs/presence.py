@@ -71,6 +71,10 @@ class Presence:
         """Renew the lease."""
         self._owners.beat()
 
+    def mend(self) -> None:
+        """Be known as an owner again should that have been undone. Raises OSError."""
+        self._owners.mend()
+
     def gone(self, owner_id: str) -> bool:
         """Say whether another owner is dead or has stood still for a whole lease."""
         return self._owners.gone(owner_id)
@@ -104,12 +108,13 @@ class Presence:
             await link.aclose()
 
     async def stay_attached(self) -> None:
-        """Keep the launcher informed for ever."""
+        """Keep the launcher informed as long as the home is there."""
         with contextlib.suppress(StoreError):
             if await self._work_left():
                 self.expect_work()
         await self._work.wait()
-        while True:
+        # Else the launcher of a home that was replaced would begin its work in the new one.
+        while not self._store.lost():
             if self._link is not None:
                 # From before a fault.
                 await self._link.aclose()
@@ -131,6 +136,8 @@ class Presence:
             self._tried = anyio.Event()
             await link.aclose()
             self._link = None
+        self._tried.set()
+        await anyio.sleep_forever()
 
     async def _work_left(self) -> bool:
         """Say whether jobs are left, or webhooks that must not wait for the next server."""

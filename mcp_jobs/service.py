@@ -14,6 +14,7 @@ from mcp_jobs import exchange, inputs, outcomes, output, process, views
 from mcp_jobs.accepting import Acceptor
 from mcp_jobs.cancelling import Canceller
 from mcp_jobs.errors import (
+    HomeGoneError,
     InvalidInputError,
     StoreBusyError,
     StoreError,
@@ -170,7 +171,8 @@ class JobService:
         """
         try:
             return await self._store.create(new)
-        except StoreBusyError:
+        except (StoreBusyError, HomeGoneError):
+            # Nothing was done.
             raise
         except StoreError as error:
             found = await self._looked_up(new.id)

@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from mcp_jobs import exchange, launching, outcomes, process, summaries
 from mcp_jobs.companion import Companion
-from mcp_jobs.errors import LauncherError, StoreError
+from mcp_jobs.errors import HomeGoneError, LauncherError, StoreError
 from mcp_jobs.launcher import layout
 from mcp_jobs.output import read_recent
 from mcp_jobs.patterns import matches
@@ -421,6 +421,9 @@ class Supervisor:
         while True:
             try:
                 return await step()
+            except HomeGoneError:
+                # Nothing can be stored any more, and whoever works here leaves.
+                await anyio.sleep_forever()
             except StoreError as error:
                 logger.warning("the store is out of order, trying again: %s", error)
                 await anyio.sleep(_STORE_PAUSE_S)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Final
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
 
@@ -26,11 +27,12 @@ async def work(settings: Settings, drain: bool) -> None:
     Running jobs are not touched by the end of the worker. Raises `InvalidInputError` or
     `StoreError` when the home cannot be used.
     """
-    if drain and not settings.database.exists():
+    if drain and not settings.home.exists():
         # The home was removed since somebody wanted it drained, and must not come back by that.
         return
     async with open_core(settings) as core, anyio.create_task_group() as tasks:
         tasks.start_soon(leave_on_signal, core)
+        tasks.start_soon(leave_without_home, core)
         if drain:
             await core.pool.until_drained()
             await core.webhooks.until_quiet()
@@ -51,8 +53,27 @@ async def leave_on_signal(core: Core, before: Callable[[], Awaitable[None]] | No
         async for _ in signals:
             if before is not None:
                 await before()
-            core.upkeep.end()
-            with anyio.move_on_after(_EXIT_BUDGET_S, shield=True):
-                await core.presence.end()
-                await core.store.close()
-            os._exit(0)
+            await _leave(core, 0)
+
+
+async def leave_without_home(
+    core: Core, before: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """End the process when its home or its database is gone, with one sentence and exit code 1.
+
+    `before` is as in `leave_on_signal`.
+    """
+    problem = await core.home.gone()
+    if before is not None:
+        await before()
+    sys.stderr.write(f"mcp-jobs: {problem}\n")
+    sys.stderr.flush()
+    await _leave(core, 1)
+
+
+async def _leave(core: Core, code: int) -> NoReturn:
+    core.upkeep.end()
+    with anyio.move_on_after(_EXIT_BUDGET_S, shield=True):
+        await core.presence.end()
+        await core.store.close()
+    os._exit(code)

@@ -31,6 +31,7 @@ from mcp_jobs.server.access import check_scope, owner_by_token
 from mcp_jobs.server.app import python_types
 from mcp_jobs.server.oidc import OidcVerifier
 from mcp_jobs.server.streamable import streamable_app
+from mcp_jobs.worker import leave_without_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,7 @@ async def serve_http(settings: Settings) -> None:
             parts = _parts(settings, core, authenticator)
             tasks.start_soon(core.upkeep.keep, "live events", parts.hub.run)
             tasks.start_soon(core.upkeep.keep, "open streams", parts.opened.run)
+            tasks.start_soon(leave_without_home, core)
             server = Server(_config(settings, build_app(parts, mcp, verifier=verifier)))
             await tasks.start(_end_on_signal, server, parts)
             _announce(listening, authenticator)

@@ -15,6 +15,10 @@ from mcp_jobs.launcher import files, layout, tree
 from mcp_jobs.launcher.files import OddFileError
 from mcp_jobs.launcher.identity import is_here
 
+# A removal tells that the job is being taken away altogether.
+_NAMES = ("DN_CREATE", "DN_RENAME", "DN_DELETE", "DN_MULTISHOT")
+_CHANGES = sum(getattr(fcntl, name, 0) for name in _NAMES)
+
 
 class Bell:
     """One runner's bell. The order itself is looked up by the runner whenever it wakes."""
@@ -83,7 +87,7 @@ def _watched(directory: str) -> int | None:
         return None
     fd = files.open_directory(directory)
     try:
-        fcntl.fcntl(fd, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT)
+        fcntl.fcntl(fd, fcntl.F_NOTIFY, _CHANGES)
     except OSError:
         os.close(fd)
         return None

@@ -81,6 +81,10 @@ class DrainKeeper:
         elif (status or self._owed) and not self._owners:
             self._schedule()
 
+    def forget(self) -> None:
+        """Nothing is to be worked off any more; a worker leaves a home that is gone by itself."""
+        self._due_s = self._command = self.pid = None
+
     def busy(self) -> bool:
         """Whether a worker runs or is due."""
         return self.pid is not None or self._due_s is not None

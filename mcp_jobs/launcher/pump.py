@@ -143,6 +143,13 @@ class OutputPump:
             self.spool.write(self._masker.flush())
 
 
+def empty(fd: int) -> None:
+    """Take what is in a pipe that only wakes its reader."""
+    with contextlib.suppress(BlockingIOError):
+        while os.read(fd, 4096):
+            pass
+
+
 def _pipe() -> tuple[int, int]:
     read_fd, write_fd = os.pipe()
     os.set_blocking(read_fd, False)

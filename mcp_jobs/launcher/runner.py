@@ -21,13 +21,15 @@ from mcp_jobs.launcher import layout, record, tree
 from mcp_jobs.launcher.bell import Bell
 from mcp_jobs.launcher.files import OddFileError
 from mcp_jobs.launcher.identity import ON_LINUX, Stat, boot_id, pid_namespace, start_time
-from mcp_jobs.launcher.pump import OutputPump
+from mcp_jobs.launcher.pump import OutputPump, empty
 from mcp_jobs.launcher.spawn import SpawnError, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+    from mcp_jobs.launcher.footing import Home
 
 PROGRESS_VARIABLE = "MCP_JOBS_PROGRESS"
 
@@ -38,6 +40,7 @@ _LAUNCH_FIELDS = frozenset({"argv", "cwd", "umask", "environ", "secrets"})
 _LEFTOVER_GRACE_S = 0.5
 _SHUTDOWN_GRACE_S = 5.0
 _GRACE_POLL_S = 0.02
+_HOME_POLL_S = 2.0
 _HOLD_S = 1.0
 _HOLD_POLL_S = 0.001
 _KILL_TURN_S = 0.5
@@ -57,8 +60,12 @@ _SPOILED = (Unready, FileNotFoundError, NotADirectoryError, OddFileError)
 class Runner:
     """Runs one attempt. `request` is what `LaunchRequest` in process.py describes."""
 
-    def __init__(self, request: Mapping[str, Any], connection: socket.socket) -> None:
+    def __init__(
+        self, request: Mapping[str, Any], connection: socket.socket, home: Home | None = None
+    ) -> None:
         self._request = request
+        self._home = home
+        self._alive_fd: int | None = None
         self._connection = connection
         self._job_dir: str = request["job_dir"]
         self._token: int = request["token"]
@@ -132,7 +139,7 @@ class Runner:
             if self._reap() and (ON_LINUX or not pump.open):
                 return
             pump.skip(self._wakeup_read)
-            _empty(self._wakeup_read)
+            empty(self._wakeup_read)
 
     def _run(self, pump: OutputPump) -> None:
         try:
@@ -167,6 +174,7 @@ class Runner:
         From the identity on this claim counts as run: whoever kills the runner in between finds a
         job that is interrupted, and none that is started twice.
         """
+        self._alive_fd = alive_fd
         self._catch_signals()
         tree.become_subreaper()
         launch = self._read_launch()
@@ -261,9 +269,9 @@ class Runner:
                     self._stop(pump, *stop)
                     break
                 ready = selector.select(self._next_wait_s(pump, began_s))
-                _empty(self._wakeup_read)
+                empty(self._wakeup_read)
                 if bell_fd is not None:
-                    _empty(bell_fd)
+                    empty(bell_fd)
                 pump.on_ready(ready, selector)
         pump.drain()
         if self._reason is None and self._over_limit(pump):
@@ -295,6 +303,10 @@ class Runner:
             return stop
         if self._going_down:
             return "interrupted", _SHUTDOWN_GRACE_S
+        if self._removed() and self._home is not None and not self._home.holds():
+            # With its home went all that could show or stop it: nobody would ever find it.
+            self._error = "The home of mcp-jobs was removed while the job ran."
+            return "interrupted", _SHUTDOWN_GRACE_S
         now_s = time.monotonic()
         timeout_s, idle_s = self._request["timeout_s"], self._request["idle_timeout_s"]
         if timeout_s is not None and now_s - began_s >= timeout_s:
@@ -308,6 +320,10 @@ class Runner:
             return "output_limit", self._request["grace_s"]
         return None
 
+    def _removed(self) -> bool:
+        """Whether the file that says who this is was removed; its removal wakes this runner."""
+        return self._alive_fd is not None and os.fstat(self._alive_fd).st_nlink == 0
+
     def _over_limit(self, pump: OutputPump) -> bool:
         limit: int | None = self._request.get("output_limit_bytes")
         return limit is not None and pump.printed_bytes > limit
@@ -318,6 +334,9 @@ class Runner:
             deadlines_s.append(began_s + self._request["timeout_s"])
         if self._request["idle_timeout_s"] is not None:
             deadlines_s.append(pump.last_output_s + self._request["idle_timeout_s"])
+        if self._removed() or (self._bell is not None and self._bell.fd is not None):
+            # The home may be about to follow; or nothing tells of removals here.
+            deadlines_s.append(time.monotonic() + _HOME_POLL_S)
         due_s = [deadline for deadline in deadlines_s if deadline is not None]
         return max(0.0, min(due_s) - time.monotonic()) if due_s else None
 
@@ -464,12 +483,6 @@ class Runner:
 def _plain(error: OSError) -> str:
     text = error.strerror or str(error)
     return f"{text} ({error.filename})" if error.filename else text
-
-
-def _empty(fd: int) -> None:
-    with contextlib.suppress(BlockingIOError):
-        while os.read(fd, 4096):
-            pass
 
 
 def _steady_s() -> float:

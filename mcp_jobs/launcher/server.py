@@ -27,6 +27,7 @@ import time
 
 from mcp_jobs.launcher import layout, tree
 from mcp_jobs.launcher.drain import DrainKeeper
+from mcp_jobs.launcher.footing import Home, Path
 from mcp_jobs.launcher.identity import Stat, boot_id, pid_namespace, start_time
 from mcp_jobs.launcher.rehearsal import rehearse
 from mcp_jobs.launcher.runner import Runner
@@ -42,18 +43,25 @@ _REQUEST_LIMIT_BYTES = 4 << 20
 _BACKLOG = 512
 _ACCEPT_PAUSE_S = 0.05
 _SWEEP_PATIENCE_S = 1.0
+_LOOK_EVERY_S = 2.0
+"""How often the launcher looks whether its home and its socket are still there."""
 
 
 class Launcher:
-    """Serves one socket until idle for `idle_s` seconds."""
+    """Serves one socket until idle for `idle_s` seconds, or until its home or socket is removed."""
 
-    def __init__(self, socket_path: str, lock_fd: int, idle_s: float) -> None:
+    def __init__(
+        self, socket_path: str, lock_fd: int, idle_s: float, home: Home | None = None
+    ) -> None:
         self._path = socket_path
         self._lock_fd = lock_fd
         self._idle_s = idle_s
         self._selector = selectors.DefaultSelector()
         self._wakeup_read, self._wakeup_write = os.pipe()
         self._listener = _listen(socket_path)
+        self._socket = Path(socket_path)
+        self._home = home
+        self._withdrawn = False
         self._runners: set[int] = set()
         self._clients: dict[socket.socket, bytes] = {}
         self._drain = DrainKeeper()
@@ -61,17 +69,45 @@ class Launcher:
     def serve(self) -> None:
         """Accept requests; return when no runner and no connection is left for a while."""
         self._set_up()
+        busy_s = time.monotonic()
         while True:
             ready = self._selector.select(self._wait_s())
-            if not ready and not self._busy():
-                break
             for key, _ in ready:
                 self._on_ready(key.fileobj)
             self._reap()
             self._drain.start_if_due()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
-            os.unlink(f"{self._path}.lock")
+            if not self._withdrawn and not self._stands():
+                self._withdraw()
+            if ready or self._busy():
+                busy_s = time.monotonic()
+            elif self._withdrawn or time.monotonic() - busy_s >= self._idle_s:
+                break
+        self._withdraw()
+
+    def _stands(self) -> bool:
+        """Say whether clients can still find this launcher, and the home that it is for."""
+        return self._socket.holds() and (self._home is None or self._home.holds())
+
+    def _withdraw(self) -> None:
+        """Serve nobody any more; who is connected finds or starts another launcher.
+
+        Runners that are left keep this one as their subreaper until they have ended.
+        """
+        if self._withdrawn:
+            return
+        self._withdrawn = True
+        if self._listener in self._selector.get_map():
+            self._selector.unregister(self._listener)
+        for client in list(self._clients):
+            self._drain.released(client)
+            self._drop(client)
+        if self._home is not None and not self._home.holds():
+            self._drain.forget()
+        # Not of one that others have put there meanwhile.
+        if self._socket.holds():
+            _remove(self._path)
+        if _names(f"{self._path}.lock", self._lock_fd):
+            _remove(f"{self._path}.lock")
         self._listener.close()
 
     def _set_up(self) -> None:
@@ -98,8 +134,9 @@ class Launcher:
     def _busy(self) -> bool:
         return bool(self._runners or self._clients or self._drain.busy())
 
-    def _wait_s(self) -> float | None:
-        return self._drain.due_in_s() if self._busy() else self._idle_s
+    def _wait_s(self) -> float:
+        due_s = self._drain.due_in_s() if self._busy() else self._idle_s
+        return _LOOK_EVERY_S if due_s is None else min(due_s, _LOOK_EVERY_S)
 
     def _on_ready(self, source: object) -> None:
         if source is self._listener:
@@ -206,7 +243,7 @@ class Launcher:
                 if other is not client:
                     other.close()
             client.setblocking(True)
-            Runner(request, client).run()
+            Runner(request, client, self._home).run()
             code = 0
         except BaseException:  # noqa: BLE001 - the fork must end here, whatever went wrong
             sys.excepthook(*sys.exc_info())
@@ -232,7 +269,7 @@ class Launcher:
             self._drain.ended(pid, status)
 
 
-def main(socket_path: str, idle_s: float) -> None:
+def main(socket_path: str, idle_s: float, home: str | None = None) -> None:
     """Detach and serve. The starting process returns as soon as the socket answers.
 
     When another launcher has the lock, there is nothing to do.
@@ -244,9 +281,10 @@ def main(socket_path: str, idle_s: float) -> None:
     if not _names(lock_path, lock_fd):
         # The launcher that held it removed the file as it left; who starts next has a new one.
         os.close(lock_fd)
-        main(socket_path, idle_s)
+        main(socket_path, idle_s, home)
         return
-    launcher = Launcher(socket_path, lock_fd, idle_s)
+    # A server that was started before an upgrade names no home.
+    launcher = Launcher(socket_path, lock_fd, idle_s, Home(home) if home else None)
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -269,6 +307,11 @@ def _names(path: str, fd: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except FileNotFoundError:
         return False
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _listen(path: str) -> socket.socket:

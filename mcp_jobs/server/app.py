@@ -35,7 +35,7 @@ from mcp_jobs.server.tasks_2025 import CAPABILITY as TASKS_2025
 from mcp_jobs.server.tasks_2025 import Tasks2025
 from mcp_jobs.server.tools import Tools
 from mcp_jobs.settings import project_directory
-from mcp_jobs.worker import leave_on_signal
+from mcp_jobs.worker import leave_on_signal, leave_without_home
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -179,6 +179,7 @@ async def _serve_stdio(settings: Settings, types: tuple[JobType, ...]) -> None:
             ):
                 goodbye = partial(_say_goodbye, server.calls, writer, settled)
                 tasks.start_soon(leave_on_signal, core, goodbye)
+                tasks.start_soon(leave_without_home, core, goodbye)
                 with notices.listening(core.bus):
                     await server.run(reader, writer, server.create_initialization_options())
             tasks.cancel_scope.cancel()

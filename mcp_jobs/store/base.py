@@ -284,6 +284,17 @@ class Store(Protocol):
         """Return the states of those of `job_ids` that exist, whoever owns them."""
         ...
 
+    def lost(self) -> str | None:
+        """Return a sentence when the database is not there any more as it was opened; else None.
+
+        Nothing is written to it then: such a call raises `HomeGoneError`.
+        """
+        ...
+
+    def abandon(self, why: str) -> None:
+        """Answer everything from now on with `HomeGoneError` and this sentence."""
+        ...
+
     async def close(self) -> None:
         """Release the store."""
         ...

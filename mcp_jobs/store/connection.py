@@ -6,16 +6,16 @@ import contextlib
 import os
 import sqlite3
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiosqlite
 
-from mcp_jobs.errors import StoreBusyError, StoreError, in_words
+from mcp_jobs.errors import HomeGoneError, StoreBusyError, StoreError, in_words
 from mcp_jobs.store.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 _OLDEST_SQLITE: Final = (3, 37, 0)
 """STRICT tables (3.37) and RETURNING (3.35)."""
@@ -55,6 +55,57 @@ class Punctual(sqlite3.Connection):
         late = sqlite3.OperationalError("database is locked")
         late.sqlite_errorcode = sqlite3.SQLITE_BUSY
         raise late
+
+
+class DatabaseFile:
+    """The file that a store has opened, as long as its path names it.
+
+    SQLite goes on with a file that was removed or replaced, beside the one that others then make:
+    nothing more may be written to it. The open file keeps its number from being used again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _number(path)
+        self._log: tuple[int, int] | None = None
+        self.gone: str | None = None
+        """Why nothing may be read or written any more; None as long as it may."""
+
+    def lost(self) -> str | None:
+        """Return a sentence when the path no longer names the file, or its log; else None."""
+        found = _number(self.path)
+        if found != self._file:
+            how = "removed" if found is None else "replaced by another file"
+            return (
+                f"The job database {self.path} was {how} while mcp-jobs worked with it, so this "
+                "process leaves. Put the file back, or start mcp-jobs again without it."
+            )
+        log = _number(Path(f"{self.path}-wal"))
+        if self._log is not None and log != self._log:
+            return (
+                f"The log of the job database, {self.path}-wal, was removed while mcp-jobs worked "
+                "with it, so this process leaves. Start mcp-jobs again."
+            )
+        self._log = log
+        return None
+
+    def check(self) -> None:
+        """Raise `HomeGoneError` when nothing may be written any more."""
+        self.gone = self.gone or self.lost()
+        self.check_told()
+
+    def check_told(self) -> None:
+        """Raise `HomeGoneError` when that was found out before."""
+        if self.gone is not None:
+            raise HomeGoneError(self.gone)
+
+
+def _number(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 async def open_writer(path: Path) -> aiosqlite.Connection:
@@ -139,12 +190,13 @@ class Glance:
 
 
 async def run(
-    connection: aiosqlite.Connection, path: Path, sql: str, parameters: Mapping[str, Any]
+    connection: aiosqlite.Connection, file: DatabaseFile, sql: str, parameters: Mapping[str, Any]
 ) -> Sequence[Row]:
     """Run one statement and return all its rows; a write is committed when this returns.
 
     Every row is read, since SQLite commits only when the statement is done.
     """
+    file.check_told()
     deadline_s = _deadline_s()
     timed = {**parameters, _DEADLINE: deadline_s}
     while True:
@@ -152,7 +204,7 @@ async def run(
             return list(await connection.execute_fetchall(sql, timed))
         except sqlite3.Error as error:
             if not _is_busy(error) or time.monotonic() >= deadline_s:
-                raise _translated(path, error) from error
+                raise _translated(file.path, error) from error
 
 
 async def _connect(path: Path) -> aiosqlite.Connection:

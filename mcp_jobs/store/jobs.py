@@ -53,12 +53,12 @@ class SqliteStore:
         reader: aiosqlite.Connection,
         glance: sqlite.Glance,
     ) -> None:
-        self._path = path
+        self._file = sqlite.DatabaseFile(path)
         self._glance = glance
         self._writer = writer
         self._reader = reader
         self._data_version: int | None = None
-        self.outbox = SqliteOutbox(path, writer, reader)
+        self.outbox = SqliteOutbox(self._file, writer, reader)
 
     @classmethod
     async def open(cls, path: Path) -> SqliteStore:
@@ -75,6 +75,12 @@ class SqliteStore:
             await reader.close()
             await writer.close()
             raise
+
+    def lost(self) -> str | None:
+        return self._file.gone or self._file.lost()
+
+    def abandon(self, why: str) -> None:
+        self._file.gone = why
 
     async def close(self) -> None:
         self._glance.close()
@@ -208,7 +214,7 @@ class SqliteStore:
 
     async def list(self, owner: str, where: JobFilter, *, limit: int, cursor: str | None) -> Page:
         sql, values = _list_statement(owner, where, cursor)
-        found = await sqlite.run(self._reader, self._path, sql, {**values, "limit": limit + 1})
+        found = await sqlite.run(self._reader, self._file, sql, {**values, "limit": limit + 1})
         jobs = tuple(rows.job_from(row) for row in found[:limit])
         return Page(jobs=jobs, next_cursor=jobs[-1].id if len(found) > limit else None)
 
@@ -311,22 +317,24 @@ class SqliteStore:
         with anyio.move_on_after(_ANSWER_S):
             return await self._write(query, **values)
         raise StoreUnsureError(
-            f"The disk of the job database {self._path} does not answer, so it is not known "
+            f"The disk of the job database {self._file.path} does not answer, so it is not known "
             "whether this was stored. Look at the job in a moment, before you try again."
         )
 
     async def _write_all(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        return await sqlite.run(self._writer, self._path, queries()[query], values)
+        self._file.check()
+        return await sqlite.run(self._writer, self._file, queries()[query], values)
 
     async def _look_up(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
         """Read a few rows that an index leads to."""
         # Whoever asks again and again must not keep the others from their turn.
         await anyio.lowlevel.checkpoint()
+        self._file.check_told()
         found = self._glance.rows(queries()[query], values)
         return await self._read(query, **values) if found is None else found
 
     async def _read(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        return await sqlite.run(self._reader, self._path, queries()[query], values)
+        return await sqlite.run(self._reader, self._file, queries()[query], values)
 
 
 def _first_job(found: Sequence[sqlite.Row]) -> Job | None:

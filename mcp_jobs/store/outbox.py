@@ -12,7 +12,6 @@ from mcp_jobs.store.queries import queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import aiosqlite
 
@@ -25,9 +24,12 @@ class SqliteOutbox:
     """Implements `Outbox` on the store's connections."""
 
     def __init__(
-        self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection
+        self,
+        file: sqlite.DatabaseFile,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
     ) -> None:
-        self._path = path
+        self._file = file
         self._writer = writer
         self._reader = reader
 
@@ -77,10 +79,11 @@ class SqliteOutbox:
         ]
 
     async def _write(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        return await sqlite.run(self._writer, self._path, queries()[query], values)
+        self._file.check()
+        return await sqlite.run(self._writer, self._file, queries()[query], values)
 
     async def _read(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        return await sqlite.run(self._reader, self._path, queries()[query], values)
+        return await sqlite.run(self._reader, self._file, queries()[query], values)
 
 
 def _message_from(row: sqlite.Row, deliveries: tuple[Delivery, ...] = ()) -> OutboxMessage:

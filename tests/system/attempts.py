@@ -17,7 +17,7 @@ def client_of(place: Place, idle_s: float = 0.2) -> launching.LauncherClient:
     return launching.LauncherClient(
         home=place.home,
         home_id=identify(place.home).home_id,
-        runtime_dir=runtime_directory(),
+        runtime_dir=runtime_directory,
         idle_s=idle_s,
     )
 

@@ -263,10 +263,10 @@ async def test_a_list_never_reads_the_history(
     real = sqlite.run
 
     async def spy(
-        connection: Any, path: Path, sql: str, parameters: Mapping[str, Any]
+        connection: Any, file: Any, sql: str, parameters: Mapping[str, Any]
     ) -> Sequence[sqlite.Row]:
         statements.append((sql, parameters))
-        return await real(connection, path, sql, parameters)
+        return await real(connection, file, sql, parameters)
 
     monkeypatch.setattr(sqlite, "run", spy)
     async with sqlite_store(long_path) as store:

@@ -1,0 +1,109 @@
+"""Notice within seconds that the home is no longer there, and leave it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from mcp_jobs import owners
+from mcp_jobs.errors import HomeGoneError
+from mcp_jobs.launcher import files, layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mcp_jobs.settings import Settings
+    from mcp_jobs.store import Store
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S: Final = 1.0
+_LAST_WORDS_S: Final = 2.0
+"""How long calls are still answered, with what is the matter, before this process leaves."""
+
+_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+
+
+class HomeWatch:
+    """Looks once a second whether the home and its database are those that were opened."""
+
+    def __init__(self, settings: Settings, store: Store, mend: Callable[[], None]) -> None:
+        self._home = settings.home
+        self._directories = (settings.jobs_dir, settings.owners_dir)
+        self._store = store
+        self._mend_owner = mend
+        self._gone = anyio.Event()
+        self._why = ""
+
+    async def run(self) -> None:
+        """Watch until there is nothing to work on any more; then every call is told so."""
+        # Open, so that the number of a removed directory is not used again.
+        home_fd = files.open_directory(self._home)
+        try:
+            while (problem := self._problem(home_fd)) is None:
+                self._mend()
+                await anyio.sleep(_EVERY_S)
+        finally:
+            os.close(home_fd)
+        self._store.abandon(problem)
+        self._why = problem
+        self._gone.set()
+        await anyio.sleep_forever()
+
+    async def gone(self) -> str:
+        """Return, with the sentence that says why, when this process should leave.
+
+        Until then it has answered a while, and said in each answer what is the matter.
+        """
+        await self._gone.wait()
+        await anyio.sleep(_LAST_WORDS_S)
+        return self._why
+
+    def _problem(self, home_fd: int) -> str | None:
+        try:
+            found = os.stat(self._home)
+        except OSError as error:
+            if error.errno not in _GONE:
+                return None
+            return (
+                f"The home {self._home} was removed while mcp-jobs worked in it, so this process "
+                "leaves. Start mcp-jobs again to have a new one."
+            )
+        if not os.path.samestat(found, os.fstat(home_fd)):
+            return (
+                f"The home {self._home} was replaced by another directory while mcp-jobs worked in "
+                "it, so this process leaves. Start mcp-jobs again to work in the new one."
+            )
+        return self._store.lost()
+
+    def _mend(self) -> None:
+        """Make the home's own directories again when they were removed, and what we have there."""
+        try:
+            for directory in self._directories:
+                if not directory.exists():
+                    directory.mkdir(mode=layout.PRIVATE_DIR, exist_ok=True)
+                    logger.warning("%s was removed; it was made anew", directory)
+            self._mend_owner()
+        except FileNotFoundError:
+            # The home itself is just being removed.
+            return
+        except OSError as error:
+            logger.warning("something in %s cannot be made anew: %s", self._home, error)
+
+
+def refuse_second_database(database: Path, owners_dir: Path) -> None:
+    """Raise `HomeGoneError` where others still work with a database that was removed.
+
+    A new one would stand beside it. Whoever is an owner has made one, so it was there before.
+    """
+    if database.exists() or not owners.anybody(owners_dir) or database.exists():
+        return
+    raise HomeGoneError(
+        f"The job database {database} was removed while other mcp-jobs processes work with it. "
+        "They leave within seconds: put the file back, or start again then to have a new one."
+    )
