@@ -6,8 +6,10 @@ that is accepted must not depend on what the parameter holds, but for the text o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,7 +57,7 @@ WRAPPERS = [
         "! ",
     ),
     *("builtin ", "x={{p}} ", "sh -c ", "sh "),
-    *("bash ", ". ", "eval ", "flock -n f ", "flock f -c "),
+    *("bash ", ". ", "eval ", "flock -n f ", "flock -n f -c "),
     *("timeout -s {{p}} 5 ", "env -- ", "timeout ", "xargs -n1 ", "find ", "env -S ", "strace "),
 ]
 PROGRAMS = [
@@ -157,18 +159,23 @@ def run(shell: str, script: str, p: str, programs: Path) -> tuple[int, str, list
     """Return the exit code, what was printed, and the files that were made."""
     with tempfile.TemporaryDirectory() as directory:
         shutil.copy(programs / "evil", directory)
-        done = subprocess.run(
+        with subprocess.Popen(
             [shell, "-c", SHOW + script],
             env={"PATH": f"{programs}:{os.defpath}", "p": p},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=directory,
-            check=False,
-            timeout=30,
-        )
+            start_new_session=True,
+        ) as process:
+            try:
+                told, _ = process.communicate(timeout=30)
+            finally:
+                # What waits for itself or stays in the background ends with the test.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
         files = sorted({*os.listdir(directory)} - {"evil"})
-        return done.returncode, os.fsdecode(done.stdout), files
+        return process.returncode, os.fsdecode(told), files
 
 
 def check(shell: str, script: str, hostile: str, programs: Path) -> None:
