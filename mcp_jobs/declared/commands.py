@@ -234,13 +234,16 @@ class _Script:
             at += 1
         rest = words[at:]
         given = self._given or hole is not None
-        if rest and (given or any(word.has_hole for word in rest)):
+        # make and others put what is in their environment into commands.
+        if rest and (given or any(word.has_hole for word in words)):
             check_command(rest, given=given)
         elif given and (running := next((word for word in words if word.runs), None)):
             self._refuse(running.offset, "$(...) would read the text of a param as its input")
 
     def _forbid(self, words: Sequence[Word]) -> None:
         """Refuse what makes the words of a script mean something else."""
+        if words and words[0].text == "set" and any("k" in word.text for word in words[1:]):
+            self._refuse(words[0].offset, "set -k makes variables of arguments")
         may_define = True
         for word in words:
             if word.text == "eval":

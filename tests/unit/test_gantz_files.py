@@ -197,6 +197,7 @@ READ_AGAIN = [
     *("echo $((p)) {{p}}", "x={{p}}; echo $((x + 1))", "echo ${a[p]} {{p}}", "x={{p}}; ls ${x#a}"),
     *("x={{p}}; y=$(ls $x)", 'y=$(ls "$p"); ls {{p}}', "p=1; echo {{p}}", "x=p; ls ${!x} {{p}}"),
     *("timeout $X ls {{p}}", "$CMD {{p}}", "env $X ls {{p}}", "./* {{p}}", "[ $x = {{p}} ]"),
+    *("A={{p}} make", "A={{p}} unknown", "env A={{p}} make", "set -k; ls PATH={{p}}"),
     *("export y=$x; x={{p}}; export y=$x", "ev\\\nal {{p}}", 'echo {{p}}; echo "$\\\np"'),
     *('coproc sh; echo {{p}} >&"${COPROC[1]}"', "echo {a,{{p}}}", "select x in {{p}}; do :; done"),
     *(
