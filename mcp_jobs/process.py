@@ -225,9 +225,9 @@ def forget_attempt(job_dir: Path) -> None:
 def raise_fence(job_dir: Path, token: int, homes: Homes) -> None:
     """Refuse, from now on, runners with a lower claim token.
 
-    Without the job's directory no runner can start at all.
+    Without a directory of the job's own no runner can start at all.
     """
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, OddFileError):
         try:
             layout.raise_fence(str(job_dir), token)
         except TimeoutError:
@@ -333,25 +333,34 @@ def read_traces(job_dir: Path) -> Traces:
         return Traces(directory=False, missing=missing)
     try:
         locked = layout.is_locked(os.path.join(path, layout.ALIVE))
-        lines = layout.read_lines(path)
-        fence, unusable, missing = layout.read_fence(path), False, None
+        lines, unusable, missing = layout.read_lines(path), False, None
     except OddFileError as error:
-        locked, lines, fence, unusable, missing = False, [], 0, True, f"in its directory, {error}"
+        locked, lines, unusable, missing = False, [], True, f"in its directory, {error}"
     identity = layout.newest_identity(lines)
-    token = None if identity is None else identity["token"]
+    # What a job has written over the identity of its runner does not keep it from its record.
+    newest = record.newest(lines) if identity is None else None
+    known = identity or newest
+    token = None if known is None else known["token"]
     if token is None and missing is None and os.path.lexists(os.path.join(path, layout.ALIVE)):
         missing = "its file `alive` is not whole"
     return Traces(
         token=token,
-        output_start=0 if identity is None else identity["output_start"],
+        output_start=0 if known is None else known["output_start"],
         record=None if token is None else record.find(lines, token),
         locked=locked,
         environment=os.path.lexists(os.path.join(path, layout.ENV)),
         printed=os.path.lexists(os.path.join(path, layout.OUTPUT)),
-        fence=fence or 0,
+        fence=_fence(path),
         missing=missing,
         unusable=unusable,
     )
+
+
+def _fence(path: str) -> int:
+    try:
+        return layout.read_fence(path) or 0
+    except OddFileError:
+        return 0
 
 
 def lives(job_id: str, homes: Homes) -> bool:

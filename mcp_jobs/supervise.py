@@ -43,8 +43,8 @@ STOP_GRACE_S: Final = 5.0
 """What a job that ran out of time has between TERM and KILL."""
 
 _LAUNCH_PAUSES_S: Final = (0.1, 0.5, 2.0, 5.0)
-_LOOKS: Final = 8
-"""How often a job may turn out to be another case than it was a moment ago."""
+_STARTS: Final = 8
+"""How often a runner may find that what its launch needs is gone again."""
 
 _OUTLIVE_S: Final = 1.0
 _RUNNER_LOST: Final = (
@@ -114,7 +114,8 @@ class Supervisor:
 
     async def _resolve(self, job: Job, *, startable: bool = True) -> None:
         """Do what the job's row, files and processes ask for, until it has an end."""
-        for _ in range(_LOOKS):
+        starts = 0
+        while starts < _STARTS:
             case, traces = await anyio.to_thread.run_sync(self._look, job)
             match case.verdict:
                 case Verdict.FOLLOW:
@@ -123,6 +124,7 @@ class Supervisor:
                     if await self._outlive(job):
                         return
                 case Verdict.START if startable:
+                    starts += 1
                     if await self._prepare(job) and await self._begin(job, again=False):
                         return
                 case Verdict.CONCLUDE:
@@ -233,7 +235,7 @@ class Supervisor:
             reason = self._due_stop(current)
             if reason is not None:
                 return await self._end_by_sweep(job, reason)
-            if await anyio.to_thread.run_sync(process.runner_alive, self._dir(job)):
+            if (await anyio.to_thread.run_sync(process.read_traces, self._dir(job))).locked:
                 return False
             await anyio.sleep(_OUTLIVE_S)
         return False

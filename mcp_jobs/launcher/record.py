@@ -100,6 +100,11 @@ def read(job_dir: str, token: int) -> ExitRecord | None:
     return find(read_lines(job_dir), token)
 
 
+def newest(lines: list[dict[str, Any]]) -> ExitRecord | None:
+    """Return the last record among the lines of runners, whichever attempt it is of."""
+    return next((r for line in reversed(lines) if is_record(r := line.get(EXIT))), None)
+
+
 def is_record(value: object) -> TypeGuard[ExitRecord]:
     """Say whether a JSON value is a whole exit record; a job could have written another one."""
     return isinstance(value, dict) and all(
