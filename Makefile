@@ -33,7 +33,7 @@ help:
 	@echo "make bench   run the benchmarks and write benchmarks/RESULTS.md"
 	@echo "make bundle  write the bundle for Claude Desktop into dist/"
 	@echo "make hosts   try real hosts from npm (about 1 GB, once)"
-	@echo "make chaos   kill everything at random (ROUNDS=1000 SEED=1)"
+	@echo "make chaos   kill, stop, remove, lock and copy at random (ROUNDS=1000 SEED=1)"
 	@echo "make powercut  cut the power of a home on a loop device, as root (ROUNDS=50 SEED=1)"
 	@echo "make clean   remove .venv, caches and build output"
 

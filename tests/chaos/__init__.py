@@ -1,1 +1,1 @@
-"""A campaign against one home: everything is killed at random, and then the books are checked."""
+"""A campaign against one home: everything of it is harmed at random, and the books are checked."""

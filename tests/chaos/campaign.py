@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mcp_jobs.core import LOCAL_OWNER
@@ -23,6 +24,7 @@ from tests.chaos import books
 from tests.chaos.fleet import Fleet
 from tests.chaos.host import Gone, Refused
 from tests.chaos.ledger import Ledger
+from tests.chaos.mischief import Mischief
 from tests.chaos.orders import Order, draw
 from tests.support import _mentions, _pids, until
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from tests.support import Place
 
 _CLIENTS = 4
+_LOCKED = "keeps the job database"
+"""Of what a call is told that a locked database holds up."""
+
 _SETTLE_BOUND_S = 60.0
 _ATTACH_S = 2.0
 """How long a server may take to tell a new launcher that it is there."""
@@ -54,6 +59,7 @@ class Campaign:
     def __init__(self, place: Place, store: SqliteStore, *, seed: int, jobs: int) -> None:
         self.findings = Findings()
         self.fleet = Fleet(place)
+        self._mischief = Mischief(self.fleet)
         self._place = place
         self._store = store
         self._jobs = jobs
@@ -93,6 +99,7 @@ class Campaign:
                 f"r{number}-{index}",
                 ledger=self._ledger.path,
                 project=self._place.project,
+                home=self._place.home,
             )
             for index in range(self._jobs)
         ]
@@ -130,7 +137,11 @@ class Campaign:
                     return
                 continue
             except Refused as refusal:
-                order.refused = True
+                if _LOCKED in str(refusal):
+                    # Whoever is told so may take it at its word: it is not stored later.
+                    order.refused = not any(note.startswith("no answer") for note in order.notes)
+                    order.notes.append(f"refused by {host.process.pid}")
+                    return
                 self._violation(f"{order.title} was refused: {refusal}")
                 return
             order.job_id = answer["job_id"]
@@ -150,6 +161,8 @@ class Campaign:
             except Gone:
                 continue
             except Refused as refusal:
+                if _LOCKED in str(refusal):
+                    continue
                 self._violation(f"the cancel of {order.title} was refused: {refusal}")
                 return
             order.notes.append(f"cancel answered: {answer['status']}")
@@ -165,10 +178,11 @@ class Campaign:
             lambda: self.fleet.pause_host(chance),
             self.fleet.kill_launcher,
             lambda: self.fleet.kill_runner(chance),
+            *(partial(deed, chance) for deed in self._mischief.deeds),
         ]
         for _ in range(chance.randint(2, 5)):
             await asyncio.sleep(chance.expovariate(4))
-            chance.choices(deeds, (3, 2, 2, 2, 6))[0]()
+            chance.choices(deeds, (6, 4, 4, 4, 12, *self._mischief.WEIGHTS))[0]()
 
     async def _kill_everybody(self, chance: random.Random) -> None:
         """Leave the queue to the worker that the launcher starts, or to the next server."""
@@ -207,6 +221,8 @@ class Campaign:
             order = self._orders.get(job.title)
             if order is None:
                 self._violation("a job that nobody ordered", await self._shown(job))
+            elif order.refused:
+                self._violation(f"{order.title} was refused and is there", await self._shown(job))
             elif order.job_id not in (None, job.id):
                 self._violation(f"two jobs for {order.title}", await self._shown(job))
             else:

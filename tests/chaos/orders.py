@@ -21,6 +21,7 @@ KINDS = {
     "stubborn": 1,
     "detached": 2,
     "repeat": 3,
+    "plant": 2,
 }
 """Kinds of jobs and how often each is drawn."""
 
@@ -29,6 +30,8 @@ CANCELLED_KINDS = ("cancel", "stubborn")
 # One write with O_APPEND for each line, so that lines of different jobs never mix.
 _HEAD = """
 L={ledger}
+# A copy of the home keeps books of its own.
+case $MCP_JOBS_PROGRESS in {home}/*) ;; *) L=$L.copy; touch $L ;; esac
 note() {{ printf '%s\\n' "$1 $MCP_JOBS_JOB_ID $$ $2" >> $L; }}
 finish() {{ echo "fin $$"; note end "$1"; exit $1; }}
 mine() {{ sed -n "s/^$1 $MCP_JOBS_JOB_ID \\([0-9]*\\) .*/\\1/p" $L; }}
@@ -53,6 +56,12 @@ _BODIES = {
 (setsid sh -c 'trap "" TERM; sleep 60' > /dev/null 2>&1 &)
 sleep {pause}; finish 0""",
     "repeat": "sleep {pause}; finish 0",
+    "plant": """
+D=$(dirname $MCP_JOBS_PROGRESS)
+for n in progress report.1 report.2 questions answers work bell fence; do
+    test -e $D/$n || {odd} $D/$n
+done
+sleep {pause}; finish 0""",
 }
 _NO_OTHER_LIVES = """
 for p in $(mine start; mine child); do
@@ -91,7 +100,7 @@ class Order:
         return self.request.get("idempotency_key")
 
 
-def draw(chance: random.Random, title: str, *, ledger: Path, project: Path) -> Order:
+def draw(chance: random.Random, title: str, *, ledger: Path, project: Path, home: Path) -> Order:
     """Make up an order."""
     kind = chance.choices(list(KINDS), list(KINDS.values()))[0]
     failures = chance.choice((1, 1, 2))
@@ -102,6 +111,8 @@ def draw(chance: random.Random, title: str, *, ledger: Path, project: Path) -> O
         "signal": chance.choice((9, 10, 15)),
         "failures": failures,
         "ledger": ledger,
+        "home": home,
+        "odd": chance.choice(("mkfifo", "mkdir", "ln -s /dev/zero", "ln -s /etc/passwd", "touch")),
     }
     before = _NO_OTHER_LIVES if kind in ("repeat", "retry", "giveup") else ""
     command = (_HEAD + before + _START + _BODIES[kind]).format_map(values)

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 15
-BOUND_S = 240
+BOUND_S = 480
 
 
 @pytest.mark.parametrize("seed", [3, None], ids=["fixed", "random"])
