@@ -229,7 +229,11 @@ class Rounds:
             name = f"{place.disk}-{self._names}"
             host = await Host.start(place, name, prefix=self._boot.prefix)
             self._hosts.append(host)
-            await host.shake_hands()
+            try:
+                await host.shake_hands()
+            except Gone:
+                said = host.stderr.read_text("utf-8", "replace")
+                raise Gone(f"the server {name} did not start: {said}") from None
 
     # -- the books -------------------------------------------------------------------------------
 
