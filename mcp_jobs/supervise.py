@@ -19,7 +19,7 @@ from mcp_jobs.output import read_recent
 from mcp_jobs.patterns import matches
 from mcp_jobs.progress.lines import strip_escapes
 from mcp_jobs.states import Reason, Status
-from mcp_jobs.verdicts import Case, Traces, Verdict, began, judge
+from mcp_jobs.verdicts import Case, Traces, Verdict, began, judge, outlived
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -114,18 +114,21 @@ class Supervisor:
 
     async def _resolve(self, job: Job, *, startable: bool = True) -> None:
         """Do what the job's row, files and processes ask for, until it has an end."""
-        starts = 0
+        starts, lived = 0, False
         while starts < _STARTS:
             case, traces = await anyio.to_thread.run_sync(self._look, job)
+            if lived:
+                case = outlived(case, traces)
             match case.verdict:
                 case Verdict.FOLLOW:
                     await self._companion.follow(job, None)
                 case Verdict.WAIT:
+                    lived = True
                     if await self._outlive(job):
                         return
                 case Verdict.START if startable:
                     starts += 1
-                    if await self._prepare(job) and await self._begin(job, again=False):
+                    if not await self._prepare(job) or await self._begin(job, again=False):
                         return
                 case Verdict.CONCLUDE:
                     # Its last progress has not been seen by anybody.

@@ -84,6 +84,14 @@ def judge(job: Job, traces: Traces, *, here: Incarnation, lives: bool) -> Case:
     return _of_this_incarnation(job, traces, here)
 
 
+def outlived(case: Case, traces: Traces) -> Case:
+    """Correct a verdict on a job of which processes were seen: it has begun, whatever is left."""
+    if case.verdict not in (Verdict.START, Verdict.LOST):
+        return case
+    missing = traces.missing or f"its {'file `alive`' if traces.directory else 'directory'} is gone"
+    return _lost(f"its processes have ended, and how is not known, as {missing}")
+
+
 def began(job: Job, traces: Traces) -> bool:
     """Say whether a runner of the current attempt has written down that it starts the job."""
     return traces.token is not None and traces.token >= job.launch_token

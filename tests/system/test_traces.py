@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from mcp_jobs.incarnation import identify
-from mcp_jobs.process import runner_alive
+from mcp_jobs.process import read_traces
 from tests.support import BOUND_S, Place, alive
 from tests.system.fleet import accept, idle_core
 from tests.system.station import (
@@ -212,7 +212,7 @@ async def test_a_job_whose_runner_is_hidden_can_be_ended(
         (pid,) = await pids_in(place.project / "pids")
         runner = (await identity_of(place.home / "jobs" / dead.job_ids[0]))["pid"]
         job_id = _orphaned(place, dead, spoil)
-    if by == "time limit" and not runner_alive(place.home / "jobs" / job_id):
+    if by == "time limit" and not read_traces(place.home / "jobs" / job_id).locked:
         # Nor does it keep the limit by itself, as one does whose lock is still seen.
         os.kill(runner, signal.SIGSTOP)
     try:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mcp_jobs.incarnation import Incarnation
 from mcp_jobs.models import Job
 from mcp_jobs.states import Status
-from mcp_jobs.verdicts import Case, Traces, Verdict, began, judge
+from mcp_jobs.verdicts import Case, Traces, Verdict, began, judge, outlived
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,3 +183,17 @@ def test_a_job_that_nobody_follows_is_what_its_row_and_its_files_say(
 
     assert case.verdict is verdict
     assert (part or "") in (case.why or "")
+
+
+@given(
+    given_case=st.fixed_dictionaries(
+        {name: st.sampled_from(values) for name, values in FIELDS.items()}
+    )
+)
+def test_a_job_that_was_seen_to_live_is_not_begun_again(given_case: dict[str, Any]) -> None:
+    _, traces, _, case = _decided(given_case)
+    corrected = outlived(case, traces)
+
+    assert corrected.verdict is not Verdict.START
+    if case.verdict not in (Verdict.START, Verdict.LOST):
+        assert corrected == case
