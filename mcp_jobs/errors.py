@@ -108,6 +108,7 @@ _ADVICE: Final = {
     errno.ENOSPC: "free disk space, or name a home on another disk in MCP_JOBS_HOME",
     errno.EDQUOT: "free disk space, or name a home on another disk in MCP_JOBS_HOME",
     errno.EROFS: "make it writable, or name another home in MCP_JOBS_HOME",
+    errno.EISDIR: "remove what is there, or name another home in MCP_JOBS_HOME",
     errno.ENOTDIR: "make it a directory, or name another home in MCP_JOBS_HOME",
     errno.EACCES: "let this user at it, or name another home in MCP_JOBS_HOME",
     errno.EPERM: "let this user at it, or name another home in MCP_JOBS_HOME",

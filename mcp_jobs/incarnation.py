@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.errors import InvalidInputError, in_words
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.files import OddFileError
 from mcp_jobs.launcher.identity import boot_id
@@ -62,8 +62,7 @@ def identify(home: Path) -> Incarnation:
             known = _renewed(path)
     except OSError as error:
         raise InvalidInputError(
-            f"The identity of the home {home} cannot be kept: {error.strerror or error}. Make the "
-            "home a directory that this user can write to, or name another one in MCP_JOBS_HOME."
+            f"The identity of the home {home} cannot be kept: {in_words(error)}."
         ) from error
     return Incarnation(home_id=known["id"], boot_id=boot_id(), copy_of=known.get("copy_of"))
 
