@@ -19,6 +19,8 @@ from mcp_jobs.requests import CheckJob, ListJobs
 from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mcp_jobs.events import Event
     from mcp_jobs.registry import JobType
     from mcp_jobs.views import JobObject
@@ -26,16 +28,16 @@ if TYPE_CHECKING:
 _OPTIONS = {"status": "--status", "type": "--type", "limit": "--limit", "cursor": "--cursor"}
 _TICK_S = 1.0
 _SHOWN_LINES = 20
-_FACTS = (
-    ("type", "type"),
-    ("directory", "cwd"),
+_FACTS = (("type", "type"), ("directory", "cwd"), ("exit code", "exit_code"))
+_MOMENTS = (
     ("created", "created_at"),
-    ("starts at", "run_at"),
+    ("starts", "run_at"),
     ("started", "started_at"),
     ("ended", "finished_at"),
-    ("exit code", "exit_code"),
     ("next attempt", "next_attempt_at"),
 )
+_ATTEMPT_COLUMNS = ("ATTEMPT", "STARTED", "ENDED", "END", "CPU", "MEMORY")
+_MIB = 1 << 20
 
 
 def list_jobs(
@@ -169,25 +171,63 @@ async def _show(part: str, as_json: bool) -> None:
         screen.write_json(shown)
         return
     screen.write_line(f"{shown['job_id']}  {words.title_of(shown)}", "bold")
+    _facts(shown)
+    _fact("params", visible(json.dumps(params, ensure_ascii=False)))
+    _result(shown)
+    _attempts(shown.get("attempts") or ())
+    for question in shown.get("questions") or ():
+        _question(question["message"])
+        _fact("answer by", f"mcp-jobs approve {shown['job_id']}")
+    _output(shown["output"])
+
+
+def _facts(shown: JobObject) -> None:
     _fact("status", words.status_of(shown), words.STYLES[shown["status"]])
     if shown["error"]:
         _fact("error", screen.clean(shown["error"]))
     for name, key in _FACTS:
-        if shown[key] is not None and not (key == "run_at" and shown["started_at"]):
+        if shown[key] is not None:
             _fact(name, screen.clean(str(shown[key])))
+    for name, key in _MOMENTS:
+        if shown[key] is not None and not (key == "run_at" and shown["started_at"]):
+            _fact(name, f"{words.local(shown[key])} ({words.ago(shown[key])})")
     if shown["duration_seconds"] is not None:
         _fact("time", words.span(shown["duration_seconds"]))
     if shown["max_attempts"] > 1:
         _fact("attempt", f"{shown['attempt']} of {shown['max_attempts']}")
     if words.progress_of(shown):
         _fact("progress", words.progress_of(shown))
-    _fact("params", visible(json.dumps(params, ensure_ascii=False)))
-    if shown["result"] is not None:
+
+
+def _result(shown: JobObject) -> None:
+    tests = words.tests_in(shown)
+    if tests is not None:
+        _fact("tests", f"{words.tests_of(tests)} ({screen.clean(str(tests.get('runner')))})")
+        for name in words.failing_tests(shown, most=20):
+            _fact("", name)
+    elif shown["result"] is not None:
         _fact("result", screen.clean(json.dumps(shown["result"], ensure_ascii=False)))
-    for question in shown.get("questions") or ():
-        _question(question["message"])
-        _fact("answer by", f"mcp-jobs approve {shown['job_id']}")
-    _output(shown["output"])
+
+
+def _attempts(attempts: Sequence[JobObject]) -> None:
+    if not attempts:
+        return
+    screen.write_columns([_ATTEMPT_COLUMNS, *map(_attempt_cells, attempts)], indent="  ")
+
+
+def _attempt_cells(attempt: JobObject) -> tuple[str, ...]:
+    started, ended = attempt["started_at"], attempt["finished_at"]
+    end = attempt["reason"] or "completed"
+    code = attempt["exit_code"]
+    cpu_s, peak_bytes = attempt["cpu_seconds"], attempt["memory_peak_bytes"]
+    return (
+        str(attempt["attempt"]),
+        words.local(started) if started else "",
+        words.local(ended),
+        f"{end} ({code})" if end == "exit_code" else str(end),
+        "" if cpu_s is None else words.span(cpu_s),
+        "" if peak_bytes is None else f"{peak_bytes / _MIB:.0f} MiB",
+    )
 
 
 def _question(message: str) -> None:

@@ -60,10 +60,10 @@ def clean(text: str) -> str:
     return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in text)
 
 
-def write_columns(rows: Sequence[Sequence[str]]) -> None:
+def write_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
     """Write rows in columns, for files and pipes; the last column is as long as it is."""
     widths = [max(len(cell) for cell in column) + _TAB for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        sys.stdout.write("".join([*cells, row[-1]]).rstrip() + "\n")
+        sys.stdout.write((indent + "".join([*cells, row[-1]])).rstrip() + "\n")
     sys.stdout.flush()

@@ -30,6 +30,7 @@ _OPTIONS = {
     "delay_seconds": "--delay",
     "idempotency_key": "--key",
 }
+_OUTPUT_LINES = 20
 
 
 def start(
@@ -158,7 +159,10 @@ async def _accept(
         if not as_json and screen.errors().is_terminal:
             screen.note(f"{shown['job_id']} started: {words.title_of(shown)}")
         job = await opened.core.service.find(desk.OWNER, shown["job_id"])
-        return await wait_for(opened, [job], stop_at_first=False, as_json=as_json)
+        code = await wait_for(opened, [job], stop_at_first=False, as_json=as_json)
+        if code and not as_json:
+            await _tell_output(opened, job.id)
+        return code
     if as_json:
         screen.write_json(shown)
     else:
@@ -166,6 +170,13 @@ async def _accept(
         if screen.on_terminal():
             screen.note(f"mcp-jobs logs -f {shown['job_id']}  shows what it prints.")
     return 0
+
+
+async def _tell_output(opened: desk.Desk, job_id: str) -> None:
+    """Print the last lines of a job that went wrong, so that nobody has to ask for them."""
+    shown = await opened.core.service.show(desk.OWNER, job_id)
+    for line in shown["output"]["text"].splitlines()[-_OUTPUT_LINES:]:
+        screen.write_line(f"  {screen.clean(line)}")
 
 
 def _again(job: Job) -> StartJob:

@@ -66,7 +66,8 @@ async def wait_for(
         while left:
             seen = await opened.wait_for_one(left, look)
             for job in (job for job in seen if job.ended):
-                await _tell(opened, job, as_json)
+                with display.aside():
+                    await _tell(opened, job, as_json)
                 code = code if job.status is Status.COMPLETED else FAILED
             left = [job for job in seen if not job.ended]
             if stop_at_first:
@@ -80,3 +81,5 @@ async def _tell(opened: desk.Desk, job: Job, as_json: bool) -> None:
         screen.write_json(shown)
         return
     screen.write_line(words.end_of(shown), words.STYLES[shown["status"]])
+    for line in words.failing_tests(shown):
+        screen.write_line(f"  {line}")

@@ -81,6 +81,11 @@ def ago(moment: str | None) -> str:
     return f"{span(max(seconds, 0))} ago"
 
 
+def local(moment: str) -> str:
+    """Return an RFC 3339 time as a clock on the wall here shows it."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def title_of(job: JobObject) -> str:
     """Return the title, safe to print."""
     return clean(str(job["title"]))
@@ -90,7 +95,28 @@ def end_of(job: JobObject) -> str:
     """Return one line that says how a job ended."""
     spent = f" after {span(job['duration_seconds'])}" if job["duration_seconds"] is not None else ""
     line = f"{job['job_id']} {status_of(job)}{spent}: {title_of(job)}"
-    tests = job["result"].get("tests") if isinstance(job["result"], dict) else None
-    if isinstance(tests, dict) and {"passed", "failed"} <= tests.keys():
-        line += f" ({tests['passed']} passed, {tests['failed']} failed)"
+    tests = tests_in(job)
+    if tests is not None:
+        line += f" ({tests_of(tests)})"
     return line
+
+
+def tests_of(tests: JobObject) -> str:
+    """Return what a summary of test runs counted."""
+    counted = [f"{tests['passed']} passed", f"{tests['failed']} failed"]
+    counted += [f"{tests[name]} {name}" for name in ("errors", "skipped") if tests.get(name)]
+    return ", ".join(counted)
+
+
+def failing_tests(job: JobObject, most: int = 10) -> list[str]:
+    """Return the names of the tests that failed, and a line for those beyond `most`."""
+    tests = tests_in(job) or {}
+    names = [clean(str(name)) for name in tests.get("failed_names") or ()]
+    more = ["… and more"] if len(names) > most or tests.get("failed_names_truncated") else []
+    return [*names[:most], *more]
+
+
+def tests_in(job: JobObject) -> JobObject | None:
+    """Return the summary of test runs that is the result of a job, if it is that."""
+    tests = job["result"].get("tests") if isinstance(job["result"], dict) else None
+    return tests if isinstance(tests, dict) and {"passed", "failed"} <= tests.keys() else None

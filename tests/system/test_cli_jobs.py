@@ -81,7 +81,7 @@ class Terminal:
             stdout=its,
             stderr=its,
             cwd=place.project,
-            env=environment(place, TERM="xterm-256color", COLUMNS="160", **more),
+            env=environment(place, **{"TERM": "xterm-256color", "COLUMNS": "160", **more}),
         )
         os.close(its)
         self.text = ""
