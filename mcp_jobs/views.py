@@ -148,9 +148,9 @@ def _progress(job: Job, now_ms: int) -> JobObject | None:
 
 
 def _of_all(shown: JobObject) -> JobObject:
-    """Return the progress of a job that is done: all of it, or no numbers that say otherwise."""
+    """Return the progress of a job that is done: all of it, and no count that says otherwise."""
     if shown["percent"] is None:
         return shown
     if shown["total"] is not None and shown["current"] == shown["total"]:
         return {**shown, "percent": 100.0}
-    return {**shown, "current": None, "total": None, "percent": 100.0, "message": None}
+    return {**shown, "current": None, "total": None, "percent": 100.0}

@@ -124,7 +124,7 @@ def test_a_completed_job_is_done_whatever_was_seen_of_it() -> None:
     whole = shown(done)["progress"]
     assert (whole["current"], whole["percent"], whole["message"]) == (6, 100, "6 of 6")
     partly = shown(replace(done, progress=replace(seen, current=4, percent=67.0)))["progress"]
-    assert (partly["current"], partly["percent"], partly["message"]) == (None, 100, None)
+    assert (partly["current"], partly["percent"], partly["message"]) == (None, 100, "6 of 6")
     counted = shown(replace(done, progress=replace(seen, total=None, percent=None)))["progress"]
     assert (counted["current"], counted["percent"]) == (6, None)
 
