@@ -9,7 +9,8 @@ import re
 import select
 import subprocess
 import sys
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,14 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     def read_until(self, text: str) -> None:
-        while text not in self.text:
+        self.read_until_true(lambda: text in self.text, text)
+
+    def read_until_true(self, condition: Callable[[], bool], what: str) -> None:
+        late_s = time.monotonic() + BOUND_S
+        while not condition():
             ready, _, _ = select.select([self._ours], [], [], BOUND_S)
-            assert ready, f"{text!r} did not come: {self.text!r}"
+            late = not ready or time.monotonic() > late_s
+            assert not late, f"{what!r} did not come: {self.text!r}"
             self._read()
 
     def _read(self) -> bool:
