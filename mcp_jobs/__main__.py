@@ -12,6 +12,11 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     # `python -m` puts the working directory first, and an agent's project is no place for modules.
     del sys.path[0]
 
+from mcp_jobs import pythonpath
+
+if not sys.flags.ignore_environment:
+    pythonpath.leave_out_relative()
+
 import argparse
 import logging
 import os

@@ -9,6 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from mcp_jobs import pythonpath
 from mcp_jobs.definitions import JobSet
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.registry import Callers, JobType, ModelParams, Prepared
@@ -140,6 +141,8 @@ def _preparing(definition: Definition) -> Callable[[Any], Prepared]:
         return Prepared(
             argv=(sys.executable, *_CHILD),
             title=definition.name,
+            # As -P does: the directory that it runs in offers it no modules.
+            env=pythonpath.for_jobs(),
             call={
                 **definition.location(),
                 "params": params.model_dump(mode="json", exclude_unset=True),

@@ -5,7 +5,8 @@ Usage: `python scripts/check_rules.py [ROOT]`. One line for each violation, exit
 - `file-size`: a Python or SQL file has more than 500 lines.
 - `function-size`: a function has more than 60 lines, its docstring not counted.
 - `shell`: a program is started through a shell.
-- `environment`: the package reads the environment outside `settings.py` and `launcher/`.
+- `environment`: the package reads the environment outside `settings.py`, `pythonpath.py`
+  and `launcher/`.
 - `signals`: the package sends a signal outside `launcher/` and `process.py`.
 - `launcher`: the launcher imports something that can start a thread.
 - `pure`: the launcher or a pure module imports a package that is not in the standard library.
@@ -31,7 +32,7 @@ SHELL_CALLS = {
     "subprocess.getstatusoutput",
 }
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}
-ENVIRONMENT_READERS = ("mcp_jobs/settings.py", "mcp_jobs/launcher/")
+ENVIRONMENT_READERS = ("mcp_jobs/settings.py", "mcp_jobs/pythonpath.py", "mcp_jobs/launcher/")
 SIGNALS = {"os.kill", "os.killpg", "signal.pidfd_send_signal"}
 SIGNAL_SENDERS = ("mcp_jobs/launcher/", "mcp_jobs/process.py")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+
+from mcp_jobs.launcher import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,7 +202,9 @@ def _quoted(text: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
+        # A FIFO of that name would be waited for.
+        fd = files.open_file(os.path.realpath(path), owned=False)
+        with open(fd, encoding="utf-8", errors="replace") as file:
             return file.read(_BYTES)
     except OSError:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,12 @@ def test_without_a_task_an_example_is_written(place: Place, text: str) -> None:
     (place.project / "package.json").write_text(text)
     assert "  hello:\n" in good(place, "init", "--print")
     assert not (place.project / "jobs.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["Makefile", "justfile", "package.json", "pyproject.toml"])
+def test_what_is_no_file_is_not_waited_for(place: Place, name: str) -> None:
+    os.mkfifo(place.project / name)
+    assert "  hello:\n" in good(place, "init", "--print")
 
 
 def test_a_file_that_is_there_is_kept_unless_forced(place: Place) -> None:

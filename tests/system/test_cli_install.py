@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,19 @@ def test_a_broken_file_is_left_alone(place: Place) -> None:
     listed = cli(place, "install")
     assert listed.returncode == 1
     assert re.search(r"^gemini +Gemini CLI +broken +", listed.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink(path, path)])
+def test_what_a_project_has_in_the_place_of_a_hosts_file_is_named_and_not_waited_for(
+    place: Place, make: Callable[[Path], None]
+) -> None:
+    make(place.project / ".mcp.json")
+    done = cli(place, "install", "claude-code", "--project", "--yes")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "stands where a file should be" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "stands where a file should be" in cli(place, "doctor").stdout
 
 
 def test_print_and_dry_run_write_nothing(place: Place) -> None:

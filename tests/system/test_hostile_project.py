@@ -111,6 +111,28 @@ async def test_a_module_on_the_path_of_the_environment_can_be_named(
     assert not proof.exists()
 
 
+@pytest.mark.parametrize("path", [":{root}", "{root}:", "{root}:.:sub"])
+async def test_a_path_that_begins_or_ends_with_nothing_is_not_the_project(
+    place: Place, script: Path, path: str
+) -> None:
+    # What the standard library or the start of Python loads, nothing here can keep from it.
+    loaded_late = ("yaml", "anyio", "pydantic", "regex", "mcp")
+    (place.project / "sub").mkdir()
+    proofs = [plant(place.project, *loaded_late), plant(place.project / "sub", *loaded_late)]
+    place.declare(DECLARED)
+    path = path.format(root=ROOT)
+    async with served(
+        place, "--app", f"{script}:jobs", interpreter=("-P",), PYTHONPATH=path
+    ) as client:
+        await client.list_tools()
+        # Now that the server has begun: the next interpreter is a job's.
+        inner = plant(place.project, "mcp_jobs", "json", "inspect", "asyncio")
+        job = await use(client)
+
+    assert (job["status"], job["error"]) == ("completed", None)
+    assert not any(proof.exists() for proof in (*proofs, inner))
+
+
 @pytest.mark.parametrize("interpreter", [(), ("-P",)])
 def test_a_module_of_the_project_is_refused_with_what_to_write_instead(
     place: Place, interpreter: tuple[str, ...]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_jobs.cli.hosts import jsonc, toml
 from mcp_jobs.errors import JobsError
+from mcp_jobs.launcher import files
 
 if TYPE_CHECKING:
     from mcp_jobs.cli.hosts.known import Host
@@ -59,7 +60,8 @@ class Change:
 def read(path: Path) -> bytes | None:
     """Return a file's bytes; None when there is none. Raises `HostFileError`."""
     try:
-        return path.read_bytes()
+        # A link to it is usual; a FIFO, which a project may bring, would be waited for.
+        return files.read_file(os.path.realpath(path), owned=False)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -81,7 +83,7 @@ def plan(host: Host, path: Path, name: str, entry: dict[str, Any]) -> Change:
 
     Raises `HostFileError` when the file is not what the host could read either.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     before = read(path)
     text = _text(path, before)
     try:
