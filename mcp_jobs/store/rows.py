@@ -115,18 +115,22 @@ def launch_text(launch: Launch) -> str:
     return json.dumps({name: getattr(launch, name) for name in Launch.__slots__})
 
 
-def launch_from(text: str) -> Launch:
-    """Return how a job is to be run from its stored form."""
-    fields = json.loads(text)
-    limits = fields["rlimit_nofile"]
-    return Launch(
-        **{
-            **fields,
-            "argv": tuple(fields["argv"]),
-            "secrets": tuple(fields["secrets"]),
-            "rlimit_nofile": None if limits is None else (limits[0], limits[1]),
-        }
-    )
+def launch_from(text: str) -> Launch | None:
+    """Return how a job is to be run from its stored form; None when that makes no sense."""
+    try:
+        fields = _mapping(text)
+        limits = fields["rlimit_nofile"]
+        return Launch(
+            **{
+                **fields,
+                "argv": tuple(fields["argv"]),
+                "secrets": tuple(fields["secrets"]),
+                "rlimit_nofile": None if limits is None else (limits[0], limits[1]),
+            }
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        logger.warning("how a job is to be run makes no sense: %r", error)
+        return None
 
 
 def question_from(row: Row) -> Question:
@@ -216,7 +220,7 @@ def _answer(told: dict[str, Any]) -> Answer:
 
 def _progress(text: str) -> Progress | None:
     told = _mapping(text)
-    numbers = {name: told.get(name) for name in ("current", "total", "percent")}
+    numbers = {name: told.get(name) for name in ("current", "total", "percent", "ends_at_ms")}
     at_ms, message = told.get("updated_at_ms"), told.get("message")
     sound = all(value is None or _is_number(value) for value in numbers.values())
     if not sound or not isinstance(at_ms, int) or not isinstance(message, str | None):

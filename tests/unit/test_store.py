@@ -253,6 +253,15 @@ async def test_an_ended_job_is_neither_claimed_nor_adopted_nor_moved(store: Stor
     assert await store.find(ended.id) == ended
 
 
+async def test_progress_is_read_as_it_was_stored(store: Store) -> None:
+    running = await in_state(store, Status.RUNNING)
+    seen = progress(50, message="m", ends_at_ms=NOW + 40_000)
+    stored = await store.set_progress(running, seen)
+    assert stored is not None
+    assert stored.progress == seen
+    assert await store.find(running.id) == stored
+
+
 async def test_a_job_that_waits_cannot_be_settled(store: Store) -> None:
     job = await created(store)
 
