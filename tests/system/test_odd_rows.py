@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from mcp_jobs.states import Status
 from mcp_jobs.store import SqliteStore
 from tests.stores import ending, in_state, sqlite_store
 from tests.support import wait_until
+from tests.system.fleet import accept
+from tests.system.station import shell, station
 from tests.web import ended, serving, start
 
 if TYPE_CHECKING:
@@ -106,6 +109,19 @@ async def test_rules_that_make_no_sense_are_the_usual_ones(place: Place, text: s
         await store.close()
     assert job is not None
     assert (job.policy, job.status) == (DEFAULT, Status.COMPLETED)
+
+
+@pytest.mark.parametrize("text", ["5", "[]", "{}", '{"argv": 5, "rlimit_nofile": null}'])
+async def test_a_job_whose_launch_makes_no_sense_ends_and_says_so(place: Place, text: str) -> None:
+    (job_id,) = await accept(place, shell(place, "true"))
+    spoil(place, "UPDATE launches SET launch = ?", text)
+    spoil(place, "UPDATE jobs SET prepared_in = 'elsewhere'")
+    shutil.rmtree(place.home / "jobs" / job_id)
+    async with station(place) as jobs:
+        job = await jobs.ended(job_id)
+
+    assert (job["status"], job["reason"]) == ("failed", "spawn_error")
+    assert "its stored environment is gone" in job["error"]
 
 
 @pytest.mark.parametrize("result", [float("nan"), {"a": [float("inf")]}, {"a": {1, 2}}, "\ud800"])
