@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from mcp_jobs import owners
 from mcp_jobs.errors import HomeGoneError
-from mcp_jobs.launcher import files, layout
+from mcp_jobs.launcher import layout
+from mcp_jobs.launcher.pinned import PinnedHome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 _EVERY_S: Final = 1.0
 _LAST_WORDS_S: Final = 2.0
 """How long calls are still answered, with what is the matter, before this process leaves."""
-
-_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
 
 class HomeWatch:
@@ -42,16 +40,8 @@ class HomeWatch:
 
     async def run(self) -> None:
         """Watch until there is nothing to work on any more; then every call is told so."""
-        # Open, so that the number of a removed directory is not used again.
-        home_fd = files.open_directory(self._home)
-        try:
-            while (problem := self._problem(home_fd)) is None:
-                self._mend()
-                await anyio.sleep(_EVERY_S)
-        finally:
-            os.close(home_fd)
-        self._store.abandon(problem)
-        self._why = problem
+        self._why = await self._end_of_home()
+        self._store.abandon(self._why)
         self._gone.set()
         await anyio.sleep_forever()
 
@@ -64,22 +54,32 @@ class HomeWatch:
         await anyio.sleep(_LAST_WORDS_S)
         return self._why
 
-    def _problem(self, home_fd: int) -> str | None:
+    async def _end_of_home(self) -> str:
+        """Return why there is nothing to work on, as soon as that is so."""
         try:
-            found = os.stat(self._home)
-        except OSError as error:
-            if error.errno not in _GONE:
-                return None
+            home = PinnedHome(str(self._home))
+        except FileNotFoundError:
+            return self._lost("removed")
+        with closing(home):
+            while (problem := self._problem(home)) is None:
+                self._mend()
+                await anyio.sleep(_EVERY_S)
+        return problem
+
+    def _problem(self, home: PinnedHome) -> str | None:
+        lost = home.lost()
+        return self._store.lost() if lost is None else self._lost(lost)
+
+    def _lost(self, lost: str) -> str:
+        if lost == "removed":
             return (
                 f"The home {self._home} was removed while mcp-jobs worked in it, so this process "
                 "leaves. Start mcp-jobs again to have a new one."
             )
-        if not os.path.samestat(found, os.fstat(home_fd)):
-            return (
-                f"The home {self._home} was replaced by another directory while mcp-jobs worked in "
-                "it, so this process leaves. Start mcp-jobs again to work in the new one."
-            )
-        return self._store.lost()
+        return (
+            f"The home {self._home} was {lost} by another directory while mcp-jobs worked in it, "
+            "so this process leaves. Start mcp-jobs again to work in the new one."
+        )
 
     def _mend(self) -> None:
         """Make the home's own directories again when they were removed, and what we have there."""

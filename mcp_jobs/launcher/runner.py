@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from mcp_jobs.launcher.footing import Home
+    from mcp_jobs.launcher.pinned import PinnedHome
 
 PROGRESS_VARIABLE = "MCP_JOBS_PROGRESS"
 
@@ -61,7 +61,7 @@ class Runner:
     """Runs one attempt. `request` is what `LaunchRequest` in process.py describes."""
 
     def __init__(
-        self, request: Mapping[str, Any], connection: socket.socket, home: Home | None = None
+        self, request: Mapping[str, Any], connection: socket.socket, home: PinnedHome | None = None
     ) -> None:
         self._request = request
         self._home = home

@@ -27,8 +27,8 @@ import time
 
 from mcp_jobs.launcher import layout, tree
 from mcp_jobs.launcher.drain import DrainKeeper
-from mcp_jobs.launcher.footing import Home, Path
 from mcp_jobs.launcher.identity import Stat, boot_id, pid_namespace, start_time
+from mcp_jobs.launcher.pinned import PinnedHome, PinnedPath
 from mcp_jobs.launcher.rehearsal import rehearse
 from mcp_jobs.launcher.runner import Runner
 
@@ -51,7 +51,7 @@ class Launcher:
     """Serves one socket until idle for `idle_s` seconds, or until its home or socket is removed."""
 
     def __init__(
-        self, socket_path: str, lock_fd: int, idle_s: float, home: Home | None = None
+        self, socket_path: str, lock_fd: int, idle_s: float, home: PinnedHome | None = None
     ) -> None:
         self._path = socket_path
         self._lock_fd = lock_fd
@@ -59,7 +59,7 @@ class Launcher:
         self._selector = selectors.DefaultSelector()
         self._wakeup_read, self._wakeup_write = os.pipe()
         self._listener = _listen(socket_path)
-        self._socket = Path(socket_path)
+        self._socket = PinnedPath(socket_path)
         self._home = home
         self._withdrawn = False
         self._runners: set[int] = set()
@@ -284,7 +284,7 @@ def main(socket_path: str, idle_s: float, home: str | None = None) -> None:
         main(socket_path, idle_s, home)
         return
     # A server that was started before an upgrade names no home.
-    launcher = Launcher(socket_path, lock_fd, idle_s, Home(home) if home else None)
+    launcher = Launcher(socket_path, lock_fd, idle_s, PinnedHome(home) if home else None)
     if os.fork():
         os._exit(0)
     os.setsid()

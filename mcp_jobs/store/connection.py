@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiosqlite
 
 from mcp_jobs.errors import HomeGoneError, StoreBusyError, StoreError, in_words
+from mcp_jobs.launcher.pinned import PinnedPath
 from mcp_jobs.store.migrate import migrate
 
 if TYPE_CHECKING:
@@ -66,27 +67,30 @@ class DatabaseFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = _number(path)
-        self._log: tuple[int, int] | None = None
+        try:
+            self._file = PinnedPath(str(path))
+        except FileNotFoundError:
+            raise HomeGoneError(_lost(path, "removed")) from None
+        except OSError as error:
+            raise _translated(path, error) from error
+        self._log: PinnedPath | None = None
         self.gone: str | None = None
         """Why nothing may be read or written any more; None as long as it may."""
 
     def lost(self) -> str | None:
         """Return a sentence when the path no longer names the file, or its log; else None."""
-        found = _number(self.path)
-        if found != self._file:
-            how = "removed" if found is None else "replaced by another file"
-            return (
-                f"The job database {self.path} was {how} while mcp-jobs worked with it, so this "
-                "process leaves. Put the file back, or start mcp-jobs again without it."
-            )
-        log = _number(Path(f"{self.path}-wal"))
-        if self._log is not None and log != self._log:
+        lost = self._file.lost()
+        if lost is not None:
+            return _lost(self.path, lost)
+        if self._log is None:
+            # SQLite makes it with the first write.
+            with contextlib.suppress(OSError):
+                self._log = PinnedPath(f"{self.path}-wal")
+        elif self._log.lost() is not None:
             return (
                 f"The log of the job database, {self.path}-wal, was removed while mcp-jobs worked "
                 "with it, so this process leaves. Start mcp-jobs again."
             )
-        self._log = log
         return None
 
     def check(self) -> None:
@@ -100,12 +104,12 @@ class DatabaseFile:
             raise HomeGoneError(self.gone)
 
 
-def _number(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _lost(path: Path, lost: str) -> str:
+    how = lost if lost == "removed" else f"{lost} by another file"
+    return (
+        f"The job database {path} was {how} while mcp-jobs worked with it, so this process leaves. "
+        "Put the file back, or start mcp-jobs again without it."
+    )
 
 
 async def open_writer(path: Path) -> aiosqlite.Connection:

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from mcp_jobs.errors import HomeGoneError
+from mcp_jobs.homewatch import HomeWatch
 from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher import layout
 from mcp_jobs.launching import LauncherClient
@@ -94,7 +95,7 @@ async def test_a_removed_home_is_left_with_one_sentence(place: Place, name: str)
 
     told = [line for line in said.splitlines() if "was removed" in line]
     assert code == 1
-    assert len(told) == 1
+    assert len(told) == 1, said
     assert str(place.home) in told[0]
     assert "Traceback" not in said
     assert not place.home.exists()
@@ -103,7 +104,8 @@ async def test_a_removed_home_is_left_with_one_sentence(place: Place, name: str)
 async def _at_work(place: Place, name: str) -> None:
     """Return when a command works in the home."""
     if name == "list":
-        await until(lambda: any("jobs.db" in path for path in _opened(place)))
+        # It holds the home open from when it watches it.
+        await until(lambda: str(place.home) in _opened(place))
     else:
         await until(lambda: [p for p in (place.home / "owners").iterdir() if p.name[0] != "."])
         await until(lambda: launchers(place))
@@ -117,6 +119,22 @@ def _opened(place: Place) -> list[str]:
         except OSError:
             continue
     return found
+
+
+async def test_a_home_that_is_removed_before_it_is_watched_is_missed_all_the_same(
+    place: Place,
+) -> None:
+    store = await SqliteStore.open(place.settings().database)
+    watch = HomeWatch(place.settings(), store, lambda: None)
+    shutil.rmtree(place.home)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch.run)
+        with anyio.fail_after(BOUND_S):
+            why = await watch.gone()
+        tasks.cancel_scope.cancel()
+    await store.close()
+
+    assert "was removed" in why
 
 
 async def test_a_job_of_a_removed_home_is_ended_with_all_that_kept_it(place: Place) -> None:
@@ -293,3 +311,21 @@ async def test_a_server_is_known_to_the_launcher_that_follows_a_lost_socket(plac
         job = await jobs.check(dead.job_ids[0])
 
     assert job["status"] == "completed"
+
+
+async def test_a_home_that_a_link_leads_to_is_one_until_the_link_leads_elsewhere(
+    place: Place,
+) -> None:
+    link, other = place.root / "link", place.root / "other"
+    link.symlink_to(place.home)
+    other.mkdir(mode=0o700)
+    async with station(place, home=link) as jobs:
+        await jobs.run("true")
+        faults = jobs.core.upkeep.faults()
+        link.unlink()
+        link.symlink_to(other)
+        with anyio.fail_after(BOUND_S):
+            why = await jobs.core.home.gone()
+
+    assert faults == ()
+    assert "was replaced by another directory" in why
