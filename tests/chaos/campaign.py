@@ -13,8 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mcp_jobs.core import LOCAL_OWNER
+from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher.spool import SpoolView
-from mcp_jobs.launcher.tree import JOB_ID_VARIABLE
+from mcp_jobs.launcher.tree import HOME_ID_VARIABLE, JOB_ID_VARIABLE
 from mcp_jobs.models import JobFilter
 from mcp_jobs.process import locality
 from mcp_jobs.settings import prepare_home
@@ -274,7 +275,8 @@ class Campaign:
         marker = JOB_ID_VARIABLE.encode() + b"="
         for pid in _pids():
             if _mentions(pid, marker):
-                job_id = _job_id_of(pid)
+                # A copy of the home has jobs of the same ids, and processes of its own.
+                job_id = _job_id_of(pid, identify(self._place.home).home_id)
                 if job_id in ours:
                     self._violation(f"process {pid} of job {job_id} is left")
 
@@ -315,11 +317,13 @@ class Campaign:
         sys.stderr.flush()
 
 
-def _job_id_of(pid: int) -> str | None:
+def _job_id_of(pid: int, home_id: str) -> str | None:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             variables = file.read().split(b"\0")
     except OSError:
+        return None
+    if f"{HOME_ID_VARIABLE}={home_id}".encode() not in variables:
         return None
     marker = JOB_ID_VARIABLE.encode() + b"="
     return next((v[len(marker) :].decode() for v in variables if v.startswith(marker)), None)
