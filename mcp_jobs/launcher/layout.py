@@ -2,14 +2,14 @@
 
 | file | written by | holds |
 |---|---|---|
-| `env` | the accepting server | cwd, umask, environment, values to mask; removed at the end |
+| `env` | who accepts or claims | command, cwd, umask, environment, values to mask; until it starts |
 | `alive` | runner | JSON lines: pids, start times, boot id, token; how it ended; locked for life |
 | `fence` | whoever claims again | the lowest claim token that may still start |
 | `stop` | whoever cancels | that the job must end, and its grace, as a symbolic link |
 | `bell` | runner | a FIFO; a byte in it makes the runner look at `stop`; only where it is needed |
 | `output/` | runner | the spool, from the first output on |
 | `progress` | the job | JSON lines, see docs |
-| `call` | the accepting server | which Python function to call with what; removed at the end |
+| `call` | who accepts or claims | which Python function to call with what; removed at the end |
 | `report.<token>` | a Python job | what its function returned or raised |
 | `questions/` | a Python job | what it asks, a file for each question |
 | `answers/` | whoever has the answer | the answers, in files of the same names |
