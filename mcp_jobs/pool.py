@@ -276,8 +276,7 @@ class Pool:
             taken = await self._store.take_over(job, claimer=self._presence.own_id)
             self._abandoned.discard(job.id)
             if taken is not None:
-                life = self._supervisor.adopt if here else self._supervisor.bury
-                self._supervise(tasks, taken, life)
+                self._supervise(tasks, taken, partial(self._supervisor.adopt, startable=here))
 
     def _complain(self, job: Job, error: Exception) -> None:
         text = repr(error)

@@ -64,6 +64,13 @@ _NO_OUTPUT: Final = views.output_object(
 _WAIT_FOR_NOTHING: Final = TERMINAL | {Status.INPUT_REQUIRED}
 """States in which a call that starts a job returns: it has ended, or its caller must act."""
 _WAITING: Final = (Status.PENDING, Status.RETRYING)
+_UNREADABLE: Final = (
+    output.CursorPastEnd,
+    output.BadPattern,
+    output.PatternTimeout,
+    output.Unreadable,
+)
+"""Why a part of the output that was asked for cannot be had; the text is for the caller."""
 
 
 class JobService:
@@ -367,10 +374,7 @@ class JobService:
             if request.after is not None:
                 return await output.after(directory, cursor=request.after, limit_bytes=self._limit)
             return await output.tail(directory, lines=request.tail_lines, limit_bytes=self._limit)
-        except (
-            *(output.CursorPastEnd, output.BadPattern, output.PatternTimeout),
-            output.Unreadable,
-        ) as error:
+        except _UNREADABLE as error:
             raise InvalidInputError(str(error)) from error
 
     async def _found(self, owner: str, request: CheckJob, on_look: OnLook | None) -> Job:

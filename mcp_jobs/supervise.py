@@ -93,19 +93,15 @@ class Supervisor:
             # Its files are used up, or perhaps not what they were when they were written.
             await self._resolve(job)
 
-    async def adopt(self, job: Job) -> None:
-        """Go on with a job whose owner is gone. `job` is already claimed for this process."""
-        await anyio.to_thread.run_sync(
-            process.raise_fence, self._dir(job), job.claim_token, self._homes(job)
-        )
-        await self._resolve(job)
+    async def adopt(self, job: Job, *, startable: bool = True) -> None:
+        """Go on with a job whose owner is gone. `job` is already claimed for this process.
 
-    async def bury(self, job: Job) -> None:
-        """Settle a job of another pid namespace that is gone: it cannot be started from here."""
+        One of another pid namespace that is gone is not `startable` from here, only settled.
+        """
         await anyio.to_thread.run_sync(
             process.raise_fence, self._dir(job), job.claim_token, self._homes(job)
         )
-        await self._resolve(job, startable=False)
+        await self._resolve(job, startable=startable)
 
     async def _still_ours(self, job: Job) -> bool:
         """Whether the claim stands."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mcp_jobs.http.problems import Problem
+from mcp_jobs.http.rights import MCP_PATH
 from mcp_jobs.server.calls import GONE_CODE, LEFT
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-_MCP: Final = "/mcp"
 
 
 class Exchange:
@@ -72,7 +71,7 @@ class Farewell:
 
 
 def _last_word(path: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    if path.rstrip("/") == _MCP:
+    if path.rstrip("/") == MCP_PATH:
         error = {"code": GONE_CODE, "message": LEFT}
         # Whose request it was is known to the connection alone.
         body = json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode()

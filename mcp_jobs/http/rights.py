@@ -12,7 +12,7 @@ from starlette.routing import compile_path
 from mcp_jobs.http.auth import principal_of, refuse
 from mcp_jobs.http.problems import Problem
 from mcp_jobs.http.tokens import SCOPES
-from mcp_jobs.server.access import OF_MCP
+from mcp_jobs.server.access import OF_MCP, no_scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,13 +112,8 @@ class RightsGate:
         scopes = principal_of(scope).scopes
         if needed & scopes:
             return None
-        return Problem(403, "forbidden", lacking(needed, scopes))
-
-
-def lacking(needed: frozenset[str], scopes: frozenset[str]) -> str:
-    """Say which scope a token has not, and which it has."""
-    wanted = " or ".join(repr(scope) for scope in SCOPES if scope in needed)
-    return f"This token has no scope {wanted}; it has: {', '.join(sorted(scopes)) or 'none'}."
+        wanted = " or ".join(repr(scope) for scope in SCOPES if scope in needed)
+        return Problem(403, "forbidden", no_scope(wanted, scopes))
 
 
 def _method(scope: Scope) -> Any:

@@ -2,7 +2,7 @@
 
 | file | written by | holds |
 |---|---|---|
-| `env` | who accepts or claims | command, cwd, umask, environment, values to mask; until it starts |
+| `env` | who accepts or claims | argv, cwd, umask, environment, values to mask; until the start |
 | `alive` | runner | JSON lines: pids, start times, boot id, token; how it ended; locked for life |
 | `fence` | whoever claims again | the lowest claim token that may still start |
 | `stop` | whoever cancels | that the job must end, and its grace, as a symbolic link |

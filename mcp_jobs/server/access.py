@@ -106,11 +106,15 @@ async def check_scope(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     lacking = [scope for scope in _needed(ctx.method, params) if not _has(scopes, scope)]
     if not lacking:
         return await call_next(ctx)
-    has = ", ".join(sorted(scopes)) or "none"
-    message = f"This token has no scope {lacking[0] or READ!r}; it has: {has}."
+    message = no_scope(repr(lacking[0] or READ), scopes)
     if ctx.method == "tools/call" and "task" not in params:
         return wire.failure(message)
     raise MCPError(code=INVALID_REQUEST, message=message)
+
+
+def no_scope(wanted: str, scopes: frozenset[str]) -> str:
+    """Say which scope a token has not, and which it has."""
+    return f"This token has no scope {wanted}; it has: {', '.join(sorted(scopes)) or 'none'}."
 
 
 def _needed(method: str, params: Mapping[str, Any]) -> list[str]:
