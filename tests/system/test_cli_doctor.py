@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,19 @@ def test_a_sound_installation_has_no_fault_and_a_job_went_round(place: Place) ->
     assert "started and completed over stdio" in found["round trip"][0]["message"]
     jobs = json.loads(good(place, "list", "--json"))["jobs"]
     assert [(job["title"], job["status"]) for job in jobs] == [("mcp-jobs doctor", "completed")]
+
+
+def test_a_copied_home_is_told(place: Place) -> None:
+    cli(place, "list")
+    copy = place.root / "copy"
+    shutil.copytree(place.home, copy)
+    cli(place, "list", MCP_JOBS_HOME=str(copy))
+
+    _, found = examine(place, MCP_JOBS_HOME=str(copy))
+    _, original = examine(place)
+
+    assert found["home"][0]["message"].endswith("It began as a copy of another home.")
+    assert "copy of another" not in original["home"][0]["message"]
 
 
 def test_nothing_set_up_is_a_warning_and_exits_0(place: Place) -> None:

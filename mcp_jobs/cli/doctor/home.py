@@ -12,6 +12,7 @@ from mcp_jobs import settings as configuration
 from mcp_jobs.cli import desk
 from mcp_jobs.cli.doctor.findings import Finding, fault, fine, warning
 from mcp_jobs.errors import JobsError, LauncherError
+from mcp_jobs.incarnation import identify
 from mcp_jobs.models import JobFilter
 from mcp_jobs.owners import told_by_others
 from mcp_jobs.states import Status
@@ -38,10 +39,11 @@ async def check() -> AsyncIterator[Finding]:
     try:
         settings = configuration.load()
         configuration.prepare_home(settings)
+        rights = list(_rights(settings.home))
     except JobsError as error:
         yield fault("home", str(error), "Nothing works before this is mended.")
         return
-    for finding in (*_rights(settings.home), *_disk(settings.home), *_runtime()):
+    for finding in (*rights, *_disk(settings.home), *_runtime()):
         yield finding
     try:
         async with desk.open_desk() as opened:
@@ -54,7 +56,8 @@ async def check() -> AsyncIterator[Finding]:
 def _rights(home: Path) -> Iterator[Finding]:
     # Whose it is and who may read it needs no look: opening it has refused another user's, and has
     # closed it to others.
-    yield fine("home", f"{home}, for this user alone")
+    copied = " It began as a copy of another home." if identify(home).copy_of else ""
+    yield fine("home", f"{home}, for this user alone.{copied}")
     kind = file_system(home)
     if kind in _REMOTE:
         yield warning(
