@@ -15,7 +15,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_REQUEST, METHOD_NOT_FOUND
 
 from mcp_jobs.server import wire
-from mcp_jobs.server.callers import ACCESS, START, Access
+from mcp_jobs.server.callers import ACCESS, READ, START, Access
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-READ: Final = "read"
 CANCEL: Final = "cancel"
 OF_MCP: Final = frozenset({READ, START, CANCEL})
 """Who has one of these may speak MCP at all; the fourth scope is for numbers only."""

@@ -24,7 +24,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.ids import is_id
 from mcp_jobs.models import CONFIRM_KEY
-from mcp_jobs.server.callers import may_answer
+from mcp_jobs.server.callers import may_answer, may_read
 from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
@@ -53,18 +53,26 @@ class Asking:
         self._open: set[tuple[str, str]] = set()
         """Questions that a user is looking at just now."""
 
-    async def resumed(self, owner: str, params: CallToolRequestParams) -> str | None:
+    async def resumed(
+        self, context: Context, owner: str, params: CallToolRequestParams
+    ) -> str | None:
         """Take the answers of a repeated call; return the job that the first call was about.
 
-        None means that this is a first call. Raises `InvalidInputError` for answers that do not
-        fit, and `UnknownJobError`.
+        None means that this is a first call. Whoever names a job here is shown it; to those who may
+        not read, only one that asks something now. Raises `InvalidInputError` for answers that do
+        not fit, and `UnknownJobError`.
         """
         job_id = params.request_state
         if job_id is None:
             return None
         if not is_id(job_id):
             raise InvalidInputError("requestState is not what an earlier reply of this tool said.")
-        await self._service.find(owner, job_id)
+        job = await self._service.find(owner, job_id)
+        if job.status is not Status.INPUT_REQUIRED and not may_read(context):
+            raise InvalidInputError(
+                "The job that requestState names asks nothing now, and this token has no scope "
+                "'read', which looking at it needs."
+            )
         for key, response in (params.input_responses or {}).items():
             if isinstance(response, ElicitResult):
                 await self._take(owner, job_id, key, response)

@@ -18,6 +18,9 @@ ACCESS: Final = "mcp_jobs.access"
 START: Final = "start"
 """The scope that lets a token start jobs, and answer what they ask."""
 
+READ: Final = "read"
+"""The scope that lets a token look at jobs."""
+
 OwnerOf = Callable[["ServerRequestContext[Any, Any]"], str]
 """Names the owner behind a request. Every handler asks it, so that no handler can forget."""
 
@@ -38,10 +41,19 @@ def local_user(context: ServerRequestContext[Any, Any]) -> str:
 
 def may_answer(context: ServerRequestContext[Any, Any]) -> bool:
     """Say whether the caller may answer what jobs ask; only a token can be without that right."""
+    return _may(context, START)
+
+
+def may_read(context: ServerRequestContext[Any, Any]) -> bool:
+    """Say whether the caller may look at jobs; only a token can be without that right."""
+    return _may(context, READ)
+
+
+def _may(context: ServerRequestContext[Any, Any], scope: str) -> bool:
     if context.request is None:
         return True
     access: Access | None = context.request.scope.get(ACCESS)
-    return access is None or START in access.scopes
+    return access is None or scope in access.scopes
 
 
 def connection_of(context: ServerRequestContext[Any, Any]) -> Connection:

@@ -253,7 +253,7 @@ class Tools:
         owner = self._owner_of(context)
         reporter = ProgressReporter(context)
         look = reporter if reporter.wanted else None
-        begun = await self._asking.resumed(owner, params) if entry.asks else None
+        begun = await self._asking.resumed(context, owner, params) if entry.asks else None
         if begun is not None and entry.starts:
             shown = await self._shown_again(owner, begun, request, look)
         else:

@@ -41,6 +41,7 @@ jobs:
   tool: {description: Make a file., command: [touch, '%s/mark'], expose: tool}
   ask: {description: Make a file., command: [touch, '%s/mark'], confirm: true}
   wait: {description: Wait., command: [sleep, '600']}
+  secret: {description: Tell a secret., command: [echo, hush]}
 """
 ALL = ("read", "start", "cancel", "metrics")
 SETS: tuple[tuple[str, ...], ...] = (
@@ -255,6 +256,28 @@ def test_listening_needs_the_scope_read(place_with_jobs: Place) -> None:
                 assert first["method"] == "notifications/subscriptions/acknowledged"
             else:
                 assert "no scope" in first["error"]["message"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("tool", ["start_job", "tool"])
+def test_a_start_shows_no_job_that_it_is_not_about_to_a_token_without_read(
+    place_with_jobs: Place, version: str, tool: str
+) -> None:
+    blind = give(place_with_jobs, "blind", ["start"], owner="ann")
+    full_token = give(place_with_jobs, "full", ALL, owner="ann")
+    with serving_declared(place_with_jobs) as server:
+        with server.client(full_token) as full, server.client(blind) as client:
+            job_id = full.post("/jobs", json={"type": "secret"}).json()["job_id"]
+            assert ended(full, job_id)["output"]["text"] == "hush\n"
+            arguments = {"type": "mark"} if tool == "start_job" else {}
+            call = {"name": tool, "arguments": arguments, "requestState": job_id}
+            line = RawHttp(client, version, {})
+            line.open()
+            told = line.request("tools/call", call)
+
+        assert told["result"]["isError"], told
+        assert "no scope 'read'" in told["result"]["content"][0]["text"]
+        assert "hush" not in str(told)
 
 
 def test_who_may_not_answer_is_not_asked(place_with_jobs: Place) -> None:
