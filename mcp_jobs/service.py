@@ -76,8 +76,9 @@ _UNREADABLE: Final = (
 class JobService:
     """The operations on jobs. Every method is for one `owner` and shows nothing of others.
 
-    Raises `InvalidInputError`, `UnknownJobError`, `KeyConflictError` and `StoreError`, whose
-    messages are for the caller. Cancelling a waiting call changes nothing for the job.
+    Raises `InvalidInputError`, `UnknownJobError`, `KeyConflictError`, `TooManyError` and
+    `StoreError`, whose messages are for the caller. Cancelling a waiting call changes nothing for
+    the job.
     """
 
     def __init__(

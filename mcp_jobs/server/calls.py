@@ -6,12 +6,12 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.lowlevel
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR
 
 from mcp_jobs.errors import known
 from mcp_jobs.server import wire
+from mcp_jobs.server.pipes import turns
 
 if TYPE_CHECKING:
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -36,9 +36,6 @@ _ENDLESS: Final = frozenset({"subscriptions/listen"})
 
 _CANCEL_S: Final = 0.1
 """What a request that is broken off may still take, for what it must not leave half done."""
-
-_TURNS: Final = 20
-"""Turns of the event loop in which an answer that is made reaches the transport, and more."""
 
 
 class Calls:
@@ -100,17 +97,17 @@ class Calls:
         for scope in self._open:
             scope.cancel()
         await self._emptied(_CANCEL_S)
-        await _turns()
+        await turns()
 
     async def drain(self, bound_s: float) -> None:
         """Answer what is open, also what was read a moment ago, as far as the bound allows."""
         self._service.end_waits()
-        await _turns()
+        await turns()
         for scope, ctx in self._open.items():
             if ctx.method in _ENDLESS:
                 scope.cancel()
         await self._emptied(bound_s)
-        await _turns()
+        await turns()
 
     def give_up(self) -> list[RequestId]:
         """Return the requests that even now have no answer; whoever asks has to answer them.
@@ -125,8 +122,3 @@ class Calls:
             while self._open:
                 self._changed = anyio.Event()
                 await self._changed.wait()
-
-
-async def _turns() -> None:
-    for _ in range(_TURNS):
-        await anyio.lowlevel.checkpoint()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _READ_BYTES: Final = 1 << 16
 _FIRST_PRIVATE_FD: Final = 3
 _TURNS: Final = 20
-"""In which an answer that is made reaches the pipe, and more."""
+"""Turns of the event loop in which an answer that is made reaches the pipe, and more."""
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def open_stdio(at_end: Callable[[], Awaitable[None]]) -> AsyncIterator[Any
     """
     if not (_can_be_asked(0) and _can_be_asked(1)):
         async with stdio_server() as (reader, writer):
-            yield reader, writer, _turns
+            yield reader, writer, turns
         return
     stdin, stdout = _PipeReader(_private(0), at_end), _PipeWriter(_private(1))
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -126,9 +126,10 @@ class _PipeWriter:
         before = None
         while before != self._pieces:
             before = self._pieces
-            await _turns()
+            await turns()
 
 
-async def _turns() -> None:
+async def turns() -> None:
+    """Return when what has been made until now has reached the transport."""
     for _ in range(_TURNS):
         await anyio.lowlevel.checkpoint()
