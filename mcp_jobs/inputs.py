@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from mcp_jobs.models import Question
 
-NO_FIELDS: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
-"""The schema of a question that yes or no answers."""
-
 _ACTIONS: Final = ("accept", "decline", "cancel")
 _TEXT_CHARS: Final = 10_000
 _KINDS: Final[Mapping[str, tuple[type, ...]]] = {

@@ -42,7 +42,6 @@ _ADOPT_EVERY_S: Final = 1.0
 _OVERDUE_S: Final = 5.0
 """How long after a limit the runner that should keep it is looked at."""
 
-_KILL_PATIENCE_S: Final = 1.0
 _FREED_KEPT: Final = 1000
 
 

@@ -12,8 +12,6 @@ from mcp_jobs.output.slices import OutputSlice, read_after, read_recent, read_ta
 if TYPE_CHECKING:
     from mcp_jobs.output.slices import StrPath
 
-_FAILING: Final = "[what seems to have failed]"
-_BEGINNING: Final = "[the output from its beginning]"
 _SEARCHED_BYTES: Final = 1 << 18
 _LINES_BEFORE: Final = 2
 _LINES_AFTER: Final = 40
