@@ -93,13 +93,13 @@ async def grep(
 ) -> OutputSlice:
     """`grep_output` in a thread, and what that does not find in a second, in a child process.
 
-    When cancelled it returns at once: a child is killed, the thread ends by itself in a second.
+    When cancelled it returns as soon as nothing of it runs: a child is killed, the thread, which
+    cannot be, has its second. Whoever counts searches would else let in any number of them.
     """
     search = partial(grep_output, directory, pattern=pattern, lines=lines, after=after)
     with contextlib.suppress(PatternTimeout):
         return await to_thread.run_sync(
-            partial(search, limit_bytes=limit_bytes, timeout_s=min(timeout_s, _THREAD_S)),
-            abandon_on_cancel=True,
+            partial(search, limit_bytes=limit_bytes, timeout_s=min(timeout_s, _THREAD_S))
         )
     from mcp_jobs.output import search_process  # noqa: PLC0415 - few searches take that long
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from mcp_jobs import output
 from mcp_jobs.launcher.spool import Spool
 from mcp_jobs.output import search_process
-from tests.support import until
+from tests.support import BOUND_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +81,35 @@ async def test_nothing_is_left_of_a_search_that_nobody_waits_for(
         tasks.cancel_scope.cancel()
 
     await until(lambda: not _children(directory))
+
+
+async def test_a_search_that_was_cancelled_counts_until_its_thread_has_ended(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def slow(*_: object, **__: object) -> None:
+        begun.set()
+        go.wait(BOUND_S)
+        order.append("the thread")
+
+    async def search() -> None:
+        try:
+            await output.grep(directory, pattern="x", lines=1)
+        finally:
+            order.append("the search")
+
+    monkeypatch.setattr(output, "grep_output", slow)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(search)
+        await anyio.to_thread.run_sync(begun.wait, BOUND_S)
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await anyio.wait_all_tasks_blocked()
+            go.set()
+
+    assert order == ["the thread", "the search"]
 
 
 @_on_linux
