@@ -105,9 +105,7 @@ async def open_core(
             with anyio.CancelScope(shield=True):
                 await core.presence.end()
     finally:
-        # Bounded: a statement for which a locked database waits must not keep a server.
-        with anyio.move_on_after(_CLOSE_S, shield=True):
-            await store.close()
+        await _close(store)
 
 
 @asynccontextmanager
@@ -130,8 +128,13 @@ async def visit(settings: Settings, types: tuple[JobType, ...] = ()) -> AsyncIte
             tasks.cancel_scope.cancel()
         await core.presence.hand_over()
     finally:
-        with anyio.CancelScope(shield=True):
-            await store.close()
+        await _close(store)
+
+
+async def _close(store: Store) -> None:
+    # Bounded: a statement for which a locked database or its disk waits must not keep anybody.
+    with anyio.move_on_after(_CLOSE_S, shield=True):
+        await store.close()
 
 
 def _begin(core: Core, settings: Settings) -> None:

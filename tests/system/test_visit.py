@@ -7,9 +7,13 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+import pytest
+
 from mcp_jobs.core import visit
 from mcp_jobs.requests import StartJob
-from tests.support import alive, until
+from mcp_jobs.store import SqliteStore
+from tests.support import BOUND_S, alive, until
 from tests.system.test_cli_jobs import good, shown
 
 if TYPE_CHECKING:
@@ -33,6 +37,22 @@ async def test_a_launcher_that_died_after_the_knock_does_not_strand_the_job(plac
     # Nothing but the worker that the new launcher starts can run it.
     await until(lambda: shown(place, "show", job["job_id"])["status"] == "completed")
     assert good(place, "logs", job["job_id"]) == "ran\n"
+
+
+async def test_a_visit_ends_though_its_database_cannot_be_closed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = SqliteStore.close
+
+    async def hang(_: SqliteStore) -> None:
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(BOUND_S):
+        async with visit(place.settings()) as core:
+            monkeypatch.setattr(SqliteStore, "close", hang)
+            store = core.store
+    assert isinstance(store, SqliteStore)
+    await close(store)
 
 
 async def test_a_visit_that_accepts_nothing_starts_nothing(place: Place) -> None:
