@@ -143,6 +143,8 @@ VALUES: dict[str, Any] = {
     "next_attempt_at_ms": None,
     "part": "z-run",
     "untroubled_of": "server-1",
+    "most": 8,
+    "attempt": 1,
 }
 CASES: dict[str, Mapping[str, Any]] = {
     **{name: {} for name in queries()},

@@ -126,7 +126,13 @@ def _instructions_of_a_claim(database: sqlite3.Connection) -> int:
         ticks += 1
         return 0
 
-    values = {"claimer": "server-1", "locality": HERE, "capacity": 1000, "now_ms": NOW}
+    values = {
+        "claimer": "server-1",
+        "locality": HERE,
+        "incarnation": "home boot",
+        "capacity": 1000,
+        "now_ms": NOW,
+    }
     database.set_progress_handler(tick, 10)
     (row,) = database.execute(queries()["claim_due_job"], values).fetchall()
     database.set_progress_handler(None, 0)
