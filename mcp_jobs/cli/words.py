@@ -23,6 +23,7 @@ _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 _DAY_S: Final = 86_400
 _SHORT_S: Final = 10
+_TEST_COUNTS: Final = ("passed", "failed", "errors", "skipped")
 
 
 def status_of(job: JobObject) -> str:
@@ -119,4 +120,8 @@ def failing_tests(job: JobObject, most: int = 10) -> list[str]:
 def tests_in(job: JobObject) -> JobObject | None:
     """Return the summary of test runs that is the result of a job, if it is that."""
     tests = job["result"].get("tests") if isinstance(job["result"], dict) else None
-    return tests if isinstance(tests, dict) and {"passed", "failed"} <= tests.keys() else None
+    if not isinstance(tests, dict) or not {"passed", "failed"} <= tests.keys():
+        return None
+    # A Python job may return anything under this name.
+    counted = all(type(tests.get(name, 0)) is int for name in _TEST_COUNTS)
+    return tests if counted and isinstance(tests.get("failed_names", []), list) else None

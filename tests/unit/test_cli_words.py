@@ -1,0 +1,49 @@
+"""What the command line says of a job, whatever a Python job has returned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mcp_jobs.cli import words
+
+RUN = {"passed": 3, "failed": 1, "errors": 0, "skipped": 2, "failed_names": ["t.py::a\x1b[2J"]}
+
+
+def job(result: Any) -> dict[str, Any]:
+    return {
+        "job_id": "1m8482w7mp9hd5kzjcfftz9fg",
+        "status": "completed",
+        "reason": None,
+        "cancel_requested": False,
+        "queue_position": None,
+        "finished_at": "2026-11-24T21:00:00.000Z",
+        "duration_seconds": 1.0,
+        "title": "tests",
+        "result": result,
+    }
+
+
+def test_a_summary_of_tests_is_told_with_clean_names() -> None:
+    assert words.end_of(job({"tests": RUN})).endswith("(3 passed, 1 failed, 2 skipped)")
+    assert words.failing_tests(job({"tests": RUN})) == ["t.py::a [2J"]
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        5,
+        ["passed", "failed"],
+        {"passed": 1},
+        {**RUN, "passed": "\x1b[2J"},
+        {**RUN, "skipped": {"a": 1}},
+        {**RUN, "failed": True},
+        {**RUN, "failed_names": 7},
+        {**RUN, "failed_names": "name"},
+    ],
+)
+def test_a_result_that_only_looks_like_a_summary_is_none(tests: Any) -> None:
+    assert words.tests_in(job({"tests": tests})) is None
+    assert words.failing_tests(job({"tests": tests})) == []
+    assert words.end_of(job({"tests": tests})).endswith(": tests")
