@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mcp-jobs",
         description="Background jobs for AI agents. Without a command: an MCP server over stdio.",
-        epilog="Started without arguments by an MCP host; see the README for each host.",
+        epilog="MCP hosts start it without arguments; `mcp-jobs install HOST` sets one up.",
     )
     parser.add_argument("--version", action="version", version=f"mcp-jobs {__version__}")
     parser.add_argument(
@@ -165,7 +165,7 @@ def _add_token(token: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--scopes", default="read,start,cancel", help="with commas: read, start, cancel, metrics"
     )
-    remove = changes.add_parser("remove", help="make a named token worthless")
+    remove = changes.add_parser("remove", help="revoke a named token")
     remove.add_argument("name")
     changes.add_parser("list", help="list the named tokens, without the tokens themselves")
 

@@ -45,7 +45,7 @@ def install(
     name: Annotated[str, typer.Option(help="Name of the server in the host.")] = "jobs",
     command: Annotated[
         str | None,
-        typer.Option(help="Program that the host shall run.", show_default="this mcp-jobs"),
+        typer.Option(help="The program that the host is to run.", show_default="this mcp-jobs"),
     ] = None,
     env: Annotated[
         list[str] | None,

@@ -61,13 +61,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def seconds(text: str | None, option: str) -> float | None:
-    """Read a length of time: `90`, `90s`, `10m`, `2h` or `1d`. Raises `WrongOptionError`."""
+    """Read a duration: `90`, `90s`, `10m`, `2h` or `1d`. Raises `WrongOptionError`."""
     if text is None:
         return None
     match = _SPAN.fullmatch(text.strip())
     if match is None:
         raise WrongOptionError(
-            f"{option} {text!r} is no length of time. Write seconds, or a number with s, m, h or "
+            f"{option} {text!r} is not a duration. Write seconds, or a number with s, m, h or "
             "d: 90, 10m, 2h."
         )
     return float(match[1]) * _UNITS[match[2]]

@@ -116,7 +116,7 @@ def _params(type_name: str, command: list[str], params: str | None) -> dict[str,
     if not command:
         if type_name == "shell" and "command" not in given:
             raise WrongOptionError(
-                "What shall run? Write the command after two dashes: mcp-jobs start -- make test."
+                "No command was given. Write it after two dashes: mcp-jobs start -- make test."
             )
         return given
     if type_name != "shell":

@@ -144,7 +144,7 @@ class TokenFile:
         return fresh
 
     def remove(self, name: str) -> None:
-        """Make a named token worthless, also in a server that runs. Raises `InvalidInputError`."""
+        """Revoke a named token, in running servers too. Raises `InvalidInputError`."""
         self.load()
         with self._locked():
             tokens = self.load()

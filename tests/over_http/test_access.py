@@ -257,7 +257,7 @@ def test_a_token_of_another_owner_that_comes_later_is_refused(place: Place) -> N
             problem(client.get("/jobs"), 401, "unauthorized")
 
 
-def test_a_removed_token_is_worthless_at_once(place: Place) -> None:
+def test_a_removed_token_is_refused_at_once(place: Place) -> None:
     declare(place)
     token = named_token(place, "ann")
     with serving(place, "--only-declared") as server, server.client(token) as client:

@@ -259,7 +259,7 @@ async def test_any_answer_of_the_issuer_leaves_a_stranger_outside(keys: Any) -> 
         assert await visitor(signed(claims(), kid="no")) is None
 
 
-async def test_a_withdrawn_key_is_worthless_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_withdrawn_key_is_refused_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 1000.0
     monkeypatch.setattr("mcp_jobs.server.oidc.time.monotonic", lambda: now_s)
     verifier = OidcVerifier(issuer=ISSUER, audience=AUDIENCE)
