@@ -13,6 +13,7 @@ from benchmarks.figures import Figure, Options, p50, spread
 from benchmarks.place import Place, new_place
 from benchmarks.rpc import RawClient, open_server
 from mcp_jobs.output import read_tail
+from mcp_jobs.spool_reader import SpoolFiles
 
 _BYTES = 200_000_000
 _LINE = "2026-01-01 12:00:00 INFO compiling unit number 12345 of the project, all is well"
@@ -68,7 +69,7 @@ def _rates(size: int, to_file_s: float, own_s: float, wall_s: float) -> Iterator
 def _tails(server: RawClient, output: Path, job_id: str, count: int) -> Iterator[Figure]:
     kinds: dict[str, Callable[[], object]] = {
         "check_job": lambda: server.call("check_job", job_id=job_id, tail_lines=40),
-        "read_tail": lambda: read_tail(output, lines=40),
+        "read_tail": lambda: read_tail(SpoolFiles(output), lines=40),
     }
     for name, read in kinds.items():
         found: list[float] = []

@@ -25,9 +25,12 @@ from mcp_jobs.exchange import read_questions
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.files import open_file
 from mcp_jobs.launcher.mask import Masker
-from mcp_jobs.launcher.spool import SpoolView, newest_segment
+from mcp_jobs.launcher.spool import newest_segment
+from mcp_jobs.output.source import Unreadable
+from mcp_jobs.output.view import OutputView
 from mcp_jobs.patterns import searcher
 from mcp_jobs.process import read_output_start, runner_alive
+from mcp_jobs.spool_reader import SpoolFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus, Event
+    from mcp_jobs.output.source import OutputSource
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +66,7 @@ class Watch:
         self.changed = anyio.Event()
         self._dir = job_dir
         self._output = str(job_dir / layout.OUTPUT)
+        self._source = SpoolFiles(self._output)
         self._track = track
         self._probe = probe
         self._pattern = pattern
@@ -92,7 +97,7 @@ class Watch:
     def _begin(self) -> None:
         """Find out where to begin. Most short jobs have ended before there is need to."""
         if not self._track:
-            self._output_offset = _bytes_total(self._output, 0)
+            self._output_offset = _bytes_total(self._source, 0)
             self._begun = True
             return
         self._parser = progress.ProgressFileParser()
@@ -125,7 +130,7 @@ class Watch:
             return
         if self._may_ask:
             self._read_questions()
-        total = _bytes_total(self._output, self._output_offset)
+        total = _bytes_total(self._source, self._output_offset)
         self.grew = total > self._output_offset
         if self._track:
             self._recognise(total, now_s)
@@ -185,7 +190,7 @@ class Watch:
         size = (_mark(self._progress_path) or (0,))[0]
         if size > self._progress_offset:
             return True
-        return _bytes_total(self._output, self._output_offset) > self._output_offset
+        return _bytes_total(self._source, self._output_offset) > self._output_offset
 
     def take_progress(self) -> progress.Progress | None:
         """Return the newest progress that nobody has taken yet."""
@@ -222,9 +227,9 @@ class Watch:
 
     def _recognise_part(self, start: int, end: int, now_s: float) -> None:
         try:
-            data = SpoolView(self._output).read(start, end)
-        except FileNotFoundError:
-            # Dropped by the cap between two looks.
+            data = OutputView(self._source).read(start, end)
+        except (FileNotFoundError, Unreadable):
+            # Dropped by the cap between two looks, or spoiled by the job.
             self._recogniser.gap()
             return
         reading = self._recogniser.feed(data)
@@ -367,9 +372,12 @@ def _mark(path: str) -> Mark:
     return (info.st_size, info.st_mtime_ns)
 
 
-def _bytes_total(directory: str, known: int) -> int:
+def _bytes_total(source: OutputSource, known: int) -> int:
     """Return how much there is; while segments are being dropped under our eyes, what is known."""
     for _ in range(_LISTINGS):
         with contextlib.suppress(FileNotFoundError):
-            return SpoolView(directory).bytes_total
+            try:
+                return OutputView(source).bytes_total
+            except Unreadable:
+                return 0
     return known

@@ -25,6 +25,7 @@ from mcp_jobs.ids import is_id
 from mcp_jobs.launcher import layout
 from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter
 from mcp_jobs.shares import Shares
+from mcp_jobs.spool_reader import SpoolFiles
 from mcp_jobs.states import TERMINAL, Status
 from mcp_jobs.store import Accepted
 from mcp_jobs.waiting import Waiter
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mcp_jobs.events import Bus
     from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.models import NewJob, OutboxMessage, Question
+    from mcp_jobs.output import OutputSource
     from mcp_jobs.registry import Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
@@ -292,7 +294,7 @@ class JobService:
         job = await self._store.get(owner, job_id)
         return None if job is None else await self._shown(job)
 
-    async def raw_output(self, owner: str, job_id: str) -> Path:
+    async def raw_output(self, owner: str, job_id: str) -> OutputSource:
         """Return the directory that holds the output of a job."""
         return self._output((await self.find(owner, job_id)).id)
 
@@ -353,28 +355,28 @@ class JobService:
         return {**shown, "output": views.output_object(tail)}
 
     async def _read_output(self, owner: str, request: CheckJob) -> dict[str, Any]:
-        directory = self._output(request.job_id)
+        source = self._output(request.job_id)
         if request.grep is None and request.after is None and not self._has_output(request.job_id):
             # Nothing was printed: no need to ask another thread for it.
             return _NO_OUTPUT
-        return views.output_object(await self._read_slice(owner, directory, request))
+        return views.output_object(await self._read_slice(owner, source, request))
 
     async def _read_slice(
-        self, owner: str, directory: Path, request: CheckJob
+        self, owner: str, source: OutputSource, request: CheckJob
     ) -> output.OutputSlice:
         try:
             if request.grep is not None:
                 async with self._shares.searches.turn(owner):
                     return await output.grep(
-                        directory,
+                        source,
                         pattern=request.grep,
                         lines=request.tail_lines,
                         after=request.after or 0,
                         limit_bytes=self._limit,
                     )
             if request.after is not None:
-                return await output.after(directory, cursor=request.after, limit_bytes=self._limit)
-            return await output.tail(directory, lines=request.tail_lines, limit_bytes=self._limit)
+                return await output.after(source, cursor=request.after, limit_bytes=self._limit)
+            return await output.tail(source, lines=request.tail_lines, limit_bytes=self._limit)
         except _UNREADABLE as error:
             raise InvalidInputError(str(error)) from error
 
@@ -436,10 +438,10 @@ class JobService:
         return self._settings.jobs_dir / job.id
 
     def _has_output(self, job_id: str) -> bool:
-        return os.path.lexists(self._output(job_id))
+        return self._output(job_id).begun()
 
-    def _output(self, job_id: str) -> Path:
-        return self._settings.jobs_dir / job_id / layout.OUTPUT
+    def _output(self, job_id: str) -> OutputSource:
+        return SpoolFiles(self._settings.jobs_dir / job_id / layout.OUTPUT)
 
 
 def _filter(request: ListJobs) -> JobFilter:

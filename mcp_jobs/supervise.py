@@ -18,6 +18,7 @@ from mcp_jobs.launcher import layout
 from mcp_jobs.output import read_recent
 from mcp_jobs.patterns import matches
 from mcp_jobs.progress.lines import strip_escapes
+from mcp_jobs.spool_reader import SpoolFiles
 from mcp_jobs.states import Reason, Status
 from mcp_jobs.verdicts import Case, Traces, Verdict, began, judge, outlived
 
@@ -462,7 +463,7 @@ def _tidy(step: Callable[[Path], bool | None], job_dir: Path) -> bool | None:
 
 
 def _outcome(job: Job, job_dir: Path, record: ExitRecord, secrets: tuple[bytes, ...]) -> Outcome:
-    output = str(job_dir / layout.OUTPUT)
+    output = SpoolFiles(job_dir / layout.OUTPUT)
     printed = record["bytes_total"] - record["output_start"]
     recent = read_recent(output, limit_bytes=min(_SUMMARY_BYTES, printed)) if printed else b""
     summary = summaries.summarise(recent) if recent else None

@@ -16,11 +16,11 @@ from mcp_jobs.core import LOCAL_OWNER, Core, visit
 from mcp_jobs.errors import UnknownJobError
 from mcp_jobs.ids import ID_LENGTH
 from mcp_jobs.launcher import layout
+from mcp_jobs.spool_reader import SpoolFiles
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-    from pathlib import Path
 
     from mcp_jobs.models import Job
     from mcp_jobs.registry import JobType
@@ -85,9 +85,9 @@ class Desk:
         waiter = Waiter(store=self.core.store, bus=self.core.bus)
         return await waiter.wait(jobs, mode="any", wait_s=math.inf, on_look=on_look)
 
-    def output_of(self, job_id: str) -> Path:
+    def output_of(self, job_id: str) -> SpoolFiles:
         """Return where the output of a job lies."""
-        return self.settings.jobs_dir / job_id / layout.OUTPUT
+        return SpoolFiles(self.settings.jobs_dir / job_id / layout.OUTPUT)
 
 
 @asynccontextmanager

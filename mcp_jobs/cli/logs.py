@@ -18,7 +18,7 @@ from mcp_jobs.output import raw
 from mcp_jobs.views import output_object
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from mcp_jobs.output import OutputSource
 
 _LOOK_S: Final = 0.1
 _CHUNK_BYTES: Final = 1 << 18
@@ -57,13 +57,13 @@ async def _logs(  # noqa: PLR0917 - the options of the command, in their order
 ) -> None:
     async with desk.open_desk() as opened:
         job = await opened.job_of(part)
-        directory = opened.output_of(job.id)
+        source = opened.output_of(job.id)
         try:
             if as_json:
-                shown = await _slice(directory, tail, grep)
+                shown = await _slice(source, tail, grep)
                 screen.write_json({"job_id": job.id, **output_object(shown)})
                 return
-            reader = _reader(directory, tail, grep, raw_bytes)
+            reader = _reader(source, tail, grep, raw_bytes)
             cursor = await reader.begin()
             if not follow:
                 return
@@ -79,26 +79,26 @@ async def _logs(  # noqa: PLR0917 - the options of the command, in their order
             raise InvalidInputError(str(error)) from None
 
 
-async def _slice(directory: Path, tail: int | None, grep: str | None) -> output.OutputSlice:
+async def _slice(source: OutputSource, tail: int | None, grep: str | None) -> output.OutputSlice:
     lines = _ALL_LINES if tail is None else tail
     if grep is not None:
         return await output.grep(
-            directory, pattern=grep, lines=lines, limit_bytes=_WHOLE_BYTES, timeout_s=60
+            source, pattern=grep, lines=lines, limit_bytes=_WHOLE_BYTES, timeout_s=60
         )
-    return await output.tail(directory, lines=lines, limit_bytes=_WHOLE_BYTES)
+    return await output.tail(source, lines=lines, limit_bytes=_WHOLE_BYTES)
 
 
-def _reader(directory: Path, tail: int | None, grep: str | None, raw_bytes: bool) -> _Reader:
+def _reader(source: OutputSource, tail: int | None, grep: str | None, raw_bytes: bool) -> _Reader:
     if raw_bytes:
-        return _Raw(directory, tail)
-    return _Text(directory, tail) if grep is None else _Matches(directory, tail, grep)
+        return _Raw(source, tail)
+    return _Text(source, tail) if grep is None else _Matches(source, tail, grep)
 
 
 class _Reader:
     """Writes an output, and what comes after a cursor."""
 
-    def __init__(self, directory: Path, tail: int | None) -> None:
-        self._directory = directory
+    def __init__(self, source: OutputSource, tail: int | None) -> None:
+        self._source = source
         self._tail = tail
 
     async def begin(self) -> int:
@@ -112,28 +112,28 @@ class _Text(_Reader):
     async def begin(self) -> int:
         if self._tail is None:
             return await self.go_on(0)
-        shown = await output.tail(self._directory, lines=self._tail, limit_bytes=_WHOLE_BYTES)
+        shown = await output.tail(self._source, lines=self._tail, limit_bytes=_WHOLE_BYTES)
         return _write(shown)
 
     async def go_on(self, cursor: int) -> int:
         while True:
-            shown = await output.after(self._directory, cursor=cursor, limit_bytes=_CHUNK_BYTES)
+            shown = await output.after(self._source, cursor=cursor, limit_bytes=_CHUNK_BYTES)
             cursor, before = _write(shown), cursor
             if cursor in (before, shown.bytes_total):
                 return cursor
 
 
 class _Matches(_Reader):
-    def __init__(self, directory: Path, tail: int | None, pattern: str) -> None:
-        super().__init__(directory, tail)
+    def __init__(self, source: OutputSource, tail: int | None, pattern: str) -> None:
+        super().__init__(source, tail)
         self._pattern = pattern
 
     async def begin(self) -> int:
-        return _write(await _slice(self._directory, self._tail, self._pattern))
+        return _write(await _slice(self._source, self._tail, self._pattern))
 
     async def go_on(self, cursor: int) -> int:
         found = await output.grep(
-            self._directory,
+            self._source,
             pattern=self._pattern,
             lines=_ALL_LINES,
             after=cursor,
@@ -146,14 +146,12 @@ class _Raw(_Reader):
     async def begin(self) -> int:
         start = 0
         if self._tail is not None:
-            start = await anyio.to_thread.run_sync(raw.tail_start, self._directory, self._tail)
+            start = await anyio.to_thread.run_sync(raw.tail_start, self._source, self._tail)
         return await self.go_on(start)
 
     async def go_on(self, cursor: int) -> int:
         while True:
-            piece = await anyio.to_thread.run_sync(
-                raw.read_raw, self._directory, cursor, _CHUNK_BYTES
-            )
+            piece = await anyio.to_thread.run_sync(raw.read_raw, self._source, cursor, _CHUNK_BYTES)
             if piece.lost_bytes:
                 screen.note(f"{piece.lost_bytes} bytes were dropped here by the output cap.")
             sys.stdout.buffer.write(piece.data)

@@ -15,29 +15,28 @@ from mcp_jobs.http.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
-    from mcp_jobs.output import Kept
+    from mcp_jobs.output import Kept, OutputSource
 
 _CHUNK_BYTES: Final = 1 << 18
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _MEDIA_TYPE: Final = "text/plain; charset=utf-8"
 
 
-async def raw_response(directory: Path, asked: str | None) -> Response:
+async def raw_response(source: OutputSource, asked: str | None) -> Response:
     """Answer a request for bytes; `asked` is its Range header.
 
     A range is that of the offsets in the output, as cursors are. Without one, everything that is
     kept comes, and a line says where bytes were dropped.
     """
     try:
-        kept = await anyio.to_thread.run_sync(output.kept_bytes, directory)
+        kept = await anyio.to_thread.run_sync(output.kept_bytes, source)
     except output.Unreadable as error:
         raise InvalidInputError(str(error)) from error
     wanted = None if asked is None else _range(asked, kept.bytes_total)
     if wanted is None:
         return StreamingResponse(
-            _everything(directory, kept), media_type=_MEDIA_TYPE, headers={"accept-ranges": "bytes"}
+            _everything(source, kept), media_type=_MEDIA_TYPE, headers={"accept-ranges": "bytes"}
         )
     start, end = wanted
     headers = {"content-range": f"bytes */{kept.bytes_total}"}
@@ -48,7 +47,7 @@ async def raw_response(directory: Path, asked: str | None) -> Response:
         runs = ", ".join(f"{first}-{last - 1}" for first, last in kept.runs)
         return Problem(416, "range", f"A part of it was dropped. Kept are {runs}.", headers=headers)
     return StreamingResponse(
-        _bytes(directory, start, end),
+        _bytes(source, start, end),
         status_code=206,
         media_type=_MEDIA_TYPE,
         headers={
@@ -74,22 +73,22 @@ def _range(header: str, total: int) -> tuple[int, int] | None:
     return int(first), min(int(last) + 1, total)
 
 
-async def _everything(directory: Path, kept: Kept) -> AsyncIterator[bytes]:
+async def _everything(source: OutputSource, kept: Kept) -> AsyncIterator[bytes]:
     at = 0
     for first, last in kept.runs:
         if first > at:
             yield f"\n[{first - at} bytes were dropped here]\n".encode()
-        async for part in _bytes(directory, first, last):
+        async for part in _bytes(source, first, last):
             yield part
         at = last
 
 
-async def _bytes(directory: Path, start: int, end: int) -> AsyncIterator[bytes]:
+async def _bytes(source: OutputSource, start: int, end: int) -> AsyncIterator[bytes]:
     while start < end:
         part = b""
         with contextlib.suppress(output.Unreadable):
             part = await anyio.to_thread.run_sync(
-                output.read_bytes, directory, start, min(end, start + _CHUNK_BYTES)
+                output.read_bytes, source, start, min(end, start + _CHUNK_BYTES)
             )
         if not part:
             # Dropped while it was read.

@@ -21,22 +21,13 @@ if TYPE_CHECKING:
 
     Segment: TypeAlias = tuple[int, int, int]
     """Offset of the first byte, newlines before it, size in bytes."""
-    Piece: TypeAlias = tuple[int, bytes]
-    """Offset of the first byte, and the bytes."""
-    Lines: TypeAlias = tuple[int, int, bytes]
-    """Offset of the first byte, number of the first line (from 1), and the bytes."""
-
-LINE_BYTES = 1 << 16
-"""How much of a long line a search looks at."""
 
 _OFFSET_DIGITS = 16
 _NEWLINES_DIGITS = 12
 _MIN_SEGMENT_BYTES = 4096
 _MIN_SEGMENTS = 4
 _SEGMENTS_PER_CAP = 32
-_BLOCK_BYTES = 1 << 16
 _COUNTED_BYTES = 1 << 20
-_WINDOW_BYTES = 1 << 22
 _DIR_MODE = 0o700
 _OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _NAMES_LIMIT = 4096
@@ -48,122 +39,6 @@ _datasync = getattr(os, "fdatasync", os.fsync)
 def segment_name(start: int, newlines: int) -> str:
     """Return the file name of the segment at this offset, with that many newlines before it."""
     return f"{start:0{_OFFSET_DIGITS}d}-{newlines:0{_NEWLINES_DIGITS}d}"
-
-
-class SpoolView:
-    """What the files hold at one moment; what is appended later is not seen.
-
-    A missing directory is an empty stream, and so is what is no output (`problem`). Making a view
-    and reading raise FileNotFoundError when the writer dropped a segment meanwhile: make a new one.
-    """
-
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self._directory = directory
-        self.problem: str | None = None
-        """Why nothing is seen although something is there; None when all is well."""
-        try:
-            self.segments = list_segments(directory)
-        except OddFileError as error:
-            self.segments, self.problem = [], str(error)
-        self.kept_bytes = sum(size for _, _, size in self.segments)
-        self.bytes_total = 0
-        """The end of the stream; what comes after the last segment is not known."""
-        self.runs: list[tuple[int, int]] = []
-        """Offsets of the kept parts, from and to; between two of them bytes are lost."""
-        for start, _, size in self.segments:
-            joined = self.runs.pop()[0] if self.runs and start == self.bytes_total else start
-            self.bytes_total = start + size
-            self.runs.append((joined, self.bytes_total))
-
-    def read(self, start: int, end: int) -> bytes:
-        """Return the bytes from `start` on, up to `end` or the next loss."""
-        parts: list[bytes] = []
-        for first, newlines, size in self.segments:
-            if first <= start < min(end, first + size):
-                path = os.path.join(self._directory, segment_name(first, newlines))
-                parts.append(_read_part(path, start - first, min(end, first + size) - start))
-                start += len(parts[-1])
-        return b"".join(parts)
-
-    def read_on(self, cursor: int, limit_bytes: int) -> list[Piece]:
-        """Return the kept pieces from `cursor` on, with at most `limit_bytes` together."""
-        pieces: list[Piece] = []
-        for first, last in self.runs:
-            if last > cursor and (limit_bytes > 0 or first == last):
-                start = max(first, cursor)
-                pieces.append((start, self.read(start, min(last, start + limit_bytes))))
-                limit_bytes -= len(pieces[-1][1])
-                if start + len(pieces[-1][1]) < last:
-                    break
-        return pieces
-
-    def read_back(self, newlines: int, limit_bytes: int) -> list[Piece]:
-        """Return the last kept pieces: until that many newlines are in them, or `limit_bytes`."""
-        pieces: list[Piece] = []
-        for first, last in reversed(self.runs):
-            start, blocks = last, list[bytes]()
-            while start > first and limit_bytes > 0 and newlines > 0:
-                end, start = start, max(first, start - min(_BLOCK_BYTES, limit_bytes))
-                blocks.append(self.read(start, end))
-                limit_bytes -= end - start
-                newlines -= blocks[-1].count(b"\n")
-            pieces.append((start, b"".join(reversed(blocks))))
-            if limit_bytes <= 0 or newlines <= 0:
-                break
-        return pieces[::-1]
-
-    def windows(self, segment: Segment) -> list[Segment]:
-        """Cut a segment into parts of a bounded size, each as if it were a segment."""
-        start, newlines, size = segment
-        parts: list[Segment] = []
-        for at in range(start, start + size, _WINDOW_BYTES):
-            parts.append((at, newlines, min(_WINDOW_BYTES, start + size - at)))
-            if at + _WINDOW_BYTES < start + size:
-                newlines += self.count_lines(parts[-1])
-        return parts or [segment]
-
-    def count_lines(self, segment: Segment) -> int:
-        """Return how many newlines a segment or a part of one has, in bounded memory."""
-        start, _, size = segment
-        ends = range(start, start + size, _COUNTED_BYTES)
-        return sum(
-            self.read(at, min(at + _COUNTED_BYTES, start + size)).count(b"\n") for at in ends
-        )
-
-    def lines_begun(self, segment: Segment, after: int) -> list[Lines]:
-        """Return the lines that begin in `segment` and not before `after`.
-
-        What has no beginning, because it was lost or lies before `after`, is a line too. Of a
-        line longer than LINE_BYTES only the start is given.
-        """
-        start, newlines, size = segment
-        number, end = newlines + 1, start + size
-        if after > start:
-            number += self.read(start, after).count(b"\n")
-            start = after
-        # The last line may go on into other segments.
-        data = self.read(start, end + LINE_BYTES)
-        data = data[: data.find(b"\n", end - start - 1) + 1] or data
-        # Where the byte before it is lost, a line begins here.
-        if start > after and self.read(start - 1, start) not in (b"", b"\n"):
-            begun = data.find(b"\n") + 1 or len(data)
-            start, number, data = start + begun, number + 1, data[begun:]
-        return list(_cut_lines(start, number, data))
-
-
-def _cut_lines(start: int, number: int, data: bytes) -> Iterator[Lines]:
-    """Cut into blocks of whole lines; a line longer than a block is cut short."""
-    done = 0
-    while done < len(data):
-        block = data[done : done + LINE_BYTES]
-        if len(data) - done > LINE_BYTES:
-            block = block[: block.rfind(b"\n") + 1] or block
-        yield start + done, number, block
-        number += block.count(b"\n")
-        done += len(block)
-        if not block.endswith(b"\n"):
-            done = data.find(b"\n", done) + 1 or len(data)
-            number += 1
 
 
 def newest_segment(directory: str | os.PathLike[str]) -> str:
@@ -214,8 +89,8 @@ def _not_beyond_the_next(segments: list[Segment]) -> list[Segment]:
     return segments
 
 
-def _read_part(path: str, offset: int, size: int) -> bytes:
-    """Return a part of a segment; nothing of what is no file that can be read."""
+def read_part(path: str, offset: int, size: int) -> bytes:
+    """Return a part of a file; nothing of what is no file that can be read."""
     try:
         fd = open_file(path)
     except OddFileError:
@@ -230,7 +105,7 @@ def _count_lines(path: str, size: int) -> tuple[int, bytes]:
     """Return how many newlines a segment has, and its last byte; it may be of any size."""
     newlines, part = 0, b""
     for start in range(0, size, _COUNTED_BYTES):
-        part = _read_part(path, start, min(_COUNTED_BYTES, size - start))
+        part = read_part(path, start, min(_COUNTED_BYTES, size - start))
         newlines += part.count(b"\n")
     return newlines, part[-1:]
 

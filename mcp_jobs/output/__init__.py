@@ -8,7 +8,6 @@ depends on what is asked for and not on the size of the output (`grep` apart).
 from __future__ import annotations
 
 import contextlib
-import os
 from functools import partial
 
 from anyio import to_thread
@@ -28,13 +27,12 @@ from mcp_jobs.output.slices import (
     CursorPastEnd,
     OutputSlice,
     OutputStat,
-    StrPath,
-    Unreadable,
     read_after,
     read_recent,
     read_tail,
     stat_output,
 )
+from mcp_jobs.output.source import OutputSource, Unreadable
 
 __all__ = [
     "LIMIT_BYTES",
@@ -45,6 +43,7 @@ __all__ = [
     "Excerpt",
     "Kept",
     "OutputSlice",
+    "OutputSource",
     "OutputStat",
     "PatternTimeout",
     "Unreadable",
@@ -68,22 +67,24 @@ _THREAD_S = 1.0
 """How long a search may take a thread of this process, which cannot be ended."""
 
 
-async def tail(directory: StrPath, *, lines: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
+async def tail(source: OutputSource, *, lines: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
     """`read_tail` in a thread."""
     return await to_thread.run_sync(
-        partial(read_tail, directory, lines=lines, limit_bytes=limit_bytes)
+        partial(read_tail, source, lines=lines, limit_bytes=limit_bytes)
     )
 
 
-async def after(directory: StrPath, *, cursor: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
+async def after(
+    source: OutputSource, *, cursor: int, limit_bytes: int = LIMIT_BYTES
+) -> OutputSlice:
     """`read_after` in a thread."""
     return await to_thread.run_sync(
-        partial(read_after, directory, cursor=cursor, limit_bytes=limit_bytes)
+        partial(read_after, source, cursor=cursor, limit_bytes=limit_bytes)
     )
 
 
 async def grep(
-    directory: StrPath,
+    source: OutputSource,
     *,
     pattern: str,
     lines: int,
@@ -96,7 +97,7 @@ async def grep(
     When cancelled it returns as soon as nothing of it runs: a child is killed, the thread, which
     cannot be, has its second. Whoever counts searches would else let in any number of them.
     """
-    search = partial(grep_output, directory, pattern=pattern, lines=lines, after=after)
+    search = partial(grep_output, source, pattern=pattern, lines=lines, after=after)
     with contextlib.suppress(PatternTimeout):
         return await to_thread.run_sync(
             partial(search, limit_bytes=limit_bytes, timeout_s=min(timeout_s, _THREAD_S))
@@ -104,13 +105,11 @@ async def grep(
     from mcp_jobs.output import search_process  # noqa: PLC0415 - few searches take that long
 
     request = {"pattern": pattern, "lines": lines, "after": after, "limit_bytes": limit_bytes}
-    return await search_process.search(
-        {"directory": os.fspath(directory), "timeout_s": timeout_s, **request}
-    )
+    return await search_process.search(source, timeout_s=timeout_s, **request)
 
 
-async def excerpt(directory: StrPath, *, failed: bool, limit_bytes: int = LIMIT_BYTES) -> Excerpt:
+async def excerpt(source: OutputSource, *, failed: bool, limit_bytes: int = LIMIT_BYTES) -> Excerpt:
     """`read_excerpt` in a thread."""
     return await to_thread.run_sync(
-        partial(read_excerpt, directory, failed=failed, limit_bytes=limit_bytes)
+        partial(read_excerpt, source, failed=failed, limit_bytes=limit_bytes)
     )

@@ -10,7 +10,7 @@ from mcp_jobs.output.fold import size_of, text_of
 from mcp_jobs.output.slices import OutputSlice, read_after, read_recent, read_tail
 
 if TYPE_CHECKING:
-    from mcp_jobs.output.slices import StrPath
+    from mcp_jobs.output.source import OutputSource
 
 _SEARCHED_BYTES: Final = 1 << 18
 _LINES_BEFORE: Final = 2
@@ -41,17 +41,17 @@ class Excerpt:
     """The lines that seem to say what went wrong; empty when nothing did."""
 
 
-def read_excerpt(directory: StrPath, *, failed: bool, limit_bytes: int) -> Excerpt:
+def read_excerpt(source: OutputSource, *, failed: bool, limit_bytes: int) -> Excerpt:
     """Return the whole output if it fits into `limit_bytes`, else its failing part, head and tail.
 
     A line states what is left out and the cursors to read it with.
     """
-    failing = _failing_part(directory, limit_bytes // 3) if failed else ""
-    whole = read_after(directory, cursor=0, limit_bytes=limit_bytes)
+    failing = _failing_part(source, limit_bytes // 3) if failed else ""
+    whole = read_after(source, cursor=0, limit_bytes=limit_bytes)
     if not whole.truncated:
         return Excerpt(output=whole, failing=failing)
-    head = read_after(directory, cursor=0, limit_bytes=limit_bytes // 6)
-    tail = read_tail(directory, lines=1000, limit_bytes=limit_bytes // 2 - 256)
+    head = read_after(source, cursor=0, limit_bytes=limit_bytes // 6)
+    tail = read_tail(source, lines=1000, limit_bytes=limit_bytes // 2 - 256)
     parts = [head.text]
     if tail.first_cursor > head.next_cursor:
         left_out = tail.first_cursor - head.next_cursor
@@ -60,7 +60,7 @@ def read_excerpt(directory: StrPath, *, failed: bool, limit_bytes: int) -> Excer
             f"{begun}[... {left_out} bytes from cursor {head.next_cursor} on left out ...]\n"
         )
     else:
-        tail = read_after(directory, cursor=head.next_cursor, limit_bytes=limit_bytes)
+        tail = read_after(source, cursor=head.next_cursor, limit_bytes=limit_bytes)
     parts.append(tail.text)
     if failing:
         parts.insert(
@@ -70,8 +70,8 @@ def read_excerpt(directory: StrPath, *, failed: bool, limit_bytes: int) -> Excer
     return Excerpt(output=replace(tail, text=text, first_cursor=0, truncated=True), failing=failing)
 
 
-def _failing_part(directory: StrPath, limit_bytes: int) -> str:
-    raw = read_recent(directory, limit_bytes=_SEARCHED_BYTES)
+def _failing_part(source: OutputSource, limit_bytes: int) -> str:
+    raw = read_recent(source, limit_bytes=_SEARCHED_BYTES)
     lines = text_of(raw).rstrip("\n").split("\n")
     found = _beginning(lines)
     if found is None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mcp_jobs.output.slices import StrPath, look
+from mcp_jobs.output.slices import look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mcp_jobs.launcher.spool import SpoolView
+    from mcp_jobs.output.source import OutputSource
+    from mcp_jobs.output.view import OutputView
 
 _BLOCK_BYTES = 1 << 16
 
@@ -26,23 +27,23 @@ class RawPiece:
     """How many bytes between the cursor and these were dropped by the cap."""
 
 
-def read_raw(directory: StrPath, cursor: int, limit_bytes: int) -> RawPiece:
+def read_raw(source: OutputSource, cursor: int, limit_bytes: int) -> RawPiece:
     """Return the first kept bytes from `cursor` on, up to the next loss or `limit_bytes`."""
 
-    def read(view: SpoolView) -> RawPiece:
+    def read(view: OutputView) -> RawPiece:
         for start, data in view.read_on(cursor, limit_bytes):
             if data:
                 end = start + len(data)
                 return RawPiece(data=data, next_cursor=end, lost_bytes=max(0, start - cursor))
         return RawPiece(data=b"", next_cursor=cursor, lost_bytes=0)
 
-    return look(directory, read)
+    return look(source, read)
 
 
-def tail_start(directory: StrPath, lines: int) -> int:
+def tail_start(source: OutputSource, lines: int) -> int:
     """Return the offset at which the last `lines` lines begin, of those that were kept."""
 
-    def find(view: SpoolView) -> int:
+    def find(view: OutputView) -> int:
         left, end = lines, view.bytes_total
         for start, data in _backwards(view):
             position = len(data)
@@ -55,10 +56,10 @@ def tail_start(directory: StrPath, lines: int) -> int:
                 return start + position + 1 if lines else end
         return view.runs[0][0] if view.runs else 0
 
-    return look(directory, find)
+    return look(source, find)
 
 
-def _backwards(view: SpoolView) -> Iterator[tuple[int, bytes]]:
+def _backwards(view: OutputView) -> Iterator[tuple[int, bytes]]:
     """Give what is kept in blocks, the last one first."""
     for first, last in reversed(view.runs):
         for end in range(last, first, -_BLOCK_BYTES):
@@ -79,15 +80,15 @@ class Kept:
         return any(first <= start and end <= last for first, last in self.runs)
 
 
-def kept_bytes(directory: StrPath) -> Kept:
+def kept_bytes(source: OutputSource) -> Kept:
     """Return which bytes there are now; a missing output is empty. Blocks."""
 
-    def read(view: SpoolView) -> Kept:
+    def read(view: OutputView) -> Kept:
         return Kept(bytes_total=view.bytes_total, runs=tuple(view.runs))
 
-    return look(directory, read)
+    return look(source, read)
 
 
-def read_bytes(directory: StrPath, start: int, end: int) -> bytes:
+def read_bytes(source: OutputSource, start: int, end: int) -> bytes:
     """Return the bytes from `start` on, up to `end` or the next drop. Blocks."""
-    return look(directory, lambda view: view.read(start, end))
+    return look(source, lambda view: view.read(start, end))

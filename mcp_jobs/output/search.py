@@ -13,7 +13,6 @@ from mcp_jobs.output.fold import size_of, text_of
 from mcp_jobs.output.slices import (
     LIMIT_BYTES,
     OutputSlice,
-    StrPath,
     check_cursor,
     check_limit,
     look,
@@ -24,7 +23,7 @@ from mcp_jobs.output.slices import (
 if TYPE_CHECKING:
     import regex
 
-    from mcp_jobs.launcher.spool import Segment
+    from mcp_jobs.output.source import OutputSource, Segment
 
 Match: TypeAlias = tuple[int, str]
 """Offset of a line, and `<number>: <text>` with a newline."""
@@ -47,7 +46,7 @@ class PatternTimeout(ValueError):
 
 
 def grep_output(
-    directory: StrPath,
+    source: OutputSource,
     *,
     pattern: str,
     lines: int,
@@ -63,7 +62,7 @@ def grep_output(
     PatternTimeout, and ValueError for a limit under MIN_LIMIT_BYTES.
     """
     check_limit(limit_bytes)
-    search = _Search(directory, pattern, timeout_s)
+    search = _Search(source, pattern, timeout_s)
     check_cursor(search.stat.bytes_total, after)
     found = search.find_last(lines, after)
     texts, whole = _last_fitting([text for _, text in found], limit_bytes)
@@ -87,12 +86,12 @@ def _last_fitting(texts: list[str], room: int) -> tuple[list[str], bool]:
 class _Search:
     """A search from the end of the output backwards, until a deadline."""
 
-    def __init__(self, directory: StrPath, pattern: str, timeout_s: float) -> None:
-        self._directory = directory
+    def __init__(self, source: OutputSource, pattern: str, timeout_s: float) -> None:
+        self._source = source
         self._pattern, self._block_pattern = _compile(pattern)
         self._timeout_s = timeout_s
         self._deadline_s = time.monotonic() + timeout_s
-        self._view, self.stat = look(directory, lambda view: (view, stat_of(view)))
+        self._view, self.stat = look(source, lambda view: (view, stat_of(view)))
         self.open_line = self.stat.bytes_total
         """Where a last line without newline begins, or the end."""
 
@@ -117,7 +116,7 @@ class _Search:
                     while blocks and len(found) < lines:
                         found = self._find_in(*blocks.pop()) + found
             except FileNotFoundError:
-                self._view = look(self._directory, lambda view: view)
+                self._view = look(self._source, lambda view: view)
         return found[max(0, len(found) - lines) :]
 
     def _windows(self, after: int, before: int) -> list[Segment]:

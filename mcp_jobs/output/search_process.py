@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import resource
 import sys
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from mcp_jobs.output.search import BadPattern, PatternTimeout, grep_output
-from mcp_jobs.output.slices import CursorPastEnd, OutputSlice, Unreadable
+from mcp_jobs.output.slices import CursorPastEnd, OutputSlice
+from mcp_jobs.output.source import Unreadable
+
+if TYPE_CHECKING:
+    from mcp_jobs.output.source import OutputSource
 
 MEMORY_BYTES: Final = 1 << 30
 """What the child may take of addresses; an interpreter with its libraries has a tenth of it."""
@@ -29,24 +34,24 @@ _MARGIN_S: Final = 2.0
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
 _CODE: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    "from mcp_jobs.output.search_process import main; main(sys.argv[2])"
+    "from mcp_jobs.output.search_process import main; main()"
 )
 _ERRORS: Final = {e.__name__: e for e in (BadPattern, CursorPastEnd, PatternTimeout, Unreadable)}
 
 
-async def search(request: dict[str, Any]) -> OutputSlice:
-    """Do `grep_output` with the arguments of `request`, and raise what it raises.
+async def search(source: OutputSource, *, timeout_s: float, **request: Any) -> OutputSlice:
+    """Do `grep_output` with these arguments, and raise what it raises.
 
     Cancelling this kills the child.
     """
-    timeout_s = float(request["timeout_s"])
     # Without `site`, which would take longer than the rest.
-    arguments = [json.dumps([path for path in (*sys.path, _ROOT) if path]), json.dumps(request)]
+    path = json.dumps([path for path in (*sys.path, _ROOT) if path])
     reply = b""
-    with anyio.move_on_after(timeout_s + _MARGIN_S):
+    # A child that died before it was told anything breaks the pipe.
+    with anyio.move_on_after(timeout_s + _MARGIN_S), suppress(anyio.BrokenResourceError):
         done = await anyio.run_process(
-            [sys.executable, "-I", "-S", "-c", _CODE, *arguments],
-            stdin=DEVNULL,
+            [sys.executable, "-I", "-S", "-c", _CODE, path],
+            input=pickle.dumps((source, {"timeout_s": timeout_s, **request})),
             stderr=DEVNULL,
             check=False,
             cwd="/",
@@ -64,12 +69,13 @@ async def search(request: dict[str, Any]) -> OutputSlice:
     )
 
 
-def main(text: str) -> None:
+def main() -> None:
     """Search as the child, and print what came of it."""
-    request = json.loads(text)
+    # What this process was given by its own parent.
+    source, request = pickle.load(sys.stdin.buffer)  # noqa: S301 - see above
     limit(request["timeout_s"])
     try:
-        answer: dict[str, Any] = {"found": asdict(grep_output(**request))}
+        answer: dict[str, Any] = {"found": asdict(grep_output(source, **request))}
     except tuple(_ERRORS.values()) as error:
         answer = {"error": type(error).__name__, "text": str(error)}
     sys.stdout.write(json.dumps(answer))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from mcp_jobs.launcher.spool import SpoolView
 from mcp_jobs.output.fold import (
     CONTINUATION,
     MAX_ESCAPE,
@@ -19,8 +16,14 @@ from mcp_jobs.output.fold import (
     size_of,
     text_of,
 )
+from mcp_jobs.output.source import Unreadable
+from mcp_jobs.output.view import OutputView
 
-StrPath: TypeAlias = str | os.PathLike[str]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp_jobs.output.source import OutputSource
+
 T = TypeVar("T")
 
 LIMIT_BYTES = 16_384
@@ -28,10 +31,6 @@ MIN_LIMIT_BYTES = 128
 """Room for the line that states a drop, and for some text after it."""
 _LOOK_BYTES = 1 << 18
 _LISTINGS = 100
-
-
-class Unreadable(ValueError):
-    """Something stands where the output should be."""
 
 
 class CursorPastEnd(ValueError):
@@ -78,25 +77,25 @@ class _Item(NamedTuple):
     """A line of which the first bytes may be missing."""
 
 
-def stat_output(directory: StrPath) -> OutputStat:
-    """Return the size of the output in `directory`; a missing one is empty."""
-    return look(directory, stat_of)
+def stat_output(source: OutputSource) -> OutputStat:
+    """Return the size of an output."""
+    return look(source, stat_of)
 
 
-def read_recent(directory: StrPath, *, limit_bytes: int) -> bytes:
+def read_recent(source: OutputSource, *, limit_bytes: int) -> bytes:
     """Return the last raw bytes, at most `limit_bytes`; a loss ends them."""
 
-    def read(view: SpoolView) -> bytes:
+    def read(view: OutputView) -> bytes:
         start, end = view.runs[-1] if view.runs else (0, 0)
         return view.read(max(start, end - limit_bytes), end)
 
     try:
-        return look(directory, read)
+        return look(source, read)
     except Unreadable:
         return b""
 
 
-def read_tail(directory: StrPath, *, lines: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
+def read_tail(source: OutputSource, *, lines: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
     """Return the last `lines` lines, of these the last that fit into `limit_bytes` of text.
 
     Of very long lines only the end is looked at. A loss between the lines is stated in a line,
@@ -105,13 +104,13 @@ def read_tail(directory: StrPath, *, lines: int, limit_bytes: int = LIMIT_BYTES)
     """
     check_limit(limit_bytes)
     try:
-        return look(directory, lambda view: _tail_of(view, lines, limit_bytes))
+        return look(source, lambda view: _tail_of(view, lines, limit_bytes))
     except Unreadable as error:
         nothing = OutputStat(bytes_total=0, lines_total=0, dropped_bytes=0, size_on_disk_bytes=0)
         return slice_of(nothing, f"[... {error} ...]\n", (0, 0), True)
 
 
-def read_after(directory: StrPath, *, cursor: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
+def read_after(source: OutputSource, *, cursor: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
     """Return what follows `cursor`, up to `limit_bytes` of text and where possible whole lines.
 
     Going on with `next_cursor` shows every kept byte once; a loss on the way is stated in a line.
@@ -119,27 +118,18 @@ def read_after(directory: StrPath, *, cursor: int, limit_bytes: int = LIMIT_BYTE
     Raises CursorPastEnd, and ValueError for a limit under MIN_LIMIT_BYTES.
     """
     check_limit(limit_bytes)
-    return look(directory, lambda view: _after_of(view, cursor, limit_bytes))
+    return look(source, lambda view: _after_of(view, cursor, limit_bytes))
 
 
-def look(directory: StrPath, read: Callable[[SpoolView], T]) -> T:
+def look(source: OutputSource, read: Callable[[OutputView], T]) -> T:
     """Read from a view; from a new one when the writer dropped a segment meanwhile.
 
     Raises Unreadable when something else stands in the place of the output.
     """
     for _ in range(_LISTINGS):
         with contextlib.suppress(FileNotFoundError):
-            return read(_view(directory))
-    return read(_view(directory))
-
-
-def _view(directory: StrPath) -> SpoolView:
-    view = SpoolView(directory)
-    if view.problem is not None:
-        raise Unreadable(
-            f"The output cannot be read: {view.problem}. Only the job itself can have put it there."
-        )
-    return view
+            return read(OutputView(source))
+    return read(OutputView(source))
 
 
 def check_limit(limit_bytes: int) -> None:
@@ -157,7 +147,7 @@ def check_cursor(total: int, cursor: int) -> None:
         )
 
 
-def stat_of(view: SpoolView) -> OutputStat:
+def stat_of(view: OutputView) -> OutputStat:
     """Return the totals of what a view shows."""
     lines = 0
     if view.segments:
@@ -185,7 +175,7 @@ def slice_of(stat: OutputStat, text: str, cursors: tuple[int, int], truncated: b
     )
 
 
-def _tail_of(view: SpoolView, lines: int, limit_bytes: int) -> OutputSlice:
+def _tail_of(view: OutputView, lines: int, limit_bytes: int) -> OutputSlice:
     # One newline more than lines: the first line read is seldom whole.
     pieces = view.read_back(lines + 1, max(_LOOK_BYTES, 4 * limit_bytes))
     items = _hold_back(_items(pieces, pieces[0][0] if pieces else 0))
@@ -210,7 +200,7 @@ def _tail_of(view: SpoolView, lines: int, limit_bytes: int) -> OutputSlice:
     return slice_of(stat_of(view), "".join(reversed(texts)), (first, end), truncated)
 
 
-def _after_of(view: SpoolView, cursor: int, limit_bytes: int) -> OutputSlice:
+def _after_of(view: OutputView, cursor: int, limit_bytes: int) -> OutputSlice:
     check_cursor(view.bytes_total, cursor)
     items = _items(view.read_on(cursor, max(_LOOK_BYTES, 4 * limit_bytes)), cursor)
     cut = bool(items) and items[-1].end < view.bytes_total

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.incarnation import identify
-from mcp_jobs.launcher.spool import SpoolView
 from mcp_jobs.launcher.tree import HOME_ID_VARIABLE, JOB_ID_VARIABLE
 from mcp_jobs.models import JobFilter
+from mcp_jobs.output.view import OutputView
 from mcp_jobs.process import locality
 from mcp_jobs.settings import prepare_home
+from mcp_jobs.spool_reader import SpoolFiles
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.views import attempt_objects, job_object
 from tests.chaos import books
@@ -289,7 +290,7 @@ class Campaign:
             self._violation(f"the runners of {left} are left")
 
     def _output(self, job_id: str) -> str:
-        view = SpoolView(str(self._place.home / "jobs" / job_id / "output"))
+        view = OutputView(SpoolFiles(str(self._place.home / "jobs" / job_id / "output")))
         data = b"".join(view.read(first, last) for first, last in view.runs)
         return data.decode("utf-8", "replace")
 

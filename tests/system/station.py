@@ -20,8 +20,9 @@ from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.identity import pid_namespace
 from mcp_jobs.launcher.server import PROTOCOL_VERSION
-from mcp_jobs.launcher.spool import SpoolView
+from mcp_jobs.output.view import OutputView
 from mcp_jobs.requests import CancelJob, CheckJob, StartJob
+from mcp_jobs.spool_reader import SpoolFiles
 from tests.support import Place, alive, until, wait_until
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Station:
 
     def raw(self, job_id: str) -> bytes:
         """Return everything that is kept of a job's output."""
-        view = SpoolView(self.directory(job_id) / "output")
+        view = OutputView(SpoolFiles(self.directory(job_id) / "output"))
         return b"".join(view.read(first, last) for first, last in view.runs)
 
 

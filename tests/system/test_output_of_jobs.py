@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mcp_jobs.incarnation import identify
-from mcp_jobs.launcher.spool import SpoolView, segment_name
+from mcp_jobs.launcher.spool import segment_name
+from mcp_jobs.output.view import OutputView
+from mcp_jobs.spool_reader import SpoolFiles
 from tests.support import Place, alive, open_client, python, run, until
 from tests.system.station import (
     Station,
@@ -151,7 +153,7 @@ def _expected(start: int, end: int) -> bytes:
 async def test_output_over_the_cap_keeps_head_and_tail_exactly(place: Place) -> None:
     async with station(place, output_cap_bytes=MIB) as jobs:
         job = await jobs.run(_writer(place, _BIG))
-        view = SpoolView(jobs.directory(job["job_id"]) / "output")
+        view = OutputView(SpoolFiles(jobs.directory(job["job_id"]) / "output"))
 
     assert job["output"]["bytes_total"] == 100 * MIB
     assert view.runs[0][0] == 0
@@ -176,7 +178,7 @@ async def test_the_disk_use_of_output_stays_within_the_cap(place: Place) -> None
 async def test_every_cursor_stays_valid_across_the_dropped_part(place: Place) -> None:
     async with station(place, output_cap_bytes=1 << 16, reply_limit_bytes=1 << 14) as jobs:
         job = await jobs.run(_writer(place, _BIG))
-        head, tail = SpoolView(jobs.directory(job["job_id"]) / "output").runs
+        head, tail = OutputView(SpoolFiles(jobs.directory(job["job_id"]) / "output")).runs
         inside = await jobs.check(job["job_id"], after=50 * MIB)
         cursor, shown = 0, ""
         while cursor < 100 * MIB:

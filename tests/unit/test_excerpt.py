@@ -8,6 +8,7 @@ import pytest
 
 from mcp_jobs.launcher.spool import Spool
 from mcp_jobs.output import Excerpt, read_excerpt
+from mcp_jobs.spool_reader import SpoolFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ def excerpt(directory: Path, text: str, *, failed: bool = True) -> Excerpt:
     spool = Spool(str(directory), 1 << 20)
     spool.write(text.encode())
     spool.close()
-    return read_excerpt(str(directory), failed=failed, limit_bytes=LIMIT)
+    return read_excerpt(SpoolFiles(str(directory)), failed=failed, limit_bytes=LIMIT)
 
 
 def test_a_short_output_is_whole_and_in_order(tmp_path: Path) -> None:

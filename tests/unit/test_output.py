@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mcp_jobs import output
-from mcp_jobs.launcher.spool import Spool, SpoolView
+from mcp_jobs.launcher.spool import Spool
 from mcp_jobs.output import (
     BadPattern,
     CursorPastEnd,
@@ -26,6 +26,8 @@ from mcp_jobs.output import (
     read_tail,
     stat_output,
 )
+from mcp_jobs.output.view import OutputView
+from mcp_jobs.spool_reader import SpoolFiles
 
 SEGMENT = 4096
 CAP = 8 * SEGMENT
@@ -56,16 +58,16 @@ def _numbered(count: int) -> bytes:
 
 
 def _read_all(directory: Path, limit_bytes: int) -> list[OutputSlice]:
-    slices = [read_after(directory, cursor=0, limit_bytes=limit_bytes)]
+    slices = [read_after(SpoolFiles(directory), cursor=0, limit_bytes=limit_bytes)]
     while slices[-1].next_cursor < slices[-1].bytes_total:
         cursor = slices[-1].next_cursor
-        slices.append(read_after(directory, cursor=cursor, limit_bytes=limit_bytes))
+        slices.append(read_after(SpoolFiles(directory), cursor=cursor, limit_bytes=limit_bytes))
         assert slices[-1].next_cursor > cursor
     return slices
 
 
 def _kept(directory: Path) -> list[tuple[int, bytes]]:
-    view = SpoolView(directory)
+    view = OutputView(SpoolFiles(directory))
     return [(first, view.read(first, last)) for first, last in view.runs]
 
 
@@ -80,11 +82,11 @@ def test_a_missing_directory_is_an_empty_output(tmp_path: Path) -> None:
         dropped_bytes=0,
         truncated=False,
     )
-    assert read_tail(missing, lines=10) == empty
-    assert read_after(missing, cursor=0) == empty
-    assert grep_output(missing, pattern="x", lines=10) == empty
-    assert read_recent(missing, limit_bytes=10) == b""
-    assert stat_output(missing) == OutputStat(
+    assert read_tail(SpoolFiles(missing), lines=10) == empty
+    assert read_after(SpoolFiles(missing), cursor=0) == empty
+    assert grep_output(SpoolFiles(missing), pattern="x", lines=10) == empty
+    assert read_recent(SpoolFiles(missing), limit_bytes=10) == b""
+    assert stat_output(SpoolFiles(missing)) == OutputStat(
         bytes_total=0, lines_total=0, dropped_bytes=0, size_on_disk_bytes=0
     )
 
@@ -104,7 +106,7 @@ def test_reading_on_by_cursor_returns_exactly_the_kept_bytes(
     # The line that states a drop begins on a new line.
     assert [piece.rstrip("\n") for piece in shown] == [piece.rstrip("\n") for piece in kept]
     lost = sum(int(size) for size in DROP.split(text)[1::2])
-    assert lost == slices[-1].dropped_bytes == stat_output(directory).dropped_bytes
+    assert lost == slices[-1].dropped_bytes == stat_output(SpoolFiles(directory)).dropped_bytes
 
 
 @settings(max_examples=150, deadline=None)
@@ -117,7 +119,10 @@ def test_every_slice_shows_the_bytes_between_its_cursors(
 ) -> None:
     data = stream * repeats
     directory = _write(tmp_path_factory.mktemp("out"), data, 1 << 20)
-    slices = [*_read_all(directory, limit), read_tail(directory, lines=20, limit_bytes=limit)]
+    slices = [
+        *_read_all(directory, limit),
+        read_tail(SpoolFiles(directory), lines=20, limit_bytes=limit),
+    ]
     for part in slices:
         raw = data[part.first_cursor : part.next_cursor]
         assert part.text == fold(raw.decode("utf-8", "replace"))
@@ -133,7 +138,10 @@ def test_no_slice_cuts_a_character(
     tmp_path_factory: pytest.TempPathFactory, text: str, repeats: int, limit: int
 ) -> None:
     directory = _write(tmp_path_factory.mktemp("out"), (text * repeats).encode())
-    slices = [*_read_all(directory, limit), read_tail(directory, lines=9, limit_bytes=limit)]
+    slices = [
+        *_read_all(directory, limit),
+        read_tail(SpoolFiles(directory), lines=9, limit_bytes=limit),
+    ]
     assert not [part.text for part in slices if "\ufffd" in part.text]
 
 
@@ -144,7 +152,7 @@ def test_the_tail_is_the_last_lines(
 ) -> None:
     data = b"".join(line + b"\n" for line in lines)
     directory = _write(tmp_path_factory.mktemp("out"), data, 1 << 24)
-    shown = read_tail(directory, lines=asked, limit_bytes=1 << 20)
+    shown = read_tail(SpoolFiles(directory), lines=asked, limit_bytes=1 << 20)
     expected = b"".join(data.splitlines(keepends=True)[max(0, len(lines) - asked) :])
     assert shown.text.encode() == expected
     assert (shown.first_cursor, shown.next_cursor) == (len(data) - len(expected), len(data))
@@ -154,14 +162,14 @@ def test_the_tail_is_the_last_lines(
 
 def test_the_tail_shows_the_last_bytes_when_the_limit_cuts(tmp_path: Path) -> None:
     directory = _write(tmp_path, b"first\n" + b"x" * 500 + b"yz\nlast\n")
-    shown = read_tail(directory, lines=10, limit_bytes=200)
+    shown = read_tail(SpoolFiles(directory), lines=10, limit_bytes=200)
     assert shown.text == "x" * 192 + "yz\nlast\n"
     assert (len(shown.text), shown.first_cursor, shown.truncated) == (200, 514 - 200, True)
 
 
 def test_the_tail_of_one_endless_line_is_its_end(tmp_path: Path) -> None:
     directory = _write(tmp_path, b"0123456789" * 1_000_000, 64 << 20)
-    shown = read_tail(directory, lines=5)
+    shown = read_tail(SpoolFiles(directory), lines=5)
     assert shown.text == "6789" + "0123456789" * 1638
     assert (shown.first_cursor, shown.next_cursor) == (10_000_000 - 16_384, 10_000_000)
     assert shown.truncated
@@ -170,7 +178,7 @@ def test_the_tail_of_one_endless_line_is_its_end(tmp_path: Path) -> None:
 
 def test_a_tail_over_the_gap_states_the_drop(tmp_path: Path) -> None:
     data = b"a\nb\n" + b"=" * (4 * SEGMENT) + b"\nend\n"
-    shown = read_tail(_write(tmp_path, data, 2 * SEGMENT), lines=4, limit_bytes=1 << 16)
+    shown = read_tail(SpoolFiles(_write(tmp_path, data, 2 * SEGMENT)), lines=4, limit_bytes=1 << 16)
     match = DROP.search(shown.text)
     assert match is not None
     assert int(match.group(1)) == shown.dropped_bytes > 0
@@ -182,7 +190,7 @@ def test_a_tail_over_the_gap_states_the_drop(tmp_path: Path) -> None:
 def test_a_cursor_in_the_gap_states_the_drop_and_goes_on_at_the_tail(tmp_path: Path) -> None:
     directory = _write(tmp_path, _numbered(20_000), 4 * SEGMENT)
     (_, (tail_start, tail)) = _kept(directory)
-    shown = read_after(directory, cursor=2 * SEGMENT + 100)
+    shown = read_after(SpoolFiles(directory), cursor=2 * SEGMENT + 100)
     dropped = tail_start - 2 * SEGMENT - 100
     statement = f"[... {dropped} bytes dropped by the output cap ...]\n"
     assert shown.text == statement + tail.decode()
@@ -194,7 +202,10 @@ def test_a_loss_at_the_end_is_stated(tmp_path: Path) -> None:
     directory = _write(tmp_path, b"kept\n")
     (directory / "0000000000000050-000000000007").touch()
     statement = "[... 45 bytes dropped by the output cap ...]\n"
-    for shown in (read_after(directory, cursor=0), read_tail(directory, lines=9)):
+    for shown in (
+        read_after(SpoolFiles(directory), cursor=0),
+        read_tail(SpoolFiles(directory), lines=9),
+    ):
         assert shown.text == "kept\n" + statement
         assert (shown.next_cursor, shown.bytes_total, shown.lines_total) == (50, 50, 7)
         assert shown.truncated
@@ -203,27 +214,27 @@ def test_a_loss_at_the_end_is_stated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cursor", [-1, 6])
 def test_a_cursor_outside_the_output_is_refused(tmp_path: Path, cursor: int) -> None:
     directory = _write(tmp_path, b"12345")
-    assert read_after(directory, cursor=5).text == ""
+    assert read_after(SpoolFiles(directory), cursor=5).text == ""
     with pytest.raises(CursorPastEnd, match=r"which has 5 bytes so far\. Allowed is 0 to 5"):
-        read_after(directory, cursor=cursor)
+        read_after(SpoolFiles(directory), cursor=cursor)
     with pytest.raises(CursorPastEnd):
-        grep_output(directory, pattern="1", lines=1, after=cursor)
+        grep_output(SpoolFiles(directory), pattern="1", lines=1, after=cursor)
 
 
 def test_a_limit_without_room_for_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 128"):
-        read_tail(tmp_path, lines=1, limit_bytes=10)
+        read_tail(SpoolFiles(tmp_path), lines=1, limit_bytes=10)
 
 
 def test_what_is_still_being_written_is_left_for_the_next_call(tmp_path: Path) -> None:
     spool = Spool(str(tmp_path), CAP)
     spool.write("price: 5 €".encode()[:-1])
-    first = read_after(tmp_path, cursor=0)
+    first = read_after(SpoolFiles(tmp_path), cursor=0)
     spool.write("€".encode()[-1:] + b" \x1b[3")
-    second = read_after(tmp_path, cursor=first.next_cursor)
+    second = read_after(SpoolFiles(tmp_path), cursor=first.next_cursor)
     spool.write(b"1mred\n")
     spool.close()
-    third = read_after(tmp_path, cursor=second.next_cursor)
+    third = read_after(SpoolFiles(tmp_path), cursor=second.next_cursor)
     assert [first.text, second.text, third.text] == ["price: 5 ", "€ ", "red\n"]
     assert not any(part.truncated for part in (first, second, third))
 
@@ -232,18 +243,18 @@ def test_a_segment_that_vanishes_while_reading_is_looked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _write(tmp_path, _numbered(2000), CAP)
-    read = SpoolView.read
+    read = OutputView.read
     vanishing = iter(sorted(tmp_path.iterdir())[-3:-1])
 
-    def read_late(view: SpoolView, start: int, end: int) -> bytes:
+    def read_late(view: OutputView, start: int, end: int) -> bytes:
         for path in itertools.islice(vanishing, 1):
             path.unlink()
         return read(view, start, end)
 
-    monkeypatch.setattr(SpoolView, "read", read_late)
-    shown = read_tail(tmp_path, lines=5000, limit_bytes=1 << 20)
+    monkeypatch.setattr(OutputView, "read", read_late)
+    shown = read_tail(SpoolFiles(tmp_path), lines=5000, limit_bytes=1 << 20)
     monkeypatch.undo()
-    assert shown == read_tail(tmp_path, lines=5000, limit_bytes=1 << 20)
+    assert shown == read_tail(SpoolFiles(tmp_path), lines=5000, limit_bytes=1 << 20)
     assert shown.dropped_bytes == 2 * SEGMENT
 
 
@@ -259,16 +270,16 @@ def test_a_reader_follows_a_fast_writer_through_every_kept_byte(tmp_path: Path) 
     with ThreadPoolExecutor(1) as threads:
         writing = threads.submit(write)
         cursor = 0
-        while not writing.done() or cursor < stat_output(tmp_path).bytes_total:
-            part = read_after(tmp_path, cursor=cursor)
+        while not writing.done() or cursor < stat_output(SpoolFiles(tmp_path)).bytes_total:
+            part = read_after(SpoolFiles(tmp_path), cursor=cursor)
             dropped = DROP.match(part.text)
             shown = part.text[dropped.end() :] if dropped else part.text
             cursor += int(dropped[1]) if dropped else 0
             # A gap inside the slice can only be that after the head.
             if not DROP.search(shown):
                 assert shown.encode() == data[cursor : part.next_cursor]
-            assert read_tail(tmp_path, lines=3).next_cursor >= part.next_cursor
-            assert grep_output(tmp_path, pattern="no such line", lines=1).text == ""
+            assert read_tail(SpoolFiles(tmp_path), lines=3).next_cursor >= part.next_cursor
+            assert grep_output(SpoolFiles(tmp_path), pattern="no such line", lines=1).text == ""
             cursor = part.next_cursor
         writing.result()
     assert cursor == len(data)
@@ -276,8 +287,8 @@ def test_a_reader_follows_a_fast_writer_through_every_kept_byte(tmp_path: Path) 
 
 def test_recent_bytes_are_raw_and_stop_at_a_loss(tmp_path: Path) -> None:
     directory = _write(tmp_path, b"x" * (5 * SEGMENT) + b"\x1b[1mend", 2 * SEGMENT)
-    assert read_recent(directory, limit_bytes=7) == b"\x1b[1mend"
-    assert read_recent(directory, limit_bytes=1 << 20) == _kept(directory)[-1][1]
+    assert read_recent(SpoolFiles(directory), limit_bytes=7) == b"\x1b[1mend"
+    assert read_recent(SpoolFiles(directory), limit_bytes=1 << 20) == _kept(directory)[-1][1]
 
 
 @pytest.mark.parametrize(
@@ -307,18 +318,22 @@ def test_text_is_folded_as_a_terminal_leaves_it(raw: str, shown: str) -> None:
 
 
 def test_invalid_bytes_become_replacement_characters(tmp_path: Path) -> None:
-    assert read_tail(_write(tmp_path, b"a\xffb\xc3\n"), lines=1).text == "a\ufffdb\ufffd\n"
+    assert (
+        read_tail(SpoolFiles(_write(tmp_path, b"a\xffb\xc3\n")), lines=1).text == "a\ufffdb\ufffd\n"
+    )
 
 
 def test_matches_are_numbered_over_the_whole_stream_after_a_drop(tmp_path: Path) -> None:
     directory = _write(tmp_path, _numbered(20_000))
-    found = grep_output(directory, pattern=r"line \d*77$", lines=500, limit_bytes=1 << 20)
+    found = grep_output(
+        SpoolFiles(directory), pattern=r"line \d*77$", lines=500, limit_bytes=1 << 20
+    )
     numbers = [re.fullmatch(r"(\d+): line (\d+)", line) for line in found.text.splitlines()]
     assert all(match is not None and match[1] == match[2] for match in numbers)
     assert found.text.startswith("77: line 77\n")
     assert found.text.endswith("19977: line 19977\n")
     assert found.truncated
-    assert grep_output(directory, pattern="line 1.99[78]$", lines=2).text == (
+    assert grep_output(SpoolFiles(directory), pattern="line 1.99[78]$", lines=2).text == (
         "19997: line 19997\n19998: line 19998\n"
     )
 
@@ -341,7 +356,9 @@ def test_the_last_matching_lines_are_found(
         for number, row in enumerate(rows, 1)
         if number > skipped and re.search(pattern, fold(row)) and (row or number < len(rows))
     ]
-    found = grep_output(directory, pattern=pattern, lines=asked, after=after, limit_bytes=1 << 20)
+    found = grep_output(
+        SpoolFiles(directory), pattern=pattern, lines=asked, after=after, limit_bytes=1 << 20
+    )
     assert found.text == "".join(expected[-asked:])
     assert not found.truncated
 
@@ -349,20 +366,20 @@ def test_the_last_matching_lines_are_found(
 def test_long_lines_are_matched_on_their_first_64_kib(tmp_path: Path) -> None:
     line = b"start" + b"=" * 100_000 + b"end\n"
     directory = _write(tmp_path, b"one\n" + line * 3 + b"last", 1 << 17 << 5)
-    assert grep_output(directory, pattern="end", lines=5).text == ""
-    found = grep_output(directory, pattern="start|last", lines=2, limit_bytes=200_000)
+    assert grep_output(SpoolFiles(directory), pattern="end", lines=5).text == ""
+    found = grep_output(SpoolFiles(directory), pattern="start|last", lines=2, limit_bytes=200_000)
     assert [len(text) for text in found.text.splitlines()] == [65_536 + 3, 7]
     assert found.text.startswith("4: start")
-    cut = grep_output(directory, pattern="start", lines=2, limit_bytes=1000)
+    cut = grep_output(SpoolFiles(directory), pattern="start", lines=2, limit_bytes=1000)
     assert (len(cut.text), cut.truncated) == (1000, True)
 
 
 def test_an_unfinished_line_without_a_match_is_searched_again(tmp_path: Path) -> None:
     spool = Spool(str(tmp_path), CAP)
     spool.write(b"ok\nERR")
-    first = grep_output(tmp_path, pattern="ERROR", lines=5)
+    first = grep_output(SpoolFiles(tmp_path), pattern="ERROR", lines=5)
     spool.write(b"OR 1\nmore")
-    second = grep_output(tmp_path, pattern="ERROR", lines=5, after=first.next_cursor)
+    second = grep_output(SpoolFiles(tmp_path), pattern="ERROR", lines=5, after=first.next_cursor)
     spool.close()
     assert (first.text, first.next_cursor) == ("", 3)
     assert (second.text, second.first_cursor) == ("2: ERROR 1\n", 3)
@@ -372,7 +389,7 @@ def test_a_catastrophic_pattern_ends_in_a_timeout(tmp_path: Path) -> None:
     directory = _write(tmp_path, b"a" * 60_000 + b"!\n", 1 << 20)
     for pattern in ("(a+)+$", "(?=.)(a+)+$", "(a|a)+$"):
         with pytest.raises(PatternTimeout, match=r"longer than 0\.05 s"):
-            grep_output(directory, pattern=pattern, lines=1, timeout_s=0.05)
+            grep_output(SpoolFiles(directory), pattern=pattern, lines=1, timeout_s=0.05)
 
 
 @pytest.mark.parametrize(
@@ -381,13 +398,17 @@ def test_a_catastrophic_pattern_ends_in_a_timeout(tmp_path: Path) -> None:
 )
 def test_a_bad_pattern_is_refused(tmp_path: Path, pattern: str, message: str) -> None:
     with pytest.raises(BadPattern, match=message):
-        grep_output(tmp_path, pattern=pattern, lines=1)
+        grep_output(SpoolFiles(tmp_path), pattern=pattern, lines=1)
 
 
 @pytest.mark.anyio
 async def test_the_async_functions_return_what_the_others_do(tmp_path: Path) -> None:
     directory = _write(tmp_path, _numbered(30))
-    assert await output.tail(directory, lines=3) == read_tail(directory, lines=3)
-    assert await output.after(directory, cursor=9) == read_after(directory, cursor=9)
-    expected = grep_output(directory, pattern="7$", lines=3)
-    assert await output.grep(directory, pattern="7$", lines=3) == expected
+    assert await output.tail(SpoolFiles(directory), lines=3) == read_tail(
+        SpoolFiles(directory), lines=3
+    )
+    assert await output.after(SpoolFiles(directory), cursor=9) == read_after(
+        SpoolFiles(directory), cursor=9
+    )
+    expected = grep_output(SpoolFiles(directory), pattern="7$", lines=3)
+    assert await output.grep(SpoolFiles(directory), pattern="7$", lines=3) == expected

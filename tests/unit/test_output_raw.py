@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.launcher.spool import Spool, SpoolView
+from mcp_jobs.launcher.spool import Spool
 from mcp_jobs.output.raw import read_raw, tail_start
+from mcp_jobs.output.view import OutputView
+from mcp_jobs.spool_reader import SpoolFiles
 
 CAP = 8 * 4096
 
@@ -23,16 +25,16 @@ def _write(directory: Path, data: bytes) -> Path:
 
 def _all(directory: Path, start: int = 0, limit_bytes: int = 1000) -> tuple[bytes, int]:
     data, lost, cursor = b"", 0, start
-    piece = read_raw(directory, cursor, limit_bytes)
+    piece = read_raw(SpoolFiles(directory), cursor, limit_bytes)
     while piece.data:
         data, lost, cursor = data + piece.data, lost + piece.lost_bytes, piece.next_cursor
-        piece = read_raw(directory, cursor, limit_bytes)
+        piece = read_raw(SpoolFiles(directory), cursor, limit_bytes)
     return data, lost
 
 
 def test_all_kept_bytes_come_and_the_loss_is_counted(tmp_path: Path) -> None:
     text = b"".join(b"%06d \x1b[31m\r\n" % n for n in range(20_000))
-    view = SpoolView(_write(tmp_path / "o", text))
+    view = OutputView(SpoolFiles(_write(tmp_path / "o", text)))
     data, lost = _all(tmp_path / "o")
 
     assert (len(data), lost) == (view.kept_bytes, len(text) - view.kept_bytes)
@@ -43,7 +45,7 @@ def test_all_kept_bytes_come_and_the_loss_is_counted(tmp_path: Path) -> None:
 
 def test_a_missing_output_is_empty(tmp_path: Path) -> None:
     assert _all(tmp_path / "none") == (b"", 0)
-    assert tail_start(tmp_path / "none", 3) == 0
+    assert tail_start(SpoolFiles(tmp_path / "none"), 3) == 0
 
 
 @given(
@@ -60,12 +62,12 @@ def test_the_last_lines_begin_where_they_do(
     directory = _write(tmp_path_factory.mktemp("o") / "o", b"".join(whole))
 
     wanted = b"".join(whole[len(whole) - min(count, len(whole)) :])
-    assert _all(directory, tail_start(directory, count))[0] == wanted
+    assert _all(directory, tail_start(SpoolFiles(directory), count))[0] == wanted
 
 
 def test_the_last_lines_may_lie_on_both_sides_of_a_loss(tmp_path: Path) -> None:
     _write(tmp_path / "o", b"first\n" + b"x" * 100_000 + b"\nlast\n")
-    assert _all(tmp_path / "o", tail_start(tmp_path / "o", 1))[0] == b"last\n"
-    data, lost = _all(tmp_path / "o", tail_start(tmp_path / "o", 3))
+    assert _all(tmp_path / "o", tail_start(SpoolFiles(tmp_path / "o"), 1))[0] == b"last\n"
+    data, lost = _all(tmp_path / "o", tail_start(SpoolFiles(tmp_path / "o"), 3))
     assert lost > 0
     assert data.startswith(b"first\n")

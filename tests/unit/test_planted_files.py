@@ -14,7 +14,9 @@ from mcp_jobs import exchange, output, process
 from mcp_jobs.events import InProcessBus
 from mcp_jobs.follow import Follower, Watch
 from mcp_jobs.launcher import bell, files, layout
-from mcp_jobs.launcher.spool import Spool, SpoolView, list_segments, segment_name
+from mcp_jobs.launcher.spool import Spool, list_segments, segment_name
+from mcp_jobs.output.view import OutputView
+from mcp_jobs.spool_reader import SpoolFiles
 from tests.system import planting
 
 if TYPE_CHECKING:
@@ -227,10 +229,10 @@ def test_an_output_that_is_none_says_so_to_readers_and_keeps_its_writer_going(
 
     assert spool.bytes_total == 6
     assert "stands where a directory should be" in str(spool.error)
-    tail = output.read_tail(job_dir / layout.OUTPUT, lines=9)
+    tail = output.read_tail(SpoolFiles(job_dir / layout.OUTPUT), lines=9)
     assert "The output cannot be read" in tail.text
     with pytest.raises(output.Unreadable, match="stands where a directory should be"):
-        output.grep_output(job_dir / layout.OUTPUT, pattern="x", lines=1)
+        output.grep_output(SpoolFiles(job_dir / layout.OUTPUT), pattern="x", lines=1)
     assert _untouched(job_dir)
 
 
@@ -241,8 +243,8 @@ def test_a_segment_that_is_no_file_is_not_shown(job_dir: Path, kind: str) -> Non
     spool.close()
     planting.plant(job_dir, f"{layout.OUTPUT}/{segment_name(6, 1)}", kind)
 
-    assert output.read_tail(job_dir / layout.OUTPUT, lines=9).text.startswith("hello\n")
-    assert "do not touch" not in output.read_tail(job_dir / layout.OUTPUT, lines=9).text
+    assert output.read_tail(SpoolFiles(job_dir / layout.OUTPUT), lines=9).text.startswith("hello\n")
+    assert "do not touch" not in output.read_tail(SpoolFiles(job_dir / layout.OUTPUT), lines=9).text
 
 
 def test_a_segment_that_was_made_longer_ends_where_the_next_begins(job_dir: Path) -> None:
@@ -252,7 +254,7 @@ def test_a_segment_that_was_made_longer_ends_where_the_next_begins(job_dir: Path
     (directory / segment_name(4, 0)).write_bytes(b"abcd\n")
 
     assert list_segments(directory) == [(0, 0, 4), (4, 0, 5)]
-    assert SpoolView(directory).read(0, 9) == b"0123abcd\n"
+    assert OutputView(SpoolFiles(directory)).read(0, 9) == b"0123abcd\n"
 
 
 def test_an_output_of_very_many_files_is_none(job_dir: Path) -> None:
@@ -261,15 +263,14 @@ def test_an_output_of_very_many_files_is_none(job_dir: Path) -> None:
     for number in range(5000):
         (directory / segment_name(number, 0)).touch()
 
-    assert "of 4096 files or more stands where an output should be" in str(
-        SpoolView(directory).problem
-    )
+    with pytest.raises(output.Unreadable, match="4096 files or more stands where an output should"):
+        SpoolFiles(directory).segments()
 
 
 def test_a_file_of_10_gb_is_read_in_parts(job_dir: Path) -> None:
     directory = job_dir / layout.OUTPUT
     planting.plant(job_dir, f"{layout.OUTPUT}/{segment_name(0, 0)}", "sparse")
-    view = SpoolView(directory)
+    view = OutputView(SpoolFiles(directory))
     sizes = [size for _, _, size in view.windows((0, 0, 1 << 26))]
 
     assert view.bytes_total == planting.SPARSE_BYTES

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -16,10 +15,8 @@ import pytest
 from mcp_jobs import output
 from mcp_jobs.launcher.spool import Spool
 from mcp_jobs.output import search_process
+from mcp_jobs.spool_reader import SpoolFiles
 from tests.support import BOUND_S, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _SLOW = "^(?:a|aa)+$"
 _on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -40,35 +37,35 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "_THREAD_S", 0.0)
 
 
-def _children(directory: Path) -> list[int]:
-    return list(_mentioning(os.fsencode(directory)))
+def _children() -> list[str]:
+    return [path.name for path in Path("/proc").glob("[0-9]*") if _is_child(path)]
 
 
-def _mentioning(text: bytes) -> Iterator[int]:
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            found = text in (path / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if found:
-            yield int(path.name)
+def _is_child(path: Path) -> bool:
+    try:
+        parent = (path / "stat").read_bytes().rpartition(b")")[2].split()[1]
+        return int(parent) == os.getpid() and b"search_process" in (path / "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 async def test_what_a_thread_has_no_time_for_a_child_finds(directory: Path, at_once: None) -> None:
-    found = await output.grep(directory, pattern="find|last", lines=10, timeout_s=60)
+    found = await output.grep(SpoolFiles(directory), pattern="find|last", lines=10, timeout_s=60)
 
-    assert found == output.grep_output(directory, pattern="find|last", lines=10, timeout_s=60)
+    assert found == output.grep_output(
+        SpoolFiles(directory), pattern="find|last", lines=10, timeout_s=60
+    )
     assert found.text == "2: find me\n4: last\n"
 
 
 async def test_errors_of_a_child_are_those_of_a_search(directory: Path, at_once: None) -> None:
     with pytest.raises(output.CursorPastEnd, match="lies outside the output"):
-        await output.grep(directory, pattern="x", lines=1, after=10**9, timeout_s=60)
+        await output.grep(SpoolFiles(directory), pattern="x", lines=1, after=10**9, timeout_s=60)
 
 
 async def test_a_search_without_end_is_stopped_and_says_so(directory: Path) -> None:
     with pytest.raises(output.PatternTimeout, match=r"was stopped\. Give a simpler pattern"):
-        await output.grep(directory, pattern=_SLOW, lines=1, timeout_s=1.5)
+        await output.grep(SpoolFiles(directory), pattern=_SLOW, lines=1, timeout_s=1.5)
 
 
 @_on_linux
@@ -76,11 +73,13 @@ async def test_nothing_is_left_of_a_search_that_nobody_waits_for(
     directory: Path, at_once: None
 ) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: output.grep(directory, pattern=_SLOW, lines=1, timeout_s=600))
-        await until(lambda: _children(directory))
+        tasks.start_soon(
+            lambda: output.grep(SpoolFiles(directory), pattern=_SLOW, lines=1, timeout_s=600)
+        )
+        await until(_children)
         tasks.cancel_scope.cancel()
 
-    await until(lambda: not _children(directory))
+    await until(lambda: not _children())
 
 
 async def test_a_search_that_was_cancelled_counts_until_its_thread_has_ended(
@@ -96,7 +95,7 @@ async def test_a_search_that_was_cancelled_counts_until_its_thread_has_ended(
 
     async def search() -> None:
         try:
-            await output.grep(directory, pattern="x", lines=1)
+            await output.grep(SpoolFiles(directory), pattern="x", lines=1)
         finally:
             order.append("the search")
 
@@ -129,4 +128,4 @@ async def test_a_child_that_dies_is_a_search_that_was_stopped(
     monkeypatch.setattr(search_process, "_CODE", "import os; os._exit(9)")
 
     with pytest.raises(output.PatternTimeout, match="1024 MiB of memory or 5 s"):
-        await search_process.search({"timeout_s": 5.0})
+        await search_process.search(SpoolFiles(directory), timeout_s=5.0)

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_jobs.launcher.spool import Spool, SpoolView, list_segments
+from mcp_jobs.launcher.spool import Spool, list_segments
+from mcp_jobs.output.view import OutputView
+from mcp_jobs.spool_reader import SpoolFiles
 
 ROOT = Path(__file__).resolve().parents[2]
 SEGMENT = 4096
@@ -46,7 +48,7 @@ def _chunks(sizes: list[int]) -> Iterator[bytes]:
 
 
 def _kept(directory: Path) -> list[tuple[int, bytes]]:
-    view = SpoolView(directory)
+    view = OutputView(SpoolFiles(directory))
     return [(first, view.read(first, last)) for first, last in view.runs]
 
 

@@ -1,0 +1,39 @@
+"""The output of a job on this machine: the files that its runner writes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mcp_jobs.launcher.files import OddFileError
+from mcp_jobs.launcher.spool import list_segments, read_part, segment_name
+from mcp_jobs.output.source import Unreadable
+
+if TYPE_CHECKING:
+    from mcp_jobs.output.source import Segment
+
+
+class SpoolFiles:
+    """An `OutputSource` on the segments in a directory; one that is missing has none."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = os.fspath(directory)
+
+    def begun(self) -> bool:
+        """Say whether there is a directory, which the runner makes at the first byte."""
+        return os.path.lexists(self._directory)
+
+    def segments(self) -> list[Segment]:
+        """Return the segments that are there, as `OutputSource.segments`."""
+        try:
+            return list_segments(self._directory)
+        except OddFileError as error:
+            raise Unreadable(
+                f"The output cannot be read: {error}. Only the job itself can have put it there."
+            ) from error
+
+    def read(self, segment: Segment, start: int, size: int) -> bytes:
+        """Return a part of a segment, as `OutputSource.read`; nothing of what is no file."""
+        first, newlines, _ = segment
+        path = os.path.join(self._directory, segment_name(first, newlines))
+        return read_part(path, start - first, size)
