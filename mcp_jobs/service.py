@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import exchange, inputs, outcomes, output, process, views
+from mcp_jobs import exchange, inputs, process
 from mcp_jobs.accepting import Acceptor
 from mcp_jobs.cancelling import Canceller
 from mcp_jobs.errors import (
@@ -22,10 +22,9 @@ from mcp_jobs.errors import (
     UnknownJobError,
 )
 from mcp_jobs.ids import is_id
-from mcp_jobs.launcher import layout
-from mcp_jobs.models import CONFIRM_KEY, Job, JobFilter
+from mcp_jobs.models import Job, JobFilter
+from mcp_jobs.reading import Reader
 from mcp_jobs.shares import Shares
-from mcp_jobs.spool_reader import SpoolFiles
 from mcp_jobs.states import TERMINAL, Status
 from mcp_jobs.store import Accepted
 from mcp_jobs.waiting import Waiter
@@ -50,29 +49,8 @@ if TYPE_CHECKING:
 _CANCEL_MARGIN_S: Final = 2.0
 _NEAREST_OF: Final = 500
 _NEAREST_COUNT: Final = 3
-_TAIL_LINES: Final = 40
-_REPORT_BYTES: Final = 8 << 10
-_NO_OUTPUT: Final = views.output_object(
-    output.OutputSlice(
-        text="",
-        bytes_total=0,
-        lines_total=0,
-        first_cursor=0,
-        next_cursor=0,
-        dropped_bytes=0,
-        truncated=False,
-    )
-)
 _WAIT_FOR_NOTHING: Final = TERMINAL | {Status.INPUT_REQUIRED}
 """States in which a call that starts a job returns: it has ended, or its caller must act."""
-_WAITING: Final = (Status.PENDING, Status.RETRYING)
-_UNREADABLE: Final = (
-    output.CursorPastEnd,
-    output.BadPattern,
-    output.PatternTimeout,
-    output.Unreadable,
-)
-"""Why a part of the output that was asked for cannot be had; the text is for the caller."""
 
 
 class JobService:
@@ -112,6 +90,7 @@ class JobService:
         self.leaving = anyio.Event()
         """Set when the process is about to end."""
         self._shares = Shares()
+        self._reader = Reader(store=store, settings=settings, clock=clock, shares=self._shares)
 
     async def start(
         self,
@@ -154,25 +133,22 @@ class JobService:
         job, position = accepted.job, accepted.queue_position
         if request.wait_seconds and job.status not in _WAIT_FOR_NOTHING:
             job, position = await self._wait_for(job, request.wait_seconds, on_look), None
-        shown = await self._shown(job, position)
+        if existing or request.wait_seconds:
+            shown = await self._reader.look(job)
+        else:
+            shown = await self._reader.accepted(job, position)
         if existing:
             shown["existing"] = True
         if warning := self._registry.take_news():
             shown["warning"] = warning
-        if existing or request.wait_seconds:
-            return await self._told(job, await self._with_output(job, shown))
-        return await self._told(job, {**shown, "output": _NO_OUTPUT})
+        return shown
 
     async def check(
         self, owner: str, request: CheckJob, *, on_look: OnLook | None = None
     ) -> JobObject:
         """Return a job with the part of its output that was asked for, and its past attempts."""
         job = await self._found(owner, request, on_look)
-        shown = await self._shown(job)
-        shown["output"] = await self._read_output(owner, request)
-        if job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
-            shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
-        return await self._told(job, shown)
+        return await self._reader.look(job, request, attempts=True)
 
     async def _create(self, new: NewJob) -> Accepted:
         """Store a job. An error that leaves open whether it is stored is resolved by its id.
@@ -211,7 +187,7 @@ class JobService:
         if not job.ended and told.unstored is None:
             wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
             job = await self._wait_for(job, wait_s, None)
-        shown = await self._told(job, await self._with_output(job, await self._shown(job)))
+        shown = await self._reader.look(job)
         return shown if told.remark is None else {**shown, "next_step": told.remark}
 
     async def begin_cancel(self, owner: str, job_id: str, *, grace_s: float) -> Cancelling:
@@ -237,14 +213,14 @@ class JobService:
         )
         counts = await self._store.counts(owner)
         return {
-            "jobs": [await self._shown(job) for job in page.jobs],
+            "jobs": [await self._reader.row(job) for job in page.jobs],
             "next_cursor": page.next_cursor,
             "counts": {status.value: counts.get(status, 0) for status in Status},
         }
 
     async def questions(self, owner: str, job_id: str) -> Sequence[Question]:
         """Return what a job waits to be told, first to last; nothing unless it waits for input."""
-        return await self._outstanding(await self.find(owner, job_id))
+        return await self._reader.outstanding(await self.find(owner, job_id))
 
     async def answer(self, owner: str, job_id: str, key: str, answer: Mapping[str, Any]) -> None:
         """Answer one question: `{"action": "accept" | "decline" | "cancel", "content": {...}}`.
@@ -271,12 +247,6 @@ class JobService:
                 await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
         self._feed.nudge()
 
-    async def _outstanding(self, job: Job) -> Sequence[Question]:
-        if job.status is not Status.INPUT_REQUIRED:
-            return ()
-        asked = await self._store.questions(job.id)
-        return tuple(question for question in asked if question.answer is None)
-
     async def find(self, owner: str, job_id: str) -> Job:
         """Return one job. Raises `UnknownJobError`, naming the nearest ids."""
         job = await self._store.get(owner, job_id)
@@ -286,17 +256,16 @@ class JobService:
 
     async def show(self, owner: str, job_id: str) -> JobObject:
         """Return one job with the tail of its output, as resources show it."""
-        job = await self.find(owner, job_id)
-        return await self._with_output(job, await self._shown(job))
+        return await self._reader.show(await self.find(owner, job_id))
 
     async def glance(self, owner: str, job_id: str) -> JobObject | None:
         """Return one job without its output; None when there is no such job of this owner."""
         job = await self._store.get(owner, job_id)
-        return None if job is None else await self._shown(job)
+        return None if job is None else await self._reader.row(job)
 
     async def raw_output(self, owner: str, job_id: str) -> OutputSource:
         """Return the directory that holds the output of a job."""
-        return self._output((await self.find(owner, job_id)).id)
+        return self._reader.output_of((await self.find(owner, job_id)).id)
 
     async def messages(self, owner: str, job_id: str) -> Sequence[OutboxMessage]:
         """Return the webhook messages about a job, with every attempt to deliver them."""
@@ -312,73 +281,18 @@ class JobService:
 
         The output is whole when it is short, else its failing part, its head and its tail.
         """
-        excerpt = await output.excerpt(
-            self._output(job.id),
-            failed=job.status is Status.FAILED,
-            limit_bytes=min(self._limit, _REPORT_BYTES),
-        )
-        shown = {**await self._shown(job), "output": views.output_object(excerpt.output)}
-        return await self._told(job, shown), excerpt.failing
+        return await self._reader.report(job)
 
     async def output_text(self, owner: str, job_id: str) -> str:
         """Return the end of a job's output as text."""
-        job = await self.find(owner, job_id)
-        tail = await output.tail(self._output(job.id), lines=1000, limit_bytes=self._limit)
-        return tail.text
+        return await self._reader.output_text(await self.find(owner, job_id))
 
     def end_waits(self) -> None:
         """Let every call that waits return now, with the jobs as they are: the server leaves."""
         self._waiter.end()
         self.leaving.set()
 
-    # -- reading ---------------------------------------------------------------------------------
-
-    async def _told(self, job: Job, shown: JobObject) -> JobObject:
-        """Return `shown` with what the job asks, if it asks, and what to do now."""
-        asked = await self._outstanding(job)
-        if asked:
-            shown = {**shown, "questions": views.question_objects(asked)}
-        return {**shown, "next_step": _next_step(job, asked)}
-
-    async def _shown(self, job: Job, position: int | None = None) -> JobObject:
-        now_ms = self._clock.now_ms()
-        if job.status is not Status.PENDING or job.run_at_ms > now_ms:
-            position = None
-        elif position is None:
-            position = await self._store.queue_position(job.id)
-        return views.job_object(job, now_ms=now_ms, queue_position=position)
-
-    async def _with_output(self, job: Job, shown: JobObject) -> JobObject:
-        if not self._has_output(job.id):
-            return {**shown, "output": _NO_OUTPUT}
-        tail = await output.tail(self._output(job.id), lines=_TAIL_LINES, limit_bytes=self._limit)
-        return {**shown, "output": views.output_object(tail)}
-
-    async def _read_output(self, owner: str, request: CheckJob) -> dict[str, Any]:
-        source = self._output(request.job_id)
-        if request.grep is None and request.after is None and not self._has_output(request.job_id):
-            # Nothing was printed: no need to ask another thread for it.
-            return _NO_OUTPUT
-        return views.output_object(await self._read_slice(owner, source, request))
-
-    async def _read_slice(
-        self, owner: str, source: OutputSource, request: CheckJob
-    ) -> output.OutputSlice:
-        try:
-            if request.grep is not None:
-                async with self._shares.searches.turn(owner):
-                    return await output.grep(
-                        source,
-                        pattern=request.grep,
-                        lines=request.tail_lines,
-                        after=request.after or 0,
-                        limit_bytes=self._limit,
-                    )
-            if request.after is not None:
-                return await output.after(source, cursor=request.after, limit_bytes=self._limit)
-            return await output.tail(source, lines=request.tail_lines, limit_bytes=self._limit)
-        except _UNREADABLE as error:
-            raise InvalidInputError(str(error)) from error
+    # -- waiting ---------------------------------------------------------------------------------
 
     async def _found(self, owner: str, request: CheckJob, on_look: OnLook | None) -> Job:
         if not request.wait_seconds:
@@ -430,18 +344,8 @@ class JobService:
 
     # -- small things ----------------------------------------------------------------------------
 
-    @property
-    def _limit(self) -> int:
-        return self._settings.reply_limit_bytes
-
     def _dir(self, job: Job) -> Path:
         return self._settings.jobs_dir / job.id
-
-    def _has_output(self, job_id: str) -> bool:
-        return self._output(job_id).begun()
-
-    def _output(self, job_id: str) -> OutputSource:
-        return SpoolFiles(self._settings.jobs_dir / job_id / layout.OUTPUT)
 
 
 def _filter(request: ListJobs) -> JobFilter:
@@ -454,47 +358,3 @@ def _filter(request: ListJobs) -> JobFilter:
         cwd=None if request.cwd is None else os.path.normpath(request.cwd),
         job_ids=None if request.job_ids is None else tuple(request.job_ids),
     )
-
-
-def _next_step(job: Job, asked: Sequence[Question]) -> str:
-    look = f'check_job {{"job_id": "{job.id}", "wait_seconds": 50}}'
-    if job.status is Status.COMPLETED:
-        return _after_completion(job)
-    if job.status is Status.CANCELLED:
-        if outcomes.none_left(job):
-            return "The job is cancelled and none of its processes is left."
-        return "The job is cancelled, and what could be found of its processes is gone; see error."
-    if job.status is Status.FAILED:
-        return "The job failed; see error and output, fix the cause and start it again."
-    if job.cancel_requested_at_ms is not None:
-        return f"The job is being stopped; see whether it is gone with {look}."
-    if job.status is Status.INPUT_REQUIRED:
-        return f"{_whom_to_ask(job, asked)} Then see how it goes on with {look}."
-    if job.status in _WAITING:
-        return f"The job waits for its turn. Go on with other work; later wait for it with {look}."
-    return f"The job runs. Go on with other work; later wait for its end with {look}."
-
-
-def _after_completion(job: Job) -> str:
-    bad = views.failed_tests(job)
-    if not bad:
-        return "The job completed; nothing more to do."
-    # As in `pytest | tail`: the exit code is that of the pipe's last program.
-    counted = "1 test" if bad == 1 else f"{bad} tests"
-    return (
-        f"The command ended with exit code 0, but {counted} failed; see result. Something in it "
-        "hides their exit code, as a pipe does."
-    )
-
-
-def _whom_to_ask(job: Job, asked: Sequence[Question]) -> str:
-    by_hand = (
-        f"That is for a person: tell the user to run `mcp-jobs approve {job.id}` in a terminal of "
-        "their own, and do not run it yourself"
-    )
-    if [question.key for question in asked] == [CONFIRM_KEY]:
-        return (
-            f"The job waits for a person's approval and has not begun. {by_hand}; "
-            "cancel_job declines."
-        )
-    return f"The job waits for a person's answer; see questions. {by_hand}."

@@ -88,7 +88,7 @@ class Waiter:
         """
         asking = _asking(jobs)
         done = any if mode == "any" else all
-        with ExitStack() as stack, anyio.move_on_after(wait_s):
+        with ExitStack() as stack, anyio.move_on_after(wait_s) as time:
             if ear is None:
                 ear = stack.enter_context(self.listening({job.id for job in jobs}, on_look))
                 jobs = await self._look(jobs)
@@ -102,7 +102,8 @@ class Waiter:
                     await ear.changed.wait()
                 ear.changed = anyio.Event()
                 jobs = await self._look(jobs)
-        return jobs
+        # Whoever hears only of ends has not heard what happened since the last look.
+        return await self._look(jobs) if time.cancelled_caught else jobs
 
     async def _look(self, jobs: Sequence[Job]) -> Sequence[Job]:
         return [await self._store.find(job.id) or job for job in jobs]

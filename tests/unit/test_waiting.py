@@ -234,6 +234,17 @@ async def test_the_time_ends_a_wait_with_the_jobs_as_they_were_last_seen(
     assert bus.listening == 0
 
 
+async def test_a_wait_that_ran_out_returns_the_job_as_it_is_then(
+    store: SqliteStore, bus: CountingBus, waiter: Waiter
+) -> None:
+    waiting = await created(store)
+    running = await claimed(store)
+
+    with anyio.fail_after(BOUND_S):
+        # Nobody was told of the start, and there is no time to look before it is over.
+        assert await waiter.wait([waiting], mode="all", wait_s=0, on_look=None) == [running]
+
+
 async def test_a_silent_job_is_looked_at_again_and_again(
     store: SqliteStore, bus: CountingBus, waiter: Waiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

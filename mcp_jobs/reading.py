@@ -1,0 +1,173 @@
+"""Jobs as they are shown: the row, the output and what to do now, of one moment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from mcp_jobs import output, views
+from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.launcher import layout
+from mcp_jobs.next_step import next_step
+from mcp_jobs.requests import CheckJob
+from mcp_jobs.spool_reader import SpoolFiles
+from mcp_jobs.states import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mcp_jobs.clock import Clock
+    from mcp_jobs.models import Job, Question
+    from mcp_jobs.output import OutputSource
+    from mcp_jobs.settings import Settings
+    from mcp_jobs.shares import Shares
+    from mcp_jobs.store import Store
+    from mcp_jobs.views import JobObject
+
+_REPORT_BYTES: Final = 8 << 10
+_TEXT_LINES: Final = 1000
+_NO_OUTPUT: Final = views.output_object(
+    output.OutputSlice(
+        text="",
+        bytes_total=0,
+        lines_total=0,
+        first_cursor=0,
+        next_cursor=0,
+        dropped_bytes=0,
+        truncated=False,
+    )
+)
+_UNREADABLE: Final = (
+    output.CursorPastEnd,
+    output.BadPattern,
+    output.PatternTimeout,
+    output.Unreadable,
+)
+"""Why a part of the output that was asked for cannot be had; the text is for the caller."""
+
+
+class Reader:
+    """Makes job objects of jobs. Whoever passes a job has checked whose it is."""
+
+    def __init__(self, *, store: Store, settings: Settings, clock: Clock, shares: Shares) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._shares = shares
+
+    async def row(self, job: Job, position: int | None = None) -> JobObject:
+        """Return a job without its output; `position` is its place in the queue, if known."""
+        now_ms = self._clock.now_ms()
+        if job.status is not Status.PENDING or job.run_at_ms > now_ms:
+            position = None
+        elif position is None:
+            position = await self._store.queue_position(job.id)
+        return views.job_object(job, now_ms=now_ms, queue_position=position)
+
+    async def accepted(self, job: Job, position: int | None) -> JobObject:
+        """Return a job as it was when it was accepted, and what to do now."""
+        shown = await self.row(job, position)
+        return await self._told(job, {**shown, "output": _NO_OUTPUT})
+
+    async def look(
+        self, job: Job, part: CheckJob | None = None, *, attempts: bool = False
+    ) -> JobObject:
+        """Return a job with a part of its output, the last lines by default, and what to do now.
+
+        It is one look at one moment: a job with output has begun, and one that has ended shows its
+        output to the end. `attempts` adds those that have ended, where there may be several.
+        Raises `InvalidInputError` when the part cannot be had.
+        """
+        job, shown = await self._at_one_moment(job, part or CheckJob(job_id=job.id))
+        if attempts and job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
+            shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
+        return await self._told(job, shown)
+
+    async def show(self, job: Job) -> JobObject:
+        """Return a job with the last lines of its output, as one look at one moment."""
+        _, shown = await self._at_one_moment(job, CheckJob(job_id=job.id))
+        return shown
+
+    async def report(self, job: Job) -> tuple[JobObject, str]:
+        """Return an ended job as check_job shows it, sized for a model, and the failing part.
+
+        The output is whole when it is short, else its failing part, its head and its tail.
+        """
+        excerpt = await output.excerpt(
+            self.output_of(job.id),
+            failed=job.status is Status.FAILED,
+            limit_bytes=min(self._limit, _REPORT_BYTES),
+        )
+        shown = {**await self.row(job), "output": views.output_object(excerpt.output)}
+        return await self._told(job, shown), excerpt.failing
+
+    async def output_text(self, job: Job) -> str:
+        """Return the end of a job's output as text."""
+        source = self.output_of(job.id)
+        tail = await output.tail(source, lines=_TEXT_LINES, limit_bytes=self._limit)
+        return tail.text
+
+    async def outstanding(self, job: Job) -> Sequence[Question]:
+        """Return what a job waits to be told, first to last."""
+        if job.status is not Status.INPUT_REQUIRED:
+            return ()
+        asked = await self._store.questions(job.id)
+        return tuple(question for question in asked if question.answer is None)
+
+    def output_of(self, job_id: str) -> OutputSource:
+        """Return the output of a job."""
+        return SpoolFiles(self._settings.jobs_dir / job_id / layout.OUTPUT)
+
+    async def _told(self, job: Job, shown: JobObject) -> JobObject:
+        """Return `shown` with what the job asks, if it asks, and what to do now."""
+        asked = await self.outstanding(job)
+        if asked:
+            shown = {**shown, "questions": views.question_objects(asked)}
+        return {**shown, "next_step": next_step(job, asked)}
+
+    async def _at_one_moment(self, job: Job, part: CheckJob) -> tuple[Job, JobObject]:
+        """Read output, and after it the row; again when the row has got into another state.
+
+        Each turn takes a change of the job's state, of which there are only so many.
+        """
+        while True:
+            read = await self._read(job, part)
+            now = job if job.ended else await self._now(job)
+            if now.status is job.status and now.attempt == job.attempt:
+                return now, {**await self.row(now), "output": read}
+            job = now
+
+    async def _now(self, job: Job) -> Job:
+        now = await self._store.find(job.id) or job
+        if now.ended or now.cancel_requested_at_ms is not None:
+            return now
+        # An order to end it may have been given that could not be stored.
+        return replace(now, cancel_requested_at_ms=job.cancel_requested_at_ms)
+
+    async def _read(self, job: Job, part: CheckJob) -> JobObject:
+        if part.grep is None and part.after is None and not self.output_of(job.id).begun():
+            # Nothing was printed: no need to ask another thread for it.
+            return _NO_OUTPUT
+        return views.output_object(await self._slice(job, part))
+
+    async def _slice(self, job: Job, part: CheckJob) -> output.OutputSlice:
+        source = self.output_of(job.id)
+        try:
+            if part.grep is not None:
+                async with self._shares.searches.turn(job.owner):
+                    return await output.grep(
+                        source,
+                        pattern=part.grep,
+                        lines=part.tail_lines,
+                        after=part.after or 0,
+                        limit_bytes=self._limit,
+                    )
+            if part.after is not None:
+                return await output.after(source, cursor=part.after, limit_bytes=self._limit)
+            return await output.tail(source, lines=part.tail_lines, limit_bytes=self._limit)
+        except _UNREADABLE as error:
+            raise InvalidInputError(str(error)) from error
+
+    @property
+    def _limit(self) -> int:
+        return self._settings.reply_limit_bytes
