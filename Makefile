@@ -1,4 +1,5 @@
-# Every target makes .venv first, out of any Python 3.11 or newer. To choose one: make PYTHON=...
+# Every target makes .venv first, with uv if it is there, from any Python 3.11 or newer. To choose
+# one: make PYTHON=...
 
 PYTHON ?= python3
 ARGS ?=
@@ -9,6 +10,7 @@ SEED ?=
 
 VENV := .venv
 STAMP := $(VENV)/.stamp
+DEMO_STAMP := $(VENV)/.demo-stamp
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
@@ -37,7 +39,8 @@ help:
 	@echo "make powercut  cut the power of a home on a loop device, as root (ROUNDS=50 SEED=1)"
 	@echo "make clean   remove .venv, caches and build output"
 
-demo: $(STAMP)
+# Whoever has the tests' packages has the demo's.
+demo: $(or $(wildcard $(STAMP)),$(DEMO_STAMP))
 	@$(RUN) examples/demo.py $(ARGS)
 
 test: $(STAMP)
@@ -93,30 +96,9 @@ clean:
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml
-	@python=''; bare=''; \
-	for candidate in $(CANDIDATES); do \
-	    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	        if "$$candidate" -c 'import ensurepip, venv' 2>/dev/null; then \
-	            python="$$candidate"; break; \
-	        fi; \
-	        bare="$${bare:-$$candidate}"; \
-	    fi; \
-	done; \
-	if [ -z "$$python" ] && [ -n "$$bare" ]; then \
-	    version=$$("$$bare" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	    echo "mcp_jobs: $$bare cannot make a virtual environment, its ensurepip is missing." >&2; \
-	    echo "On Debian and Ubuntu: apt install python$$version-venv" >&2; \
-	    exit 1; \
-	fi; \
-	if [ -z "$$python" ]; then \
-	    echo "mcp_jobs needs Python 3.11 or newer; none of these is: $(CANDIDATES)" >&2; \
-	    echo "Install one, or name it: make PYTHON=/path/to/python3" >&2; \
-	    exit 1; \
-	fi; \
-	if ! $(RUN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	    echo "Making $(VENV) with $$("$$python" --version)"; \
-	    "$$python" -m venv --clear $(VENV) || exit 1; \
-	fi; \
-	echo "Installing what mcp_jobs and its tests need into $(VENV)"; \
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@sh scripts/setup.sh dev $(CANDIDATES)
+	@touch $@
+
+$(DEMO_STAMP): pyproject.toml
+	@sh scripts/setup.sh demo $(CANDIDATES)
 	@touch $@
