@@ -18,7 +18,6 @@ if not sys.flags.ignore_environment:
     pythonpath.leave_out_relative()
 
 import argparse
-import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
@@ -216,9 +215,9 @@ def _work(loaded: Settings, drain: bool) -> None:
 
 
 def _settings(**flags: Any) -> Settings:
-    from mcp_jobs import settings
+    from mcp_jobs import logformat, settings
 
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
+    logformat.to_stderr()
     return settings.load(**flags)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import exchange, process
+from mcp_jobs import display, exchange, process
 from mcp_jobs.errors import StoreError
 from mcp_jobs.launcher.files import OddFileError
 from mcp_jobs.models import Progress, Question
@@ -113,4 +113,10 @@ def _question(job: Job, asked: Mapping[str, Any], *, now_ms: int) -> Question | 
     if not (isinstance(key, str) and isinstance(message, str) and isinstance(schema, dict)):
         logger.warning("job %s has a file among its questions that is none", job.id)
         return None
-    return Question(job_id=job.id, key=key, message=message, schema=schema, asked_at_ms=now_ms)
+    return Question(
+        job_id=job.id,
+        key=key,
+        message=display.lines(message),
+        schema=schema,
+        asked_at_ms=now_ms,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from mcp_jobs import display
 from mcp_jobs.progress import with_estimate
 from mcp_jobs.states import Status
 
@@ -39,11 +40,11 @@ def job_object(job: Job, *, now_ms: int, queue_position: int | None = None) -> J
     return {
         "job_id": job.id,
         "type": job.type,
-        "title": job.title,
+        "title": display.line(job.title),
         "status": job.status.value,
         "reason": None if job.reason is None else job.reason.value,
         "exit_code": job.exit_code,
-        "error": job.error,
+        "error": _lines(job.error),
         "cwd": job.cwd,
         "created_at": rfc3339(job.created_at_ms),
         "run_at": rfc3339(job.run_at_ms),
@@ -93,7 +94,7 @@ def attempt_objects(attempts: Sequence[Attempt]) -> list[JobObject]:
             "finished_at": rfc3339(attempt.finished_at_ms),
             "reason": None if attempt.reason is None else attempt.reason.value,
             "exit_code": attempt.exit_code,
-            "error": attempt.error,
+            "error": _lines(attempt.error),
             "output_cursor": attempt.output_start,
             "cpu_seconds": attempt.cpu_s,
             "memory_peak_bytes": attempt.memory_peak_bytes,
@@ -115,6 +116,10 @@ def question_objects(questions: Sequence[Question]) -> list[JobObject]:
     ]
 
 
+def _lines(text: str | None) -> str | None:
+    return None if text is None else display.lines(text)
+
+
 def _duration_s(job: Job, now_ms: int) -> float | None:
     if job.started_at_ms is None:
         return None
@@ -130,7 +135,8 @@ def progress_message(job: Job, now_ms: int) -> str | None:
     left_ms = 0 if progress.ends_at_ms is None else progress.ends_at_ms - now_ms
     # An estimate that ran out was wrong; how wrong, nobody knows.
     told = job.status is Status.RUNNING and left_ms > 0
-    return with_estimate(progress.message, left_ms / 1000 if told else None)
+    said = with_estimate(progress.message, left_ms / 1000 if told else None)
+    return None if said is None else display.line(said)
 
 
 def _progress(job: Job, now_ms: int) -> JobObject | None:

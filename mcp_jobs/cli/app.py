@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from mcp_jobs import __version__
+from mcp_jobs import __version__, display, logformat
 from mcp_jobs.cli import (
     acting,
     approving,
@@ -56,7 +55,7 @@ def main(arguments: list[str], plain_commands: Mapping[str, str]) -> int:
     # Output of jobs and names of files may be any bytes.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="mcp-jobs: %(message)s")
+    logformat.to_stderr()
     if not arguments and not _completing():
         sys.stdout.write(_FIRST_STEPS)
         return OK
@@ -133,7 +132,7 @@ def _problem(error: BaseException) -> int:
     problem = known(error)
     if problem is None:
         raise error
-    sys.stderr.write(f"mcp-jobs: {problem}\n")
+    sys.stderr.write(f"mcp-jobs: {display.lines(str(problem))}\n")
     return code_of(problem)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
+
+from mcp_jobs import display
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,12 +36,13 @@ def on_terminal() -> bool:
 
 def write_json(value: Any) -> None:
     """Write one value as one line of JSON."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(display.json_line(value) + "\n")
     sys.stdout.flush()
 
 
 def write_line(text: str, style: str = "") -> None:
     """Write a line to stdout, never wrapped or cut."""
+    text = display.lines(text)
     if on_terminal() and style:
         console().print(Text(text, style=style), soft_wrap=True)
     else:
@@ -52,12 +53,12 @@ def write_line(text: str, style: str = "") -> None:
 def note(text: str, style: str = "dim") -> None:
     """Tell the person something that is not the answer, on stderr."""
     sys.stdout.flush()
-    errors().print(Text(text, style=style), soft_wrap=True)
+    errors().print(Text(display.lines(text), style=style), soft_wrap=True)
 
 
 def clean(text: str) -> str:
     """Return text without characters that a terminal would obey."""
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in text)
+    return display.blanked(text)
 
 
 def write_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from mcp_jobs import display
 from mcp_jobs.errors import UnknownJobError
 from mcp_jobs.events import JobChanged
 from mcp_jobs.server import wire
@@ -112,9 +113,9 @@ def _keep(known: dict[str, None], job_id: str) -> None:
 def _notice(job: Job) -> dict[str, Any]:
     return {
         "job_id": job.id,
-        "title": job.title,
+        "title": display.line(job.title),
         "status": job.status.value,
         "reason": None if job.reason is None else job.reason.value,
-        "error": job.error,
+        "error": None if job.error is None else display.lines(job.error),
         "finished_at": rfc3339(job.finished_at_ms),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from mcp_jobs import display
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.views import progress_message
 
@@ -62,5 +63,5 @@ def _message(jobs: Sequence[Job]) -> str:
     if len(jobs) == 1:
         (job,) = jobs
         said = progress_message(job, SystemClock().now_ms())
-        return said or f"{job.title}: {job.status}"
+        return said or f"{display.line(job.title)}: {job.status}"
     return f"{sum(job.ended for job in jobs)} of {len(jobs)} jobs have ended"

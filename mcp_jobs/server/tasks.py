@@ -21,8 +21,9 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from mcp_jobs import display
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
-from mcp_jobs.server import wire
+from mcp_jobs.server import fence, wire
 from mcp_jobs.states import Reason, Status
 from mcp_jobs.views import progress_message, rfc3339
 
@@ -196,7 +197,7 @@ class Tasks:
         if self._notices is not None:
             self._notices.saw(job.id)
         shown, failing = await self._service.report(job)
-        texts = [job.result] if isinstance(job.result, str) else []
+        texts = [fence.told("Result", job.result)] if isinstance(job.result, str) else []
         texts.append(wire.job_text(shown, failing))
         return CallToolResult(
             content=[TextContent(text=text) for text in texts],
@@ -271,10 +272,10 @@ def _updated_at_ms(job: Job) -> int:
 
 def _message(job: Job, *, now_ms: int) -> str:
     if job.error is not None:
-        return wire.shortened(job.error)
+        return display.line(wire.shortened(job.error))
     if not job.ended and (said := progress_message(job, now_ms)):
         return said
-    return f"{job.title}: {job.status}"
+    return f"{display.line(job.title)}: {job.status}"
 
 
 def _input_requests(asked: Sequence[Question]) -> dict[str, Any]:

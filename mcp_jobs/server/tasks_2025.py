@@ -20,6 +20,7 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from mcp_jobs import display
 from mcp_jobs.errors import JobsError, TooManyError, UnknownJobError
 from mcp_jobs.requests import CheckJob, ListJobs
 from mcp_jobs.server import wire
@@ -191,7 +192,8 @@ class Tasks2025:
             percent = percent_of(now)
             if percent is not None and percent > last:
                 last = percent
-                said = now.progress.message if now.progress is not None else None
+                message = now.progress.message if now.progress is not None else None
+                said = None if message is None else display.line(message)
                 params = {"progressToken": token, "progress": percent, "total": 100.0}
                 meta = {_RELATED: {"taskId": job.id}}
                 more = {} if said is None else {"message": said}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_types import CallToolResult, TextContent
+
+from mcp_jobs import display
+from mcp_jobs.server import fence
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -45,9 +47,9 @@ def job_text(shown: JobObject, failing: str = "") -> str:
     """Describe one job in a few lines; with its failing part, that instead of the output."""
     lines = [_headline(shown)]
     if shown["error"]:
-        lines.append(str(shown["error"]))
+        lines.append(fence.told("Error", str(shown["error"])))
     if failing:
-        lines.append(f"What seems to have failed:\n{failing}")
+        lines.append(fence.fenced("What seems to have failed", failing))
     if shown["progress"] and shown["status"] == "running":
         lines.append(f"Progress: {progress_text(shown['progress'])}")
     returned = shown["result"]
@@ -55,12 +57,13 @@ def job_text(shown: JobObject, failing: str = "") -> str:
     if tests:
         lines.append(_tests_text(tests))
     elif returned is not None:
-        lines.append(f"Result: {shortened(json.dumps(returned, ensure_ascii=False))}")
+        lines.append(f"Result: {shortened(display.json_line(returned))}")
     output = shown.get("output")
     if output and output["text"] and not failing:
-        lines.append(f"Output ({output['bytes_total']} bytes in all):\n{output['text']}")
+        label = f"Output ({output['bytes_total']} bytes in all)"
+        lines.append(fence.fenced(label, output["text"]))
     if shown.get("warning"):
-        lines.append(str(shown["warning"]))
+        lines.append(fence.told("Warning", str(shown["warning"])))
     if shown.get("next_step"):
         lines.append(str(shown["next_step"]))
     return "\n".join(lines)
@@ -172,4 +175,4 @@ def _tests_text(tests: JobObject) -> str:
     text = f"Tests: {tests['passed']} passed, {tests['failed']} failed"
     if tests.get("failed_names"):
         text += ": " + ", ".join(tests["failed_names"])
-    return text
+    return display.line(text)
