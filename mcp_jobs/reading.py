@@ -62,7 +62,12 @@ class Reader:
             position = None
         elif position is None:
             position = await self._store.queue_position(job.id)
-        return views.job_object(job, now_ms=now_ms, queue_position=position)
+        printed_at_ms = None
+        if job.status is Status.RUNNING:
+            printed_at_ms = self.output_of(job.id).printed_at_ms()
+        return views.job_object(
+            job, now_ms=now_ms, queue_position=position, printed_at_ms=printed_at_ms
+        )
 
     async def accepted(self, job: Job, position: int | None) -> JobObject:
         """Return a job as it was when it was accepted, and what to do now."""

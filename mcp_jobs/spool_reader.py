@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from mcp_jobs.launcher.files import OddFileError
-from mcp_jobs.launcher.spool import list_segments, read_part, segment_name
+from mcp_jobs.launcher.spool import list_segments, newest_segment, read_part, segment_name
 from mcp_jobs.output.source import Unreadable
 
 if TYPE_CHECKING:
@@ -22,6 +24,14 @@ class SpoolFiles:
     def begun(self) -> bool:
         """Say whether there is a directory, which the runner makes at the first byte."""
         return os.path.lexists(self._directory)
+
+    def printed_at_ms(self) -> int | None:
+        """Return when the newest segment was written to, by the clock of this machine."""
+        with contextlib.suppress(OSError):
+            info = os.stat(newest_segment(self._directory), follow_symlinks=False)
+            if stat.S_ISREG(info.st_mode):
+                return info.st_mtime_ns // 1_000_000
+        return None
 
     def segments(self) -> list[Segment]:
         """Return the segments that are there, as `OutputSource.segments`."""

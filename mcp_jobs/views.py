@@ -35,8 +35,17 @@ def rfc3339(time_ms: int | None) -> str | None:
     return f"{moment}.{rest_ms:03d}Z"
 
 
-def job_object(job: Job, *, now_ms: int, queue_position: int | None = None) -> JobObject:
-    """Return the job without its output, as lists show it."""
+def job_object(
+    job: Job,
+    *,
+    now_ms: int,
+    queue_position: int | None = None,
+    printed_at_ms: int | None = None,
+) -> JobObject:
+    """Return the job without its output, as lists show it.
+
+    `printed_at_ms` is when it printed something last, also in an earlier attempt.
+    """
     return {
         "job_id": job.id,
         "type": job.type,
@@ -51,6 +60,7 @@ def job_object(job: Job, *, now_ms: int, queue_position: int | None = None) -> J
         "started_at": rfc3339(job.started_at_ms),
         "finished_at": rfc3339(job.finished_at_ms),
         "duration_seconds": _duration_s(job, now_ms),
+        "quiet_seconds": _quiet_s(job, now_ms, printed_at_ms),
         "attempt": job.attempt,
         "max_attempts": job.max_attempts + job.interrupts,
         "next_attempt_at": rfc3339(job.run_at_ms) if job.status == "retrying" else None,
@@ -125,6 +135,15 @@ def _duration_s(job: Job, now_ms: int) -> float | None:
         return None
     end_ms = job.finished_at_ms if job.finished_at_ms is not None else now_ms
     return round(max(0, end_ms - job.started_at_ms) / 1000, 3)
+
+
+def _quiet_s(job: Job, now_ms: int, printed_at_ms: int | None) -> float | None:
+    """Return how long a running job has printed nothing; None for any other."""
+    if job.status is not Status.RUNNING or job.attempt_started_at_ms is None:
+        return None
+    since_ms = max(job.attempt_started_at_ms, printed_at_ms or 0)
+    # A clock that was set back, or a job that dates its own files, makes no negative time.
+    return round(max(0, now_ms - since_ms) / 1000, 3)
 
 
 def progress_message(job: Job, now_ms: int) -> str | None:

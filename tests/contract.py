@@ -19,8 +19,9 @@ Job = dict[str, Any]
 JOB_FIELDS: Final = frozenset(
     {
         "job_id", "type", "title", "status", "reason", "exit_code", "error", "cwd", "created_at",
-        "run_at", "started_at", "finished_at", "duration_seconds", "attempt", "max_attempts",
-        "next_attempt_at", "cancel_requested", "queue_position", "progress", "result", "uri",
+        "run_at", "started_at", "finished_at", "duration_seconds", "quiet_seconds", "attempt",
+        "max_attempts", "next_attempt_at", "cancel_requested", "queue_position", "progress",
+        "result", "uri",
     }
 )  # fmt: skip
 OUTPUT_FIELDS: Final = frozenset(

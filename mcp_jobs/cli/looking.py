@@ -193,6 +193,8 @@ def _facts(shown: JobObject) -> None:
             _fact(name, f"{words.local(shown[key])} ({words.ago(shown[key])})")
     if shown["duration_seconds"] is not None:
         _fact("time", words.span(shown["duration_seconds"]))
+    if shown["quiet_seconds"] is not None:
+        _fact("quiet for", words.span(shown["quiet_seconds"]))
     if shown["max_attempts"] > 1:
         _fact("attempt", f"{shown['attempt']} of {shown['max_attempts']}")
     if words.progress_of(shown):

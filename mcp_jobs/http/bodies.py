@@ -141,6 +141,9 @@ class ListedJob(Body):
     started_at: str | None
     finished_at: str | None
     duration_seconds: float | None
+    quiet_seconds: float | None = Field(
+        description="While it runs: since its last output, or since its start if there is none."
+    )
     attempt: int
     max_attempts: int
     next_attempt_at: str | None

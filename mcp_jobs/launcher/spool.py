@@ -262,6 +262,8 @@ class Spool:
         self._try(self._write_all, piece)
         self._lost_bytes += len(piece) - (self._kept_bytes - kept_before)
         self.bytes_total += len(piece)
+        if self.error is not None:
+            self._mark_time()
 
     def _write_all(self, piece: memoryview) -> None:
         while piece and self._fd is not None:
@@ -269,6 +271,12 @@ class Spool:
             self._kept_bytes += written
             self._room -= written
             piece = piece[written:]
+
+    def _mark_time(self) -> None:
+        """Let the newest file tell when something was printed, though it is not kept."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.utime(self._fd)
 
     def _mark_loss(self) -> None:
         """Leave an empty segment at the end: it tells readers how much is missing before it.

@@ -24,6 +24,13 @@ class OutputSource(Protocol):
         """Say whether anything may have been printed. Does not block."""
         ...
 
+    def printed_at_ms(self) -> int | None:
+        """Return when something was printed last, in wall-clock milliseconds. Does not block.
+
+        None: nothing was, or it is not known.
+        """
+        ...
+
     def segments(self) -> list[Segment]:
         """Return what is kept now, in the order of the offsets; no two overlap. None: no output.
 

@@ -129,6 +129,10 @@ _JOB_FIELDS: Final[Schema] = {
     "started_at": _maybe("string"),
     "finished_at": _maybe("string"),
     "duration_seconds": _maybe("number"),
+    "quiet_seconds": {
+        "type": ["number", "null"],
+        "description": "While it runs: since its last output, or since its start.",
+    },
     "attempt": {"type": "integer"},
     "max_attempts": {"type": "integer"},
     "next_attempt_at": _maybe("string"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,23 @@ from mcp_jobs.settings import Settings
 from mcp_jobs.shares import Shares
 from mcp_jobs.states import Status
 from mcp_jobs.store import SqliteStore
-from tests.stores import claimed, created, ending, in_state, progress
+from tests.stores import NOW, claimed, created, ending, in_state, progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from mcp_jobs.models import Job
+
+
+class StoppedClock(SystemClock):
+    """A clock that shows one time."""
+
+    def __init__(self, now_ms: int) -> None:
+        self._now_ms = now_ms
+
+    def now_ms(self) -> int:
+        return self._now_ms
 
 
 class Desk:
@@ -111,3 +122,34 @@ async def test_an_order_to_end_that_could_not_be_stored_is_shown(desk: Desk) -> 
 
     assert await desk.store.settle(job, ending(Status.COMPLETED)) is not None
     assert (await desk.reader.look(ordered))["cancel_requested"] is False
+
+
+async def test_any_reader_knows_since_when_a_running_job_is_quiet(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """Also one that has just adopted it: the files of the output say it."""
+    job = await in_state(desk.store, Status.RUNNING)
+    now_ms = NOW + 60_000
+    reader = Reader(
+        store=desk.store, settings=desk.settings, clock=StoppedClock(now_ms), shares=Shares()
+    )
+    assert (await reader.row(job))["quiet_seconds"] == 60
+
+    desk.prints(job, "hi\n")
+    (segment,) = (desk.settings.jobs_dir / job.id / layout.OUTPUT).iterdir()
+    os.utime(segment, ns=((now_ms - 7500) * 1_000_000,) * 2)
+    assert (await reader.row(job))["quiet_seconds"] == 7.5
+    assert (await reader.look(job))["quiet_seconds"] == 7.5
+
+
+async def test_a_link_in_the_place_of_output_dates_nothing(desk: Desk, tmp_path: Path) -> None:
+    job = await in_state(desk.store, Status.RUNNING)
+    reader = Reader(
+        store=desk.store, settings=desk.settings, clock=StoppedClock(NOW + 5000), shares=Shares()
+    )
+    desk.prints(job, "hi\n")
+    (segment,) = (desk.settings.jobs_dir / job.id / layout.OUTPUT).iterdir()
+    segment.unlink()
+    segment.symlink_to(tmp_path)
+
+    assert (await reader.row(job))["quiet_seconds"] == 5

@@ -229,6 +229,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(mounted)], check=True)
 
 
+def test_on_a_full_disk_the_newest_file_still_tells_when_something_was_printed(
+    small_disk: Path,
+) -> None:
+    spool = Spool(str(small_disk / "output"), 1 << 20)
+    for _ in range(8):
+        spool.write(_stream(10_000))
+    assert spool.error == "ENOSPC"
+    newest = max((small_disk / "output").iterdir())
+    os.utime(newest, ns=(1, 1))
+
+    spool.write(b"this is not kept\n")
+
+    assert newest.stat().st_mtime_ns > 1
+    spool.close()
+
+
 def test_on_a_full_disk_what_fits_is_kept_and_the_rest_counted_as_lost(small_disk: Path) -> None:
     whole = _stream(100_000)
     spool = Spool(str(small_disk / "output"), 1 << 20)

@@ -36,6 +36,23 @@ def shown(job: Job, **options: Any) -> dict[str, Any]:
     return found
 
 
+def test_a_running_job_is_quiet_since_its_last_output_or_since_its_attempt_began() -> None:
+    running = replace(STARTED, attempt_started_at_ms=NOW_MS + 2000)
+    assert shown(running)["quiet_seconds"] == 3
+    assert shown(running, printed_at_ms=NOW_MS + 4250)["quiet_seconds"] == 0.75
+    # What an earlier attempt printed last.
+    assert shown(running, printed_at_ms=NOW_MS + 1000)["quiet_seconds"] == 3
+    # A clock that was set back, or a file that the job has dated to the future.
+    assert shown(running, printed_at_ms=NOW_MS + 99_000)["quiet_seconds"] == 0
+
+
+def test_only_a_running_job_is_quiet() -> None:
+    ended = replace(STARTED, status=Status.COMPLETED, finished_at_ms=NOW_MS, exit_code=0)
+    asking = replace(STARTED, status=Status.INPUT_REQUIRED, attempt_started_at_ms=NOW_MS)
+    for job in (JOB, ended, asking):
+        assert shown(job, printed_at_ms=NOW_MS)["quiet_seconds"] is None
+
+
 def test_a_waiting_job_has_a_place_and_no_duration() -> None:
     found = shown(JOB, queue_position=2)
     assert (found["status"], found["queue_position"]) == ("pending", 2)
