@@ -55,11 +55,10 @@ def serve(jobs: JobSet) -> None:
     """Serve Python jobs over stdio, as `mcp-jobs` does the built-in ones."""
 
     def run() -> int:
-        import anyio
-
+        from mcp_jobs import event_loop
         from mcp_jobs.server.app import serve_stdio
 
-        anyio.run(serve_stdio, _settings(), jobs)
+        event_loop.run(serve_stdio, _settings(), jobs)
         return 0
 
     _guarded(run)
@@ -178,7 +177,7 @@ def _require_supported_platform() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import anyio
+    from mcp_jobs import event_loop
 
     loaded = _settings(**_overrides(arguments))
     if arguments.command == "token":
@@ -191,23 +190,22 @@ def _run(arguments: argparse.Namespace) -> None:
                 f"Serving HTTP needs more packages ({error.name} is missing). Install "
                 "mcp-jobs[http]."
             ) from None
-        anyio.run(serve_http, loaded)
+        event_loop.run(serve_http, loaded)
     elif arguments.command == "worker":
         _work(loaded, arguments.drain)
     else:
         from mcp_jobs.server.app import serve_stdio
 
-        anyio.run(serve_stdio, loaded)
+        event_loop.run(serve_stdio, loaded)
 
 
 def _work(loaded: Settings, drain: bool) -> None:
-    import anyio
-
+    from mcp_jobs import event_loop
     from mcp_jobs.launcher.drain import REFUSED
     from mcp_jobs.worker import work
 
     try:
-        anyio.run(work, loaded, drain)
+        event_loop.run(work, loaded, drain)
     except NewerSchemaError as error:
         # A launcher that has started this must not do so again.
         sys.stderr.write(f"mcp-jobs: {error}\n")

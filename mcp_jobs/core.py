@@ -12,19 +12,19 @@ import anyio
 from mcp_jobs import catalogue, homewatch, keys, launching, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.clock import SystemClock
-from mcp_jobs.errors import StoreError, in_words
+from mcp_jobs.errors import JobsError, StoreError, in_words, is_unwritable
 from mcp_jobs.events import InProcessBus
 from mcp_jobs.feed import ChangeFeed
 from mcp_jobs.follow import Follower
 from mcp_jobs.ids import new_id
-from mcp_jobs.incarnation import identify
+from mcp_jobs.incarnation import identify, seen
 from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence
 from mcp_jobs.registry import SHELL, Registry
 from mcp_jobs.service import JobService
-from mcp_jobs.store import SqliteStore
+from mcp_jobs.store import ReadOnlyStore, SqliteStore
 from mcp_jobs.supervise import Supervisor
 from mcp_jobs.upkeep import Upkeep
 from mcp_jobs.webhooks import Webhooks
@@ -62,6 +62,8 @@ class Core:
     registry: Registry
     catalogue: catalogue.Catalogue
     upkeep: Upkeep
+    read_only: bool = False
+    """The home cannot be written to: what is there is shown, and nothing else is done."""
 
     def parts(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
         """Return what runs as long as the process does."""
@@ -109,16 +111,17 @@ async def open_core(
 
 
 @asynccontextmanager
-async def visit(settings: Settings, types: tuple[JobType, ...] = ()) -> AsyncIterator[Core]:
+async def visit(
+    settings: Settings, types: tuple[JobType, ...] = (), *, reading: bool = False
+) -> AsyncIterator[Core]:
     """Open the home for a command that comes and goes: it works on no job itself.
 
     A job that is accepted here is worked on by others; when there are none, a worker is started as
-    soon as the context ends or `presence.hand_over` is called. `types` and what it raises are those
-    of `open_core`.
+    soon as the context ends or `presence.hand_over` is called. A command that is only `reading` is
+    served in a home that cannot be written to as well. `types` and what it raises are those of
+    `open_core`.
     """
-    configuration.prepare_home(settings)
-    homewatch.refuse_second_database(settings.database, settings.owners_dir)
-    store = await SqliteStore.open(settings.database)
+    store = await _store_of_visit(settings, reading=reading)
     try:
         core = await _assemble(settings, store, configuration.file_limit(), types, visiting=True)
         async with anyio.create_task_group() as tasks:
@@ -129,6 +132,18 @@ async def visit(settings: Settings, types: tuple[JobType, ...] = ()) -> AsyncIte
         await core.presence.hand_over()
     finally:
         await _close(store)
+
+
+async def _store_of_visit(settings: Settings, *, reading: bool) -> SqliteStore:
+    try:
+        configuration.prepare_home(settings)
+        homewatch.refuse_second_database(settings.database, settings.owners_dir)
+        return await SqliteStore.open(settings.database)
+    except JobsError as error:
+        if not (reading and is_unwritable(error) and settings.database.exists()):
+            raise
+    configuration.require_own_home(settings)
+    return await ReadOnlyStore.open(settings.database)
 
 
 async def _close(store: Store) -> None:
@@ -155,8 +170,9 @@ async def _assemble(
 ) -> Core:
     clock = SystemClock()
     bus = InProcessBus()
-    here = identify(settings.home)
-    launcher = _launcher(settings, here)
+    read_only = isinstance(store, ReadOnlyStore)
+    here = seen(settings.home) if read_only else identify(settings.home)
+    launcher = _launcher(settings, here, read_only=read_only)
     feed = ChangeFeed(store, bus)
     await feed.start()
     follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
@@ -185,7 +201,7 @@ async def _assemble(
         feed=feed,
         follower=follower,
         store=store,
-        home=homewatch.HomeWatch(settings, store, presence.mend),
+        home=homewatch.HomeWatch(settings, store, None if read_only else presence.mend),
         pool=pool(
             here=here,
             supervisor=supervisor(settings=settings, clock=clock, here=here),
@@ -198,6 +214,7 @@ async def _assemble(
         registry=registry,
         catalogue=declared,
         upkeep=upkeep,
+        read_only=read_only,
     )
 
 
@@ -221,11 +238,14 @@ def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> cata
     )
 
 
-def _launcher(settings: Settings, here: Incarnation) -> launching.LauncherClient:
+def _launcher(
+    settings: Settings, here: Incarnation, *, read_only: bool
+) -> launching.LauncherClient:
+    directory = configuration.socket_directory if read_only else configuration.runtime_directory
     return launching.LauncherClient(
         home=settings.home,
         home_id=here.home_id,
-        runtime_dir=configuration.runtime_directory,
+        runtime_dir=directory,
         idle_s=settings.launcher_idle_seconds,
     )
 

@@ -62,6 +62,10 @@ class StoreUnsureError(StoreError):
     code = "store_unsure"
 
 
+class StoreUnwritableError(StoreError):
+    """This process may not write to the job database; it may still be able to read it."""
+
+
 class HomeGoneError(StoreError):
     """The home or its database is no longer where this process found it, which therefore leaves."""
 
@@ -117,6 +121,8 @@ _ADVICE: Final = {
     errno.ENOMEM: "the machine has no memory left; end some programs and try again",
 }
 
+UNWRITABLE: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
 
 def in_words(error: OSError, *, with_file: bool = True) -> str:
     """Say what the system refused, about which file, and what to do; no full stop at the end."""
@@ -133,6 +139,13 @@ def in_words(error: OSError, *, with_file: bool = True) -> str:
     about = f" ({os.fsdecode(error.filename)})" if named else ""
     advice = _ADVICE.get(error.errno or 0)
     return f"{what}{about}: {advice}" if advice else f"{what}{about}"
+
+
+def is_unwritable(error: BaseException) -> bool:
+    """Say whether an error came from a file or directory that this process may not write to."""
+    cause = error.__cause__
+    refused = isinstance(cause, OSError) and cause.errno in UNWRITABLE
+    return refused or isinstance(error, StoreUnwritableError)
 
 
 def known(error: BaseException) -> JobsError | None:

@@ -28,9 +28,12 @@ _LAST_WORDS_S: Final = 2.0
 
 
 class HomeWatch:
-    """Looks once a second whether the home and its database are those that were opened."""
+    """Looks once a second whether the home and its database are those that were opened.
 
-    def __init__(self, settings: Settings, store: Store, mend: Callable[[], None]) -> None:
+    `mend` makes again what this process has in the home; None where it may write nothing.
+    """
+
+    def __init__(self, settings: Settings, store: Store, mend: Callable[[], None] | None) -> None:
         self._home = settings.home
         self._directories = (settings.jobs_dir, settings.owners_dir)
         self._store = store
@@ -83,6 +86,8 @@ class HomeWatch:
 
     def _mend(self) -> None:
         """Make the home's own directories again when they were removed, and what we have there."""
+        if self._mend_owner is None:
+            return
         try:
             for directory in self._directories:
                 if not directory.exists():

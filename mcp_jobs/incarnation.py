@@ -67,6 +67,19 @@ def identify(home: Path) -> Incarnation:
     return Incarnation(home_id=known["id"], boot_id=boot_id(), copy_of=known.get("copy_of"))
 
 
+def seen(home: Path) -> Incarnation:
+    """Return which home this is as far as its files say; nothing is written.
+
+    For whoever only looks. A home without an identity, or with one that cannot be read, has an
+    empty one.
+    """
+    try:
+        known = _read(os.path.join(os.path.realpath(home), IDENTITY))
+    except OSError:
+        known = None
+    return Incarnation(home_id="" if known is None else known["id"], boot_id=boot_id())
+
+
 def _renewed(path: str) -> dict[str, Any]:
     """Give the home a new identity, unless another process has just done so."""
     home = os.path.dirname(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -45,6 +46,12 @@ _SWEEP_WAITS_S: Final = (3.0, 3.0)
 _START_S: Final = 30.0
 _LINE_LIMIT_BYTES: Final = 1 << 16
 _ENDED: Final = b'\n{"event": "ended"'
+
+_NO_CONNECTIONS: Final = (
+    "No job can be started from here: this process may open no connection, not even to the "
+    "launcher of mcp-jobs, as in a sandbox without network. Start the job outside of the sandbox, "
+    "where the MCP server of a host runs."
+)
 
 _LAUNCH = (
     "import sys; sys.path.append(sys.argv[1]);"
@@ -281,6 +288,8 @@ class LauncherClient:
             try:
                 return await send()
             except (OSError, anyio.BrokenResourceError) as error:
+                if isinstance(error, OSError) and error.errno == errno.EPERM:
+                    raise LauncherError(_NO_CONNECTIONS) from error
                 # None is there, or it left just now. One that leaves holds its lock for a moment
                 # longer, so that a second try may have to wait.
                 problem = error

@@ -297,6 +297,12 @@ def prepare_home(settings: Settings) -> None:
         ) from error
 
 
+def require_own_home(settings: Settings) -> None:
+    """Raise `InvalidInputError` when what is in the home is another user's; makes nothing."""
+    for path in (settings.home, settings.jobs_dir, settings.owners_dir, settings.database):
+        _refuse_foreign(path)
+
+
 def _refuse_foreign(path: Path) -> None:
     """Whoever owns the home can put into it what he likes, and read what jobs leave there."""
     try:
@@ -378,18 +384,22 @@ def trust_directory() -> Path:
     return user_state_path("mcp-jobs") / "trusted"
 
 
+def socket_directory() -> Path:
+    """Return where the directory for sockets is, or would be made."""
+    # Hosts pass few variables on; every process of the user must come to the same directory.
+    base = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    if os.path.isdir(base) and os.access(base, os.W_OK):
+        return Path(base) / "mcp-jobs"
+    return Path("/tmp") / f"mcp-jobs-{os.getuid()}"  # noqa: S108 - checked before it is used
+
+
 def runtime_directory() -> Path:
     """Return the short private directory for sockets, created if need be.
 
     Socket paths are limited to 104 bytes on macOS, so the home itself may be too long. A directory
     in a shared place must be ours alone, or anyone could answer in the launcher's name.
     """
-    # Hosts pass few variables on; every process of the user must come to the same directory.
-    base = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    if os.path.isdir(base) and os.access(base, os.W_OK):
-        directory = Path(base) / "mcp-jobs"
-    else:
-        directory = Path("/tmp") / f"mcp-jobs-{os.getuid()}"  # noqa: S108 - checked just below
+    directory = socket_directory()
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
         info = directory.lstat()

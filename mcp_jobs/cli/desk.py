@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import anyio
 from pydantic import BaseModel, ValidationError
 
+from mcp_jobs import event_loop
 from mcp_jobs import settings as configuration
+from mcp_jobs.cli import screen
 from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.core import LOCAL_OWNER, Core, visit
-from mcp_jobs.errors import UnknownJobError
+from mcp_jobs.errors import LauncherError, UnknownJobError
 from mcp_jobs.ids import ID_LENGTH
 from mcp_jobs.launcher import layout
 from mcp_jobs.spool_reader import SpoolFiles
@@ -76,9 +77,18 @@ class Desk:
         return list({job.id: job for job in jobs}.values())
 
     async def see_to_it(self) -> None:
-        """Make sure that somebody works on the jobs, also when their servers were all killed."""
-        await self.core.presence.knock()
-        await self.core.presence.hand_over()
+        """Make sure that somebody works on the jobs, also when their servers were all killed.
+
+        Where that cannot be, as in a sandbox, it is said, and the command goes on: others may work.
+        """
+        if self.core.read_only:
+            screen.note("The home cannot be written to, so this command only looks on.")
+            return
+        try:
+            await self.core.presence.knock()
+            await self.core.presence.hand_over()
+        except LauncherError as error:
+            screen.note(f"If no server works on this, nobody does. {error}")
 
     async def wait_for_one(self, jobs: Sequence[Job], on_look: OnLook | None) -> Sequence[Job]:
         """Return the jobs as they are when at least one has ended; waits as long as it takes."""
@@ -91,15 +101,18 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(**overrides: Any) -> AsyncIterator[Desk]:
-    """Open the home. Raises `InvalidInputError` or `StoreError`."""
+async def open_desk(*, reading: bool = False, **overrides: Any) -> AsyncIterator[Desk]:
+    """Open the home; to a command that is only `reading`, also one that it cannot write to.
+
+    Raises `InvalidInputError` or `StoreError`.
+    """
     settings = configuration.load(**overrides)
     types: tuple[JobType, ...] = ()
     if settings.app is not None:
         from mcp_jobs import apps
 
         types = apps.types_of(apps.load(settings.app, configuration.project_directory()))
-    async with visit(settings, types) as core:
+    async with visit(settings, types, reading=reading) as core:
         yield Desk(core=core, settings=settings)
 
 
@@ -109,7 +122,7 @@ def run(command: Callable[..., Awaitable[T]], *arguments: Any) -> T:
     async def main() -> T:
         return await command(*arguments)
 
-    return anyio.run(main)
+    return event_loop.run(main)
 
 
 def request(model: type[R], options: dict[str, str], fields: dict[str, Any]) -> R:

@@ -55,7 +55,7 @@ def logs(
 async def _logs(  # noqa: PLR0917 - the options of the command, in their order
     part: str, follow: bool, tail: int | None, grep: str | None, raw_bytes: bool, as_json: bool
 ) -> None:
-    async with desk.open_desk() as opened:
+    async with desk.open_desk(reading=True) as opened:
         job = await opened.job_of(part)
         source = opened.output_of(job.id)
         try:
@@ -67,7 +67,8 @@ async def _logs(  # noqa: PLR0917 - the options of the command, in their order
             cursor = await reader.begin()
             if not follow:
                 return
-            await opened.see_to_it()
+            if not job.ended:
+                await opened.see_to_it()
             while not job.ended:
                 await anyio.sleep(_LOOK_S)
                 job = await opened.core.service.find(desk.OWNER, job.id)

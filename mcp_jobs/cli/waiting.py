@@ -37,7 +37,7 @@ def wait(
 
 
 async def _wait(parts: list[str], any_one: bool, limit_s: float | None, as_json: bool) -> int:
-    async with desk.open_desk() as opened:
+    async with desk.open_desk(reading=True) as opened:
         jobs = await opened.jobs_of(parts)
         with anyio.move_on_after(limit_s):
             return await wait_for(opened, jobs, stop_at_first=any_one, as_json=as_json)

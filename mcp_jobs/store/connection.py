@@ -8,10 +8,18 @@ import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import aiosqlite
 
-from mcp_jobs.errors import HomeGoneError, StoreBusyError, StoreError, in_words
+from mcp_jobs.errors import (
+    UNWRITABLE,
+    HomeGoneError,
+    StoreBusyError,
+    StoreError,
+    StoreUnwritableError,
+    in_words,
+)
 from mcp_jobs.launcher.pinned import PinnedPath
 from mcp_jobs.store.migrate import migrate
 
@@ -72,7 +80,7 @@ class DatabaseFile:
         except FileNotFoundError:
             raise HomeGoneError(_lost(path, "removed")) from None
         except OSError as error:
-            raise _translated(path, error) from error
+            raise translated(path, error) from error
         self._log: PinnedPath | None = None
         self.gone: str | None = None
         """Why nothing may be read or written any more; None as long as it may."""
@@ -125,11 +133,15 @@ async def open_writer(path: Path) -> aiosqlite.Connection:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         # Says plainly that a file system is read-only, which SQLite does not.
         os.utime(path)
+        # Beside a writer, SQLite would open for reading only and not say so. Its log is tried, as
+        # to close another descriptor of the file itself would give up the locks on it.
+        with contextlib.suppress(FileNotFoundError):
+            os.close(os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
         # A connection that fails in aiosqlite leaves its thread behind to complain about it.
         sqlite3.connect(path).close()
         connection = await _connect(path)
     except (OSError, sqlite3.Error) as error:
-        raise _translated(path, error) from error
+        raise translated(path, error) from error
     try:
         await _use_wal(connection)
         for pragma in ("synchronous = FULL", "secure_delete = ON"):
@@ -137,24 +149,27 @@ async def open_writer(path: Path) -> aiosqlite.Connection:
         await migrate(connection)
     except sqlite3.Error as error:
         await connection.close()
-        raise _translated(path, error) from error
+        raise translated(path, error) from error
     except BaseException:
         await connection.close()
         raise
     return connection
 
 
-async def open_reader(path: Path) -> aiosqlite.Connection:
-    """Open the file for reading beside the writer, so that a read never waits for an fsync."""
+async def open_reader(path: Path, how: str = "") -> aiosqlite.Connection:
+    """Open the file for reading beside the writer, so that a read never waits for an fsync.
+
+    `how` are parameters of SQLite for the opening, as in `mode=ro`.
+    """
     try:
-        connection = await _connect(path)
+        connection = await _connect(path, how)
     except sqlite3.Error as error:
-        raise _translated(path, error) from error
+        raise translated(path, error) from error
     try:
         await connection.execute_fetchall("PRAGMA query_only = ON")
     except sqlite3.Error as error:
         await connection.close()
-        raise _translated(path, error) from error
+        raise translated(path, error) from error
     return connection
 
 
@@ -165,13 +180,15 @@ class Glance:
     gives up at once, and the caller goes the long way.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, how: str = "") -> None:
         try:
-            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+            self._connection = sqlite3.connect(
+                place(path, how), timeout=0, isolation_level=None, uri=True
+            )
             self._connection.row_factory = Row
             self._connection.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
-            raise _translated(path, error) from error
+            raise translated(path, error) from error
 
     def rows(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Row] | None:
         """Return all rows of a statement; None when it cannot be answered here and now."""
@@ -208,14 +225,21 @@ async def run(
             return list(await connection.execute_fetchall(sql, timed))
         except sqlite3.Error as error:
             if not _is_busy(error) or time.monotonic() >= deadline_s:
-                raise _translated(file.path, error) from error
+                raise translated(file.path, error) from error
 
 
-async def _connect(path: Path) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, isolation_level=None, factory=Punctual)
+async def _connect(path: Path, how: str = "") -> aiosqlite.Connection:
+    connection = await aiosqlite.connect(
+        place(path, how), isolation_level=None, factory=Punctual, uri=True
+    )
     connection.row_factory = Row
     await connection.execute_fetchall(f"PRAGMA busy_timeout = {_BUSY_STEP_MS}")
     return connection
+
+
+def place(path: Path, how: str) -> str:
+    """Return the file as a URI with parameters of SQLite, such as `mode=ro`."""
+    return f"file:{quote(os.fsencode(os.path.abspath(path)))}?{how}"
 
 
 async def _use_wal(connection: aiosqlite.Connection) -> None:
@@ -234,7 +258,8 @@ def _is_busy(error: sqlite3.Error) -> bool:
     )
 
 
-def _translated(path: Path, error: Exception) -> StoreError:
+def translated(path: Path, error: Exception) -> StoreError:
+    """Return an error of SQLite or the system as one of ours, with what to do about it."""
     if isinstance(error, sqlite3.Error) and _is_busy(error):
         return StoreBusyError(
             f"Another process keeps the job database {path} locked. Nothing was changed; try "
@@ -242,7 +267,8 @@ def _translated(path: Path, error: Exception) -> StoreError:
         )
     refusal = error if isinstance(error, OSError) else _refusal(path)
     if refusal is not None:
-        return StoreError(f"The job database {path} cannot be used: {in_words(refusal)}.")
+        kind = StoreUnwritableError if refusal.errno in UNWRITABLE else StoreError
+        return kind(f"The job database {path} cannot be used: {in_words(refusal)}.")
     return StoreError(
         f"The job database {path} cannot be used: {error}. It was left as it is; free disk space, "
         "restore the file, or name another home in MCP_JOBS_HOME."

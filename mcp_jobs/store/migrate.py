@@ -33,11 +33,7 @@ async def migrate(connection: aiosqlite.Connection) -> None:
     await connection.execute_fetchall("BEGIN IMMEDIATE")
     try:
         version = await _version(connection)
-        if version > len(steps):
-            raise NewerSchemaError(
-                f"The job database has schema version {version}, this mcp-jobs knows up to "
-                f"{len(steps)}. Upgrade mcp-jobs, or name another home in MCP_JOBS_HOME."
-            )
+        _refuse_newer(version, len(steps))
         for step in steps[version:]:
             for statement in statements(step):
                 await connection.execute_fetchall(statement)
@@ -46,6 +42,25 @@ async def migrate(connection: aiosqlite.Connection) -> None:
     except BaseException:
         await connection.rollback()
         raise
+
+
+async def require_current(connection: aiosqlite.Connection) -> None:
+    """Raise `StoreError` unless the file has the newest schema: for those who may not make it."""
+    version, newest = await _version(connection), len(migrations())
+    _refuse_newer(version, newest)
+    if version < newest:
+        raise StoreError(
+            f"The job database has schema version {version}, and this mcp-jobs needs {newest}, "
+            "which it can only make where it may write: run mcp-jobs list there once."
+        )
+
+
+def _refuse_newer(version: int, newest: int) -> None:
+    if version > newest:
+        raise NewerSchemaError(
+            f"The job database has schema version {version}, this mcp-jobs knows up to {newest}. "
+            "Upgrade mcp-jobs, or name another home in MCP_JOBS_HOME."
+        )
 
 
 def statements(script: str) -> Iterator[str]:

@@ -118,7 +118,8 @@ async def _inside(opened: Desk, settings: Settings) -> AsyncIterator[Finding]:
     yield _types(opened)
     stale = await _stale(opened, settings)
     try:
-        await opened.see_to_it()
+        await opened.core.presence.knock()
+        await opened.core.presence.hand_over()
         yield fine("launcher", "it answers")
     except LauncherError as error:
         yield fault("launcher", str(error), "Read that log; a new launcher is started by itself.")

@@ -1,0 +1,102 @@
+"""The store of a home that this process may not write to: all of it is read on, nothing changes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from mcp_jobs.errors import StoreError
+from mcp_jobs.store import connection as sqlite
+from mcp_jobs.store.jobs import SqliteStore
+from mcp_jobs.store.migrate import require_current
+from mcp_jobs.store.outbox import SqliteOutbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import aiosqlite
+
+_BESIDE_WRITERS: Final = "mode=ro"
+_ALONE: Final = "immutable=1"
+"""Without log or index there is no writer, and SQLite could not make them here."""
+
+
+class ReadOnlyStore(SqliteStore):
+    """Implements `Store` for whoever only looks; whatever changes something is a `StoreError`.
+
+    As long as nobody works with the file it is read without locks, and opened again once somebody
+    does.
+    """
+
+    _opened_as: tuple[object, ...] = ()
+
+    @classmethod
+    async def open(cls, path: Path) -> ReadOnlyStore:
+        """Open the file. Raises `StoreError` where it cannot be read as it is."""
+        opened_as = _state_of(path)
+        how = _way(path)
+        reader = await _reader(path, how)
+        store = cls(path, reader, reader, sqlite.Glance(path, how))
+        store._opened_as = opened_as if how == _ALONE else ()
+        return store
+
+    async def close(self) -> None:
+        self._glance.close()
+        await self._reader.close()
+
+    async def changed_elsewhere(self) -> bool:
+        if self._opened_as and self._opened_as != _state_of(self._file.path):
+            await self._open_again()
+            return True
+        return await super().changed_elsewhere()
+
+    async def _open_again(self) -> None:
+        path = self._file.path
+        opened_as, how = _state_of(path), _way(path)
+        reader, glance = await _reader(path, how), sqlite.Glance(path, how)
+        old, old_glance = self._reader, self._glance
+        self._reader = self._writer = reader
+        self._glance = glance
+        self.outbox = SqliteOutbox(self._file, reader, reader)
+        self._opened_as = opened_as if how == _ALONE else ()
+        old_glance.close()
+        await old.close()
+
+
+async def _reader(path: Path, how: str) -> aiosqlite.Connection:
+    reader = await sqlite.open_reader(path, how)
+    try:
+        await require_current(reader)
+    except sqlite3.Error as error:
+        await reader.close()
+        raise sqlite.translated(path, error) from error
+    except BaseException:
+        await reader.close()
+        raise
+    return reader
+
+
+def _way(path: Path) -> str:
+    """Return how SQLite can open the file here. Raises `StoreError` when it cannot."""
+    if os.path.exists(f"{path}-shm"):
+        return _BESIDE_WRITERS
+    if _size(f"{path}-wal"):
+        raise StoreError(
+            f"The last changes of the job database {path} are in its log, which a crash has left "
+            "and which can only be read where mcp-jobs may write: run mcp-jobs list there once."
+        )
+    return _ALONE
+
+
+def _state_of(path: Path) -> tuple[object, ...]:
+    """Return what is another once somebody has begun to work with the file, or has done so."""
+    info = path.stat()
+    return os.path.exists(f"{path}-shm"), info.st_ino, info.st_size, info.st_mtime_ns
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0

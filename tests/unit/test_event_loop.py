@@ -1,0 +1,59 @@
+"""The event loop is woken by other threads, and closes for good."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mcp_jobs import event_loop
+from tests.support import BOUND_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def loop() -> Iterator[event_loop.PipedLoop]:
+    with closing(event_loop.PipedLoop()) as loop:
+        # As where the `send` on asyncio's own socket is refused: it says nothing.
+        loop._write_to_self = lambda: None  # type: ignore[attr-defined]
+        yield loop
+
+
+def test_a_thread_wakes_a_loop_whose_socket_does_not(loop: event_loop.PipedLoop) -> None:
+    woken = loop.create_future()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(woken.set_result, True)
+
+    # From within the loop, which has nothing else to wake for before the time is over.
+    loop.call_soon(threading.Timer(0.05, wake).start)
+    assert loop.run_until_complete(asyncio.wait_for(woken, BOUND_S))
+
+
+def test_thousands_of_calls_before_the_loop_looks_are_all_made(loop: event_loop.PipedLoop) -> None:
+    seen: list[int] = []
+    for number in range(70_000):
+        loop.call_soon_threadsafe(seen.append, number)
+    loop.call_soon_threadsafe(loop.stop)
+    loop.run_forever()
+    assert len(seen) == 70_000
+
+
+def test_a_closed_loop_refuses_calls_and_can_be_closed_again() -> None:
+    loop = event_loop.PipedLoop()
+    loop.close()
+    loop.close()
+    with pytest.raises(RuntimeError):
+        loop.call_soon_threadsafe(print)
+
+
+def test_what_the_function_returns_is_returned() -> None:
+    async def add(one: int, other: int) -> int:
+        return one + other
+
+    assert event_loop.run(add, 1, 2) == 3
