@@ -24,7 +24,7 @@ CANDIDATES := $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test node check fix bench bundle hosts chaos powercut clean
+.PHONY: help demo test node check fix bench bundle dist lock hosts chaos powercut clean
 
 help:
 	@echo "make demo    watch a real client run a test suite as a background job"
@@ -34,6 +34,8 @@ help:
 	@echo "make fix     let ruff format and repair what it can"
 	@echo "make bench   run the benchmarks and write benchmarks/RESULTS.md"
 	@echo "make bundle  write the bundle for Claude Desktop into dist/"
+	@echo "make dist    build the sdist and the wheel of what is committed into dist/"
+	@echo "make lock    lock the dependencies of releases and of the image anew"
 	@echo "make hosts   try real hosts from npm (about 1 GB, once)"
 	@echo "make chaos   kill, stop, remove, lock and copy at random (ROUNDS=1000 SEED=1)"
 	@echo "make powercut  cut the power of a home on a loop device, as root (ROUNDS=50 SEED=1)"
@@ -74,6 +76,17 @@ bench: $(STAMP)
 
 bundle: $(STAMP)
 	@$(RUN) scripts/bundle.py
+
+# A clone has what is committed and nothing else.
+dist: $(STAMP)
+	@rm -rf build/release
+	@git clone --quiet . build/release
+	@$(BIN)/uv build --quiet --require-hashes --out-dir dist \
+	    --build-constraints build/release/requirements/build.txt build/release
+	@ls dist
+
+lock: $(STAMP)
+	@$(RUN) scripts/lock.py
 
 hosts: $(STAMP) .hosts/.stamp
 	@$(RUN) -m pytest tests/hosts $(ARGS)

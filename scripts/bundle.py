@@ -2,13 +2,15 @@
 
 The bundle (https://github.com/modelcontextprotocol/mcpb, manifest 0.4) is of the type `uv`: it
 holds the package and names its dependencies, and the host installs them with its own uv. Prints the
-path of the file. The same sources give the same bytes.
+path of the file. Of the checkout only the files that git knows are taken, never what else lies
+there. The same sources give the same bytes.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 import tomllib
 import zipfile
@@ -84,7 +86,17 @@ def requirements(project: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def contents() -> dict[str, bytes]:
+def listed(root: Path) -> list[str]:
+    """Return the files of the checkout that belong into the bundle, as git lists them."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--", "LICENSE", "README.md", "mcp_jobs"]
+    git = subprocess.run(command, capture_output=True, text=True, check=False)
+    if git.returncode or not git.stdout:
+        reason = git.stderr.strip() or "it has none of the files"
+        raise SystemExit(f"The bundle is made from a git checkout, and {root} is none: {reason}")
+    return sorted(git.stdout.rstrip("\0").split("\0"))
+
+
+def contents(root: Path = ROOT) -> dict[str, bytes]:
     """Return the files of the bundle."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     made = {
@@ -93,12 +105,7 @@ def contents() -> dict[str, bytes]:
         "server.py": SERVER,
     }
     files = {name: text.encode() for name, text in made.items()}
-    for name in ("LICENSE", "README.md"):
-        files[name] = (ROOT / name).read_bytes()
-    for path in sorted((ROOT / "mcp_jobs").rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            files[path.relative_to(ROOT).as_posix()] = path.read_bytes()
-    return files
+    return files | {name: (root / name).read_bytes() for name in listed(root)}
 
 
 def write(directory: Path) -> Path:

@@ -66,7 +66,8 @@ def _clean_environment(place: Place) -> dict[str, str]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the sdist, and the wheel that was built from it."""
     directory = tmp_path_factory.mktemp("dist")
-    _run(sys.executable, "-m", "build", "--quiet", "--outdir", directory, ROOT)
+    lock = ("--build-constraints", ROOT / "requirements/build.txt", "--require-hashes")
+    _run(BIN / "uv", "build", "--quiet", *lock, "--out-dir", directory, ROOT)
     return directory
 
 
@@ -110,7 +111,7 @@ def test_the_sdist_holds_what_is_needed_to_build_and_test(built: Path) -> None:
     with tarfile.open(path) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
     wanted = _sources(
-        *("mcp_jobs", "tests", "docs", "examples", "scripts", "benchmarks"),
+        *("mcp_jobs", "tests", "docs", "examples", "scripts", "benchmarks", "requirements"),
         *("README.md", "LICENSE", "CHANGELOG.md", "Makefile", "pyproject.toml", "server.json"),
     )
     assert wanted - names == set()
@@ -121,7 +122,9 @@ def test_the_sdist_holds_what_is_needed_to_build_and_test(built: Path) -> None:
 
 
 def test_the_distributions_are_fit_for_the_index(built: Path) -> None:
-    told = _run(sys.executable, "-m", "twine", "check", "--strict", *sorted(built.iterdir()))
+    told = _run(
+        sys.executable, "-m", "twine", "check", "--strict", *sorted(built.glob("mcp_jobs-*"))
+    )
     assert told.count("PASSED") == 2
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from mcp_jobs.__main__ import PLAIN_COMMANDS
 from mcp_jobs.settings import Settings
-from tests.markdown import ROOT
+from tests.markdown import ROOT, blocks
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
@@ -36,6 +36,18 @@ def test_the_image_serves_and_says_whether_it_is_ready() -> None:
     assert f"127.0.0.1:{port}/readyz" in last_stage()
 
 
+def test_the_image_has_what_most_jobs_need() -> None:
+    (packages,) = re.findall(r"apt-get install (.+) \\$", last_stage(), re.MULTILINE)
+    assert {"bash", "git", "make"} <= set(packages.split())
+
+
+def test_the_guide_extends_the_image_as_the_dockerfile_allows() -> None:
+    page = ROOT / "docs" / "containers.md"
+    (example,) = blocks(page, "dockerfile")
+    assert example.text.startswith("FROM mcp-jobs\nUSER root\n")
+    assert example.text.endswith("USER jobs\n")
+
+
 def test_only_settings_that_exist_are_set() -> None:
     told = set(re.findall(r"MCP_JOBS_[A-Z_]+", DOCKERFILE + json.dumps(COMPOSE)))
     assert told <= SETTINGS
@@ -57,3 +69,14 @@ def test_the_server_is_published_on_this_machine_only_and_nothing_has_rights() -
     for service in COMPOSE["services"].values():
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_a_container_cannot_take_all_processes_or_all_memory_of_the_machine() -> None:
+    page = (ROOT / "docs" / "containers.md").read_text("utf-8")
+    for service in COMPOSE["services"].values():
+        assert isinstance(service["pids_limit"], int)
+        assert re.fullmatch(r"\d+g", service["mem_limit"])
+        # Compose wants the two ways of saying it to agree, so there is one.
+        assert "resources" not in service.get("deploy", {})
+        assert f"{service['pids_limit']} processes" in page
+        assert f"{service['mem_limit'][:-1]} GiB" in page

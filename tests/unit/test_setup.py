@@ -8,37 +8,19 @@ import shutil
 import subprocess
 import sys
 import zlib
-from importlib.metadata import Distribution, distribution
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from tests.markdown import ROOT
+from tests.packages import needed
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 SCRIPT = ROOT / "scripts" / "setup.sh"
 LOG = 'echo "${0##*/} $*" >>"$LOG"'
-
-
-def needed(extra: str) -> dict[str, Distribution]:
-    """The packages that an installation with this extra brings, by name, without our own."""
-    found: dict[str, Distribution] = {}
-    seen: set[tuple[str, str]] = set()
-    todo = [("mcp-jobs", extra)]
-    while todo:
-        name, wanted = todo.pop()
-        if (name, wanted) in seen:
-            continue
-        seen.add((name, wanted))
-        found[name] = distribution(name)
-        for text in found[name].requires or []:
-            requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": wanted}):
-                named = canonicalize_name(requirement.name)
-                todo += [(named, one) for one in ("", *requirement.extras)]
-    del found["mcp-jobs"]
-    return found
 
 
 def download_bytes(package: Distribution) -> int:
