@@ -69,7 +69,7 @@ def _title(text: str) -> str:
 # The limits before the check: in the other order pydantic does not put them into the schema.
 Wait = Annotated[
     float,
-    Field(ge=0, le=WAIT_LIMIT_S, description="Wait up to this long for the end, at most 50 s."),
+    Field(ge=0, le=WAIT_LIMIT_S, description="Wait up to this many seconds for the end."),
     BeforeValidator(_number),
 ]
 Seconds = Annotated[float, Field(gt=0, le=_YEAR_S), BeforeValidator(_number)]
@@ -108,7 +108,7 @@ class StartJob(Request):
         default=None, description="Stop it after this long; default: no limit."
     )
     idle_timeout_seconds: Seconds | None = Field(
-        default=None, description="Stop it when it prints nothing for this long."
+        default=None, description="Stop it when it prints nothing for this long; default: no limit."
     )
     max_retries: Annotated[int, Field(ge=0, le=100), BeforeValidator(_number)] = Field(
         default=0, description="Try a failed job again up to this often, with growing pauses."

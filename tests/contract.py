@@ -38,7 +38,7 @@ _ALWAYS: Final = {
     "cancel_job": JOB_FIELDS | {"next_step"},
 }
 _SOMETIMES: Final = {
-    "start_job": {"existing", "warning", "output", "questions"},
+    "start_job": {"existing", "output", "questions"},
     "check_job": {"attempts", "questions"},
     "cancel_job": {"output", "questions"},
 }
@@ -96,12 +96,12 @@ def check(tool: str, shown: Job) -> None:
     """Hold that structured content has its declared shape and exactly the designed fields."""
     jsonschema.validate(shown, _OUTPUT_SCHEMAS[tool])
     if tool == "list_jobs":
-        assert set(shown) - {"notices"} == {"jobs", "next_cursor", "counts"}
+        assert set(shown) - {"notices", "warning"} == {"jobs", "next_cursor", "counts"}
         for job in shown["jobs"]:
             assert set(job) == JOB_FIELDS
             check_job_object(job)
         return
-    assert _ALWAYS[tool] <= set(shown) <= _ALWAYS[tool] | _SOMETIMES[tool] | {"notices"}
+    assert _ALWAYS[tool] <= set(shown) <= _ALWAYS[tool] | _SOMETIMES[tool] | {"notices", "warning"}
     check_job_object(shown)
 
 

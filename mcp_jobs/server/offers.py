@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_types import Tool, ToolAnnotations, ToolExecution
 
+from mcp_jobs.questions import visible
 from mcp_jobs.registry import SHELL_NAME
 from mcp_jobs.requests import WAIT_LIMIT_S, StartJob
 from mcp_jobs.server import schemas
@@ -28,6 +29,7 @@ _STARTED: Final = (
     " Runs as a background job: returns its job_id at once; wait for the end with check_job."
 )
 _AWAITED: Final = " Waits for the result."
+_CONFIRMED: Final = ", asks a person first"
 _HEADING: Final = "\n\nJob types, with their params (? means optional):\n"
 _SHORT_CHARS: Final = 60
 _MORE: Final = ", and {} more; an unknown type is answered with their names"
@@ -99,6 +101,8 @@ def _type_schema(job_type: JobType) -> dict[str, Any]:
     # What a person can be asked for may be left out.
     required = [name for name in schema.get("required", ()) if name not in job_type.ask_for]
     properties = {**schema.get("properties", {}), **own}
+    # Other fields are refused here, with advice, and not by hosts that know schemas only.
+    schema.pop("additionalProperties", None)
     return {**schema, "type": "object", "properties": properties, "required": required}
 
 
@@ -114,7 +118,8 @@ def _start_schema(names: list[str]) -> dict[str, Any]:
     schema = dict(schemas.START_INPUT)
     field = {**schema["properties"]["type"]}
     if SHELL_NAME not in names:
-        field.pop("default")
+        del field["default"]
+        field["description"] = StartJob.model_fields["type"].description
         schema["required"] = ["type"]
     if names and len(json.dumps(names)) <= LIMIT_BYTES:
         field["enum"] = sorted(names)
@@ -132,13 +137,28 @@ def _line(job_type: JobType, chars: int | None) -> str:
     schema = job_type.params.schema()
     required = schema.get("required", ())
     params = ", ".join(
-        name if name in required else f"{name}?" for name in schema.get("properties", {})
+        _param(name if name in required else f"{name}?", field)
+        for name, field in schemas.simplified(schema).get("properties", {}).items()
     )
     named = f"- {job_type.name}({params})"
+    if job_type.confirm:
+        named += _CONFIRMED
     about = job_type.description
     if chars is not None and len(about) > chars:
         about = f"{about[: chars - 1]}…" if chars else ""
     return f"{named}: {about}" if about else named
+
+
+def _param(named: str, field: Mapping[str, Any]) -> str:
+    """Return a parameter with what it may be, where that is few words; texts need none."""
+    choices = field.get("enum")
+    if choices is None:
+        kind = field.get("type", "string")
+        return f"{named}: {kind}" if isinstance(kind, str) and kind != "string" else named
+    words = [visible(c) if isinstance(c, str) else json.dumps(c) for c in choices]
+    while len("|".join(words)) > _SHORT_CHARS:
+        words = [*words[:-2], "…"]
+    return f"{named}: {'|'.join(words)}"
 
 
 def _names(names: list[str], room: int) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
+from mcp_jobs.server import bounds
 from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
@@ -14,14 +17,40 @@ if TYPE_CHECKING:
 
 Schema = dict[str, Any]
 
+_TOLD_BOUND: Final = 1000
+"""Greater ones are there for nonsense."""
+
 
 def _maybe(kind: str) -> Schema:
     return {"type": [kind, "null"]}
 
 
 def _input(model: type[BaseModel]) -> Schema:
-    """Return the model's schema as hosts like it: no titles, no null, no references."""
-    return simplified(model.model_json_schema())
+    """Return the model's schema as hosts like it: no titles, no null, no references.
+
+    It does not forbid other fields, nor numbers that are cut down: a host that checks arguments
+    itself would refuse them in its own words, and here there is advice or a remark.
+    """
+    schema = simplified(model.model_json_schema())
+    del schema["additionalProperties"]
+    fields = schema["properties"]
+    return {**schema, "properties": {name: _field(name, fields[name]) for name in fields}}
+
+
+def _field(name: str, field: Schema) -> Schema:
+    """Return a field whose description says its default and bound, since some hosts drop these."""
+    facts = []
+    if field.get("default", {}) != {}:
+        facts.append(f"default {json.dumps(field['default'])}")
+    most = field.get("maximum", math.inf)
+    if most <= _TOLD_BOUND:
+        facts.append(f"at most {most:g}")
+    described = dict(field)
+    if facts:
+        described["description"] = f"{field['description'].rstrip('.')}; {', '.join(facts)}."
+    if name in bounds.CUT:
+        described.pop("maximum", None)
+    return described
 
 
 def simplified(schema: Mapping[str, Any]) -> Schema:
@@ -154,6 +183,11 @@ def _job(**more: Schema) -> Schema:
 
 _NEXT_STEP: Final[Schema] = {"type": "string", "description": "What to do now."}
 
+_WARNING: Final[Schema] = {
+    "type": "string",
+    "description": "What was done in another way than asked, or is wrong with the declared types.",
+}
+
 _NOTICES: Final[Schema] = {
     "type": "array",
     "description": "Other jobs that have ended meanwhile; each is told once.",
@@ -175,7 +209,7 @@ JOB_RESULT: Final = _job(
     notices=_NOTICES,
     output=_OUTPUT,
     existing={"type": "boolean"},
-    warning={"type": "string", "description": "What is wrong with the declared job types."},
+    warning=_WARNING,
     attempts={"type": "array", "items": _ATTEMPT},
     questions={"type": "array", "items": _QUESTION},
     next_step=_NEXT_STEP,
@@ -188,6 +222,7 @@ STARTED_RESULT: Final[Schema] = {
         "exit_code": _maybe("integer"),
         "output": {"type": "object", "properties": {"text": {"type": "string"}}},
         "next_step": _NEXT_STEP,
+        "warning": {"type": "string"},
     },
     "required": ["job_id", "status"],
 }
@@ -200,6 +235,7 @@ LIST_RESULT: Final[Schema] = {
         "next_cursor": _maybe("string"),
         "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
         "notices": _NOTICES,
+        "warning": _WARNING,
     },
     "required": ["jobs", "next_cursor", "counts"],
 }

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from mcp_jobs.errors import JobsError, StoreError, in_words
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
-from mcp_jobs.server import missing, offers, schemas, tasks, wire
+from mcp_jobs.server import bounds, missing, offers, schemas, tasks, wire
 from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
 from mcp_jobs.server.progress import ProgressReporter
 
@@ -105,11 +105,15 @@ class _Entry:
         """Whether a call can be answered with a task."""
         return self.starts and (self.job_type is None or self.job_type.tasks != "never")
 
-    def request(self, arguments: Mapping[str, Any]) -> BaseModel:
-        """Return the request that a call means. Raises ValidationError."""
+    def request(self, arguments: Mapping[str, Any]) -> tuple[BaseModel, str]:
+        """Return the request that a call means, and what was cut down in it.
+
+        Raises ValidationError.
+        """
         if self.job_type is not None:
             arguments = offers.start_arguments(self.job_type, arguments)
-        return self.model.model_validate(arguments)
+        kept, warning = bounds.cut(self.model, arguments)
+        return self.model.model_validate(kept), warning
 
 
 class Tools:
@@ -239,7 +243,11 @@ class Tools:
                 arguments = await missing.completed(context, params, job_type)
         if isinstance(arguments, InputRequiredResult):
             return arguments
-        return await self._call(entry, entry.request(arguments), context, params, as_task=as_task)
+        request, warning = entry.request(arguments)
+        result = await self._call(entry, request, context, params, as_task=as_task)
+        if warning and isinstance(result, CallToolResult):
+            result = wire.with_warning(result, warning)
+        return result
 
     async def _call(
         self,

@@ -79,12 +79,24 @@ def list_text(shown: JobObject) -> str:
     return "\n".join(lines)
 
 
+def with_warning(result: CallToolResult, warning: str) -> CallToolResult:
+    """Return a reply that also tells what was done in another way than asked."""
+    known = (result.structured_content or {}).get("warning")
+    said = " ".join(filter(None, (known, warning)))
+    return _with(result, fence.told("Warning", warning), warning=said)
+
+
 def with_notices(result: CallToolResult, notices: list[JobObject]) -> CallToolResult:
     """Return a reply that also tells what else has ended."""
+    return _with(result, notices_text(notices), notices=notices)
+
+
+def _with(result: CallToolResult, text: str, **fields: Any) -> CallToolResult:
+    """Return a reply with something added to both of its halves."""
     *first, last = result.content
     if isinstance(last, TextContent):
-        last = TextContent(text=f"{last.text}\n{notices_text(notices)}")
-    shown = {**(result.structured_content or {}), "notices": notices}
+        last = TextContent(text=f"{last.text}\n{text}")
+    shown = {**(result.structured_content or {}), **fields}
     return result.model_copy(update={"content": [*first, last], "structured_content": shown})
 
 

@@ -213,18 +213,27 @@ def test_bad_arguments_are_refused_with_advice(server: RawServer, name: str) -> 
 
 
 NUMBERS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
-    ("start_job", "wait_seconds"): (("51", "at most 50 s"), ("-1", "to 0"), ("1e308", "to 50")),
-    ("start_job", "timeout_seconds"): (("0", "than 0"), ("-3", "than 0"), ("1e9", "31622400")),
-    ("start_job", "idle_timeout_seconds"): (("0", "than 0"), ("1e300", "31622400")),
+    ("start_job", "wait_seconds"): (("-1", "to 0"), ("true", "must be a number")),
+    ("start_job", "timeout_seconds"): (("0", "than 0"), ("-3", "than 0")),
+    ("start_job", "idle_timeout_seconds"): (("0", "than 0"),),
     ("start_job", "delay_seconds"): (("-0.1", "to 0"), ("1e12", "31622400")),
-    ("start_job", "max_retries"): (("-1", "to 0"), ("101", "to 100"), ("1.5", "integer")),
-    ("check_job", "wait_seconds"): (("50.001", "at most 50 s"), ("true", "must be a number")),
-    ("check_job", "tail_lines"): (("-1", "to 0"), ("1001", "to 1000"), ("9" * 400, "1000")),
+    ("start_job", "max_retries"): (("-1", "to 0"), ("1.5", "integer")),
+    ("check_job", "wait_seconds"): (("-0.001", "to 0"), ("true", "must be a number")),
+    ("check_job", "tail_lines"): (("-1", "to 0"), ("1.5", "integer")),
     ("check_job", "after"): (("-1", "to 0"), ("9" * 30, "4611686018427387904")),
-    ("cancel_job", "grace_seconds"): (("-1", "to 0"), ("301", "to 300")),
-    ("list_jobs", "limit"): (("0", "to 1"), ("-1", "to 1"), ("101", "to 100"), ('"5"', "number")),
-    ("list_jobs", "wait_seconds"): (("51", "at most 50 s"), ("[]", "number")),
+    ("cancel_job", "grace_seconds"): (("-1", "to 0"),),
+    ("list_jobs", "limit"): (("0", "to 1"), ("-1", "to 1"), ('"5"', "number")),
+    ("list_jobs", "wait_seconds"): (("-51", "to 0"), ("[]", "number")),
 }
+CUT: tuple[tuple[str, dict[str, Any], str, str], ...] = (
+    ("start_job", {"params": TRUE, "wait_seconds": "RAW"}, "120", "50"),
+    ("start_job", {"params": TRUE, "timeout_seconds": "RAW"}, "1e9", "31622400"),
+    ("start_job", {"params": TRUE, "max_retries": "RAW"}, "101", "100"),
+    ("check_job", {"wait_seconds": "RAW"}, "50.001", "50"),
+    ("check_job", {"tail_lines": "RAW"}, "9" * 400, "1000"),
+    ("cancel_job", {"grace_seconds": "RAW"}, "301", "300"),
+    ("list_jobs", {"limit": "RAW"}, "1e308", "100"),
+)
 NOT_FINITE = ("NaN", "Infinity", "-Infinity", "1e400")
 
 
@@ -245,6 +254,22 @@ def test_a_number_out_of_range_is_refused_with_its_limit(
         assert text.startswith(f"{field}: must be a finite number")
     assert counts(server) == before
     server.assert_alive()
+
+
+def test_a_number_that_anyone_would_cut_down_is_cut_down_and_both_halves_say_so(
+    place: Place,
+) -> None:
+    with RawServer(place) as server:
+        first = server.call("start_job", {"params": TRUE, "wait_seconds": 20})
+        known = {"job_id": first["structuredContent"]["job_id"]}
+        for tool, arguments, raw, most in CUT:
+            (field,) = (name for name, value in arguments.items() if value == "RAW")
+            job = known if tool in ("check_job", "cancel_job") else {}
+            reply = server.call(tool, {**job, **arguments}, raw=raw)
+            warning = reply["structuredContent"]["warning"]
+            assert warning.startswith(f"{field} is at most {most}, so that was used instead of ")
+            assert f"\nWarning: {warning}" in reply["content"][0]["text"]
+        assert "warning" not in server.call("list_jobs", {"limit": 100})["structuredContent"]
 
 
 def test_nan_where_no_number_belongs_is_refused(server: RawServer) -> None:

@@ -50,7 +50,7 @@ async def test_a_declared_type_is_listed_and_started(place: Place, mode: str) ->
         job = await call(client, "start_job", {"type": "show", "params": {"what": "x y;z"}})
         done = await ended(client, job["job_id"])
 
-    assert "- greet(whom, loudly?): Say hello." in start.description
+    assert "- greet(whom, loudly?: boolean): Say hello." in start.description
     assert "- shell(command): " in start.description
     assert start.input_schema["properties"]["type"]["enum"] == ["greet", "shell", "show"]
     assert start.input_schema["properties"]["type"]["default"] == "shell"
@@ -78,7 +78,7 @@ async def test_an_exposed_type_is_a_tool_with_typed_params(place: Place) -> None
     assert schema["properties"]["whom"] == {"type": "string", "pattern": "^[a-z]+$"}
     assert schema["properties"]["loudly"] == {"type": "boolean", "default": False}
     assert set(schema["properties"]) == {"whom", "loudly", "wait_seconds", "idempotency_key"}
-    assert (schema["required"], schema["additionalProperties"]) == (["whom"], False)
+    assert schema["required"] == ["whom"]
     assert tool.annotations.destructive_hint is False
     assert tool.annotations.read_only_hint is False
     assert done["output"]["text"] == "HELLO ann\n"
