@@ -29,7 +29,7 @@ class Acceptor:
     def __init__(
         self, *, registry: Registry, settings: Settings, clock: Clock, origin: process.Origin
     ) -> None:
-        self._registry = registry
+        self.registry = registry
         self._settings = settings
         self._clock = clock
         self._origin = origin
@@ -43,7 +43,7 @@ class Acceptor:
         known_cwd: str | None = None,
     ) -> NewJob:
         """Return the job that a request means. Raises `InvalidInputError`."""
-        job_type = self._registry.get(request.type)
+        job_type = self.registry.get(request.type)
         prepared = registry.prepare(job_type, request.params)
         terms = terms_of(
             job_type,

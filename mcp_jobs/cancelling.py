@@ -7,16 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 
-from mcp_jobs import process
 from mcp_jobs.errors import StoreError
 from mcp_jobs.states import Reason
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mcp_jobs.clock import Clock
+    from mcp_jobs.execution.base import Executor
     from mcp_jobs.models import Job
     from mcp_jobs.store import Store
 
@@ -54,9 +51,9 @@ class Canceller:
     supervises the job gives it as soon as the row says so.
     """
 
-    def __init__(self, *, store: Store, jobs_dir: Path, clock: Clock) -> None:
+    def __init__(self, *, store: Store, executor: Executor, clock: Clock) -> None:
         self._store = store
-        self._jobs_dir = jobs_dir
+        self._executor = executor
         self._clock = clock
 
     async def begin(self, before: Job, grace_s: float) -> Cancelling | None:
@@ -68,18 +65,17 @@ class Canceller:
             return Cancelling(before=before, job=before)
         # Shielded: an order that is given must be stored as well.
         with anyio.CancelScope(shield=True):
-            given = await anyio.to_thread.run_sync(self._order, before, grace_s)
+            given = await self._order(before, grace_s)
             told = await self._stored(before, given=given)
             if told is not None and told.job.ended:
                 # Nothing of it runs, so nobody else will clean up.
-                job_dir = self._jobs_dir / before.id
-                await anyio.to_thread.run_sync(process.clean_after_end, job_dir)
+                await self._executor.finish(before.id)
         return told
 
-    def _order(self, job: Job, grace_s: float) -> bool:
-        job_dir = self._jobs_dir / job.id
+    async def _order(self, job: Job, grace_s: float) -> bool:
         try:
-            process.request_stop(job_dir, reason=Reason.CANCELLED_BY_USER, grace_s=grace_s)
+            reason = Reason.CANCELLED_BY_USER
+            await self._executor.stop(job.id, reason=reason, grace_s=grace_s)
         except OSError as error:
             logger.warning("job %s cannot be told to end yet: %s", job.id, error)
             return False

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from mcp_jobs import catalogue, homewatch, keys, launching, process
 from mcp_jobs import settings as configuration
+from mcp_jobs.accepting import Acceptor
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.errors import JobsError, StoreError, in_words, is_unwritable
 from mcp_jobs.events import InProcessBus
+from mcp_jobs.execution.local_executor import LocalExecutor
 from mcp_jobs.feed import ChangeFeed
-from mcp_jobs.follow import Follower
 from mcp_jobs.ids import new_id
 from mcp_jobs.incarnation import identify, seen
 from mcp_jobs.maintenance import Maintenance
@@ -51,7 +51,7 @@ class Core:
 
     service: JobService
     bus: Bus
-    follower: Follower
+    executor: LocalExecutor
     store: Store
     home: homewatch.HomeWatch
     feed: ChangeFeed
@@ -70,7 +70,7 @@ class Core:
         return (
             ("home", self.home.run),
             ("feed", self.feed.run),
-            ("follower", self.follower.run),
+            ("executor", self.executor.run),
             ("pool", self.pool.run),
             ("launcher link", self.presence.stay_attached),
             ("maintenance", self.maintenance.run),
@@ -168,60 +168,87 @@ async def _assemble(
     visiting: bool = False,
     shared: bool = False,
 ) -> Core:
-    clock = SystemClock()
-    bus = InProcessBus()
+    clock, bus = SystemClock(), InProcessBus()
     read_only = isinstance(store, ReadOnlyStore)
     here = seen(settings.home) if read_only else identify(settings.home)
     launcher = _launcher(settings, here, read_only=read_only)
     feed = ChangeFeed(store, bus)
     await feed.start()
-    follower = Follower(jobs_dir=settings.jobs_dir, bus=bus, clock=clock)
     presence = _presence(settings, store, launcher, clock)
     upkeep = Upkeep(clock, tell=presence.tell)
-    supervisor = partial(Supervisor, store=store, feed=feed, follower=follower, launcher=launcher)
-    pool = partial(Pool, store=store, bus=bus, presence=presence, upkeep=upkeep)
-    webhooks = Webhooks(
-        store=store, bus=bus, presence=presence, settings=settings, clock=clock, upkeep=upkeep
+    executor = _executor(settings, store, bus, launcher, here)
+    supervisor = Supervisor(
+        store=store, feed=feed, executor=executor, settings=settings, clock=clock
     )
     declared = _catalogue(settings, bus, types)
-    registry = _registry(settings, types, declared)
-    service = JobService(
-        store=store,
-        bus=bus,
-        feed=feed,
-        registry=registry,
-        settings=settings,
-        clock=clock,
-        origin=_origin(settings, here, shared=shared, files_before=files_before),
-        care=presence.knock if visiting else presence.care,
-    )
+    origin = _origin(settings, here, shared=shared, files_before=files_before)
+    acceptor = _acceptor(settings, types, declared, origin, clock)
     return Core(
-        service=service,
-        bus=bus,
-        feed=feed,
-        follower=follower,
-        store=store,
-        home=homewatch.HomeWatch(settings, store, None if read_only else presence.mend),
-        pool=pool(
-            here=here,
-            supervisor=supervisor(settings=settings, clock=clock, here=here),
+        service=JobService(
+            store=store,
+            bus=bus,
+            feed=feed,
+            acceptor=acceptor,
+            executor=executor,
             settings=settings,
             clock=clock,
+            care=presence.knock if visiting else presence.care,
         ),
-        maintenance=Maintenance(store=store, settings=settings, clock=clock),
-        webhooks=webhooks,
+        bus=bus,
+        feed=feed,
+        store=store,
+        home=homewatch.HomeWatch(settings, store, None if read_only else presence.mend),
+        executor=executor,
+        pool=Pool(
+            presence=presence,
+            executor=executor,
+            store=store,
+            bus=bus,
+            supervisor=supervisor,
+            settings=settings,
+            clock=clock,
+            upkeep=upkeep,
+        ),
+        maintenance=Maintenance(store=store, executor=executor, settings=settings, clock=clock),
+        webhooks=Webhooks(
+            store=store, bus=bus, presence=presence, settings=settings, clock=clock, upkeep=upkeep
+        ),
         presence=presence,
-        registry=registry,
+        registry=acceptor.registry,
         catalogue=declared,
         upkeep=upkeep,
         read_only=read_only,
     )
 
 
-def _registry(
-    settings: Settings, types: tuple[JobType, ...], declared: catalogue.Catalogue
-) -> Registry:
-    return Registry(types if settings.only_declared else (SHELL, *types), source=declared)
+def _executor(
+    settings: Settings,
+    store: Store,
+    bus: Bus,
+    launcher: launching.LauncherClient,
+    here: Incarnation,
+) -> LocalExecutor:
+    return LocalExecutor(
+        jobs_dir=settings.jobs_dir,
+        output_cap_bytes=settings.output_cap_bytes,
+        here=here,
+        launcher=launcher,
+        bus=bus,
+        launch_of=store.launch_of,
+        clock=SystemClock(),
+    )
+
+
+def _acceptor(
+    settings: Settings,
+    types: tuple[JobType, ...],
+    declared: catalogue.Catalogue,
+    origin: process.Origin,
+    clock: Clock,
+) -> Acceptor:
+    known = types if settings.only_declared else (SHELL, *types)
+    registry = Registry(known, source=declared)
+    return Acceptor(registry=registry, settings=settings, clock=clock, origin=origin)
 
 
 def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> catalogue.Catalogue:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
-from mcp_jobs import process
 from mcp_jobs.errors import StoreError
-from mcp_jobs.ids import is_id
-from mcp_jobs.launcher import layout
 from mcp_jobs.states import TERMINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
     from mcp_jobs.clock import Clock
+    from mcp_jobs.execution.base import Executor
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
 
@@ -42,8 +35,11 @@ _ABANDONED_AFTER_MS: Final = 3_600_000
 class Maintenance:
     """Keeps the home within its policy. Any number of processes may do it at once."""
 
-    def __init__(self, *, store: Store, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, *, store: Store, executor: Executor, settings: Settings, clock: Clock
+    ) -> None:
         self._store = store
+        self._executor = executor
         self._settings = settings
         self._clock = clock
 
@@ -61,7 +57,7 @@ class Maintenance:
         """Remove everything that the policy does not keep; returns how many jobs that were."""
         await self._forget_changes()
         removed = await self._remove_old_jobs()
-        await self._clean_directories()
+        await self._clean_up()
         return removed
 
     async def _forget_changes(self) -> None:
@@ -75,53 +71,18 @@ class Maintenance:
         while removed := await self._store.remove_old(
             before_ms=before_ms, keep=self._settings.retention_jobs, limit=_STEP
         ):
-            await anyio.to_thread.run_sync(self._remove_directories, removed)
+            await self._executor.discard(*removed)
             count += len(removed)
         return count
 
-    async def _clean_directories(self) -> None:
-        """Remove directories without a job, and what ended jobs no longer need."""
-        suspects = await anyio.to_thread.run_sync(self._suspects)
+    async def _clean_up(self) -> None:
+        """Forget what is kept of jobs that are none, and what ended ones no longer need."""
+        # What is younger may be of a job that is just being accepted.
+        suspects = await self._executor.kept(before_ms=self._clock.now_ms() - _ABANDONED_AFTER_MS)
         for first in range(0, len(suspects), _STEP):
             some = suspects[first : first + _STEP]
             states = await self._store.states_of(some)
-            await anyio.to_thread.run_sync(
-                self._remove_directories, [job_id for job_id in some if job_id not in states]
-            )
+            await self._executor.discard(*(job_id for job_id in some if job_id not in states))
+            # A settler that was killed could not do it.
             ended = [job_id for job_id, status in states.items() if status in TERMINAL]
-            await anyio.to_thread.run_sync(self._finish, ended)
-
-    def _suspects(self) -> list[str]:
-        """Return the directories that are too old for a job that is just being accepted."""
-        before_s = (self._clock.now_ms() - _ABANDONED_AFTER_MS) / 1000
-        return [
-            path.name
-            for path in self._settings.jobs_dir.iterdir()
-            if is_id(path.name) and _older(path, before_s)
-        ]
-
-    def _remove_directories(self, job_ids: Sequence[str]) -> None:
-        for job_id in job_ids:
-            _try(process.remove_job_dir, self._settings.jobs_dir / job_id)
-
-    def _finish(self, job_ids: Sequence[str]) -> None:
-        """Do what a settler that was killed could not do any more."""
-        for job_id in job_ids:
-            job_dir = self._settings.jobs_dir / job_id
-            if any(os.path.lexists(job_dir / name) for name in (layout.ALIVE, layout.ENV)):
-                _try(process.clean_after_end, job_dir)
-
-
-def _try(step: Callable[[Path], object], job_dir: Path) -> None:
-    """Clean up after one job; what cannot be removed there must not keep the others from it."""
-    try:
-        step(job_dir)
-    except OSError as error:
-        logger.warning("something of the job in %s is not removed: %s", job_dir, error)
-
-
-def _older(path: Path, than_s: float) -> bool:
-    try:
-        return path.lstat().st_mtime < than_s
-    except OSError:
-        return False
+            await self._executor.finish(*ended)

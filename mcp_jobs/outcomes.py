@@ -13,8 +13,7 @@ from mcp_jobs.policy import RETRIED
 from mcp_jobs.states import LONGEST_PAUSE_MS, Reason, Status
 
 if TYPE_CHECKING:
-    from mcp_jobs.exchange import Report
-    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.execution.base import ExitRecord, Report
     from mcp_jobs.models import Job
 
 LINEAR_DELAY_S: Final = 30.0

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
-from mcp_jobs import exchange, process
 from mcp_jobs.errors import HomeGoneError, StoreError, in_words
 from mcp_jobs.events import JobChanged
 from mcp_jobs.owners import LEASE_S
 from mcp_jobs.states import Reason, Status
-from mcp_jobs.supervise import STOP_GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus, Event
-    from mcp_jobs.incarnation import Incarnation
+    from mcp_jobs.execution.base import Executor
     from mcp_jobs.models import Job
     from mcp_jobs.presence import Presence
     from mcp_jobs.settings import Settings
@@ -52,7 +49,7 @@ class Pool:
         self,
         *,
         presence: Presence,
-        here: Incarnation,
+        executor: Executor,
         store: Store,
         bus: Bus,
         supervisor: Supervisor,
@@ -61,8 +58,8 @@ class Pool:
         upkeep: Upkeep,
     ) -> None:
         self._presence = presence
-        self._locality = process.locality()
-        self._here = here
+        self._executor = executor
+        self._locality = executor.locality
         self._store = store
         self._bus = bus
         self._supervisor = supervisor
@@ -175,7 +172,7 @@ class Pool:
             claimed = await self._store.claim(
                 claimer=self._presence.own_id,
                 locality=self._locality,
-                incarnation=str(self._here),
+                incarnation=self._executor.here,
                 capacity=self._settings.capacity,
                 now_ms=self._clock.now_ms(),
             )
@@ -310,8 +307,7 @@ class Pool:
 
     def _wake_runner(self, job_id: str) -> None:
         try:
-            if process.wake_runner(self._settings.jobs_dir / job_id):
-                logger.warning("the runner of job %s had been stopped; it goes on", job_id)
+            self._executor.wake(job_id)
         except OSError as error:
             logger.warning("the runner of job %s cannot be looked at: %s", job_id, error)
 
@@ -330,26 +326,16 @@ class Pool:
 
     async def _deliver_cancel(self, job: Job) -> None:
         """Stop a job of ours whose canceller was killed before it could give the order."""
-        job_dir = self._settings.jobs_dir / job.id
-        if job.cancel_requested_at_ms is None:
-            return
-        if not process.has_traces(job_dir):
-            homes = (self._here.home_id,)
-            end = partial(process.end_from_here, job.id, homes, STOP_GRACE_S)
-            await anyio.to_thread.run_sync(end, abandon_on_cancel=True)
-        if process.stop_requested(job_dir):
-            self._wake_runner(job.id)
-        else:
-            process.request_stop(job_dir, reason=Reason.CANCELLED_BY_USER, grace_s=STOP_GRACE_S)
+        if job.cancel_requested_at_ms is not None:
+            await self._executor.stop(job.id, reason=Reason.CANCELLED_BY_USER)
 
     async def _deliver_answers(self, job: Job) -> None:
         """Let a job of ours have answers whose giver was killed before it could pass them on."""
-        job_dir = self._settings.jobs_dir / job.id
-        if not exchange.waits_for_answer(job_dir):
+        if not self._executor.waits_for_answer(job.id):
             return
         for question in await self._store.questions(job.id):
             if question.answer is not None:
-                exchange.deliver_answer(job_dir, question.key, asdict(question.answer))
+                await self._executor.answer(job.id, question.key, asdict(question.answer))
 
     def _stranded_since_s(self, job: Job) -> float:
         """Return since when a job of another pid namespace has had neither owner nor runner.
@@ -359,7 +345,7 @@ class Pool:
         now_s = self._clock.monotonic_s()
         if job.locality == self._locality or self._cared_for(job):
             return now_s
-        if process.runner_alive(self._settings.jobs_dir / job.id):
+        if self._executor.is_watched(job.id):
             return now_s
         return self._stranded.get(job.id, now_s)
 

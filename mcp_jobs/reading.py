@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from mcp_jobs import output, views
 from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.launcher import layout
 from mcp_jobs.next_step import next_step
 from mcp_jobs.requests import CheckJob
-from mcp_jobs.spool_reader import SpoolFiles
 from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mcp_jobs.clock import Clock
+    from mcp_jobs.execution.base import Executor
     from mcp_jobs.models import Job, Question
     from mcp_jobs.output import OutputSource
     from mcp_jobs.settings import Settings
@@ -49,8 +48,17 @@ _UNREADABLE: Final = (
 class Reader:
     """Makes job objects of jobs. Whoever passes a job has checked whose it is."""
 
-    def __init__(self, *, store: Store, settings: Settings, clock: Clock, shares: Shares) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        executor: Executor,
+        settings: Settings,
+        clock: Clock,
+        shares: Shares,
+    ) -> None:
         self._store = store
+        self._executor = executor
         self._settings = settings
         self._clock = clock
         self._shares = shares
@@ -121,7 +129,7 @@ class Reader:
 
     def output_of(self, job_id: str) -> OutputSource:
         """Return the output of a job."""
-        return SpoolFiles(self._settings.jobs_dir / job_id / layout.OUTPUT)
+        return self._executor.output(job_id)
 
     async def _told(self, job: Job, shown: JobObject) -> JobObject:
         """Return `shown` with what the job asks, if it asks, and what to do now."""

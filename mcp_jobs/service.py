@@ -8,10 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.to_thread
 
-from mcp_jobs import exchange, inputs, process
-from mcp_jobs.accepting import Acceptor
+from mcp_jobs import inputs
 from mcp_jobs.cancelling import Canceller
 from mcp_jobs.errors import (
     HomeGoneError,
@@ -31,15 +29,15 @@ from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from pathlib import Path
 
+    from mcp_jobs.accepting import Acceptor
     from mcp_jobs.cancelling import Cancelling
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus
+    from mcp_jobs.execution.base import Executor
     from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.models import NewJob, OutboxMessage, Question
     from mcp_jobs.output import OutputSource
-    from mcp_jobs.registry import Registry
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
@@ -67,30 +65,28 @@ class JobService:
         store: Store,
         bus: Bus,
         feed: ChangeFeed,
-        registry: Registry,
+        acceptor: Acceptor,
+        executor: Executor,
         settings: Settings,
         clock: Clock,
-        origin: process.Origin,
         care: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._feed = feed
-        self._registry = registry
-        self._settings = settings
+        self._registry = acceptor.registry
+        self._executor = executor
         self._clock = clock
-        self._acceptor = Acceptor(registry=registry, settings=settings, clock=clock, origin=origin)
-        self._canceller = Canceller(
-            store=store,
-            jobs_dir=settings.jobs_dir,
-            clock=clock,
-        )
+        self._acceptor = acceptor
+        self._canceller = Canceller(store=store, executor=executor, clock=clock)
         self._care = care
         """Makes sure that the job would run even if this process were killed after its answer."""
         self._waiter = Waiter(store=store, bus=bus)
         self.leaving = anyio.Event()
         """Set when the process is about to end."""
         self._shares = Shares()
-        self._reader = Reader(store=store, settings=settings, clock=clock, shares=self._shares)
+        self._reader = Reader(
+            store=store, executor=executor, settings=settings, clock=clock, shares=self._shares
+        )
 
     async def start(
         self,
@@ -111,15 +107,13 @@ class JobService:
             self._shares.waiting.refuse_full(owner)
         draft = self._acceptor.draft(owner, request, webhooks, known_cwd=known_cwd)
         await self._care()
-        job_dir = self._settings.jobs_dir / draft.id
         existing = True
         try:
-            # A directory and a small file without an fsync take less time than a worker thread.
-            # The row is the promise; they spare whoever runs the job to make them.
+            # The row is the promise; this spares whoever runs the job to make it ready.
             if draft.launch is not None:
-                process.make_job_dir(job_dir, draft.launch)
+                self._executor.prepare(draft.id, draft.launch)
             # Shielded: a statement runs on when its caller is cancelled, and an accepted job must
-            # keep its directory.
+            # keep what was prepared for it.
             with anyio.CancelScope(shield=True):
                 accepted = await self._create(draft)
             existing = accepted.existing
@@ -128,7 +122,8 @@ class JobService:
             raise
         finally:
             if existing:
-                process.remove_job_dir(job_dir)
+                with anyio.CancelScope(shield=True):
+                    await self._executor.discard(draft.id)
         self._feed.nudge()
         job, position = accepted.job, accepted.queue_position
         if request.wait_seconds and job.status not in _WAIT_FOR_NOTHING:
@@ -239,12 +234,10 @@ class JobService:
             if job is not None and job.claimed_by is not None:
                 # What cannot be passed on now, its owner passes on within a second.
                 with contextlib.suppress(OSError):
-                    await anyio.to_thread.run_sync(
-                        exchange.deliver_answer, self._dir(job), key, asdict(checked)
-                    )
+                    await self._executor.answer(job_id, key, asdict(checked))
             elif job is not None and job.ended:
                 # Declined: nothing of it ever ran, so nobody else will clean up.
-                await anyio.to_thread.run_sync(process.clean_after_end, self._dir(job))
+                await self._executor.finish(job_id)
         self._feed.nudge()
 
     async def find(self, owner: str, job_id: str) -> Job:
@@ -341,11 +334,6 @@ class JobService:
         return UnknownJobError(
             f"There is no job {job_id!r}.{hint} list_jobs shows the ids of your jobs."
         )
-
-    # -- small things ----------------------------------------------------------------------------
-
-    def _dir(self, job: Job) -> Path:
-        return self._settings.jobs_dir / job.id
 
 
 def _filter(request: ListJobs) -> JobFilter:

@@ -82,5 +82,7 @@ async def _prune(changes: dict[str, Any]) -> int:
     async with desk.open_desk() as opened:
         settings = opened.settings.model_copy(update=changes)
         clock = SystemClock()
-        store = opened.core.store
-        return await Maintenance(store=store, settings=settings, clock=clock).run_once()
+        core = opened.core
+        return await Maintenance(
+            store=core.store, executor=core.executor, settings=settings, clock=clock
+        ).run_once()

@@ -103,7 +103,7 @@ def build_server(
     `notices` and `channel` are for a server of one connection.
     """
     tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=owner_of, notices=notices)
-    targets = Targets(core.service, core.follower)
+    targets = Targets(core.service, core.executor)
     subscriptions = Subscriptions(targets=targets, push=push, owner_of=owner_of)
     listening = Listening(targets=targets, tasks=tasks, push=push, owner_of=owner_of)
     tools = Tools(

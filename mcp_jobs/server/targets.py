@@ -11,16 +11,16 @@ from mcp_jobs.server.resources import ALL_JOBS, SCHEME, job_id_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mcp_jobs.follow import Follower
+    from mcp_jobs.execution.base import Executor
     from mcp_jobs.service import JobService
 
 
 class Targets:
     """The resources and tasks that subscribers name."""
 
-    def __init__(self, service: JobService, follower: Follower) -> None:
+    def __init__(self, service: JobService, executor: Executor) -> None:
         self._service = service
-        self._follower = follower
+        self._executor = executor
 
     async def fault(self, owner: str, uri: str) -> str | None:
         """Say why a resource cannot be subscribed to; None when it can.
@@ -49,5 +49,5 @@ class Targets:
         stack = ExitStack()
         for job in jobs:
             if not job.ended:
-                stack.enter_context(self._follower.watch(job.id))
+                stack.enter_context(self._executor.watch_output(job.id))
         return stack

@@ -173,7 +173,7 @@ async def test_a_job_that_gets_no_process_fails_and_blocks_no_other(
     place: Place, monkeypatch: pytest.MonkeyPatch, in_launcher: bool
 ) -> None:
     break_fork(monkeypatch, in_launcher=in_launcher, failures=1000)
-    monkeypatch.setattr("mcp_jobs.supervise._LAUNCH_PAUSES_S", (0.01,) * 4)
+    monkeypatch.setattr("mcp_jobs.execution.local_executor._LAUNCH_PAUSES_S", (0.01,) * 4)
     async with station(place, capacity=1) as jobs:
         doomed = await jobs.start("echo >> ran", timeout_seconds=DOOMED_S)
         other = await jobs.run("echo other")
@@ -328,7 +328,7 @@ async def test_a_runner_without_descriptors_is_a_spawn_error_that_says_so(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcp_jobs.launching._LAUNCH", _POOR_RUNNERS)
-    monkeypatch.setattr("mcp_jobs.supervise._LAUNCH_PAUSES_S", (0.01,) * 4)
+    monkeypatch.setattr("mcp_jobs.execution.local_executor._LAUNCH_PAUSES_S", (0.01,) * 4)
     async with station(place) as jobs:
         job = await jobs.run("echo >> ran", timeout_seconds=DOOMED_S)
         after = await jobs.run("echo after")
@@ -410,7 +410,7 @@ def _visible(owners: Path) -> set[Path]:
 async def test_what_cannot_be_removed_keeps_no_job_from_its_end(
     place: Place, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    def refused(job_dir: Path) -> None:
+    def refused(job_dir: Path, **_: bool) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted", str(job_dir))
 
     monkeypatch.setattr(process, step, refused)

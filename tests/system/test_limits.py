@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_jobs import supervise
+from mcp_jobs.execution import local_executor
 from mcp_jobs.launcher import record
 from tests.support import Place, alive, python, until
 from tests.system.station import (
@@ -39,7 +39,7 @@ async def test_a_job_over_its_limit_fails_with_that_reason(
 async def test_a_job_over_its_limit_that_ignores_term_is_killed(
     place: Place, monkeypatch: pytest.MonkeyPatch, limit: dict[str, float], reason: str
 ) -> None:
-    monkeypatch.setattr(supervise, "STOP_GRACE_S", 0.1)
+    monkeypatch.setattr(local_executor, "STOP_GRACE_S", 0.1)
     async with station(place) as jobs:
         job = await jobs.run("trap '' TERM; echo $$ > pids; while :; do sleep 1000; done", **limit)
         pids = await pids_in(place.project / "pids")

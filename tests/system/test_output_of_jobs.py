@@ -208,7 +208,7 @@ async def test_a_segment_that_vanishes_while_it_is_looked_at_disturbs_nobody(pla
         # Listed, and gone when it is asked for its size.
         vanished = jobs.directory(job_id) / "output" / segment_name(1 << 20, 0)
         vanished.symlink_to("nowhere")
-        await jobs.core.follower.tick()
+        await jobs.core.executor.follower.tick()
         other = await jobs.run("echo fine")
         vanished.unlink()
         await release(path)

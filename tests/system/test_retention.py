@@ -19,6 +19,7 @@ from mcp_jobs.requests import ListJobs
 from mcp_jobs.settings import prepare_home
 from mcp_jobs.states import Status
 from mcp_jobs.store import SqliteStore
+from tests.executors import local_executor
 from tests.stores import all_changes, claimed, created, ending
 from tests.support import Place
 from tests.system.station import station
@@ -61,7 +62,12 @@ class Keeper:
         await self.maintenance().run_once()
 
     def maintenance(self) -> Maintenance:
-        return Maintenance(store=self.store, settings=self.settings, clock=self.clock)
+        return Maintenance(
+            store=self.store,
+            executor=local_executor(self.settings, self.store),
+            settings=self.settings,
+            clock=self.clock,
+        )
 
     async def job(self, status: Status, *, days_ago: float = 0) -> str:
         """Store a job in a state, ended so long ago if it has ended, with a directory."""

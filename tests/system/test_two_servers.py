@@ -140,9 +140,9 @@ anyio.run(main)
 _NEVER_SETTLES: Final = """
 import anyio as _anyio
 from mcp_jobs import supervise
-async def conclude(self, job):
+async def settle(self, *given):
     await _anyio.sleep_forever()
-supervise.Supervisor._conclude = conclude
+supervise.Supervisor._settle = settle
 """
 
 

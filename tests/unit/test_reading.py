@@ -18,6 +18,7 @@ from mcp_jobs.settings import Settings
 from mcp_jobs.shares import Shares
 from mcp_jobs.states import Status
 from mcp_jobs.store import SqliteStore
+from tests.executors import local_executor
 from tests.stores import NOW, claimed, created, ending, in_state, progress
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ class Desk:
         self.store = store
         self.settings = Settings(home=home)
         self.reader = Reader(
-            store=store, settings=self.settings, clock=SystemClock(), shares=Shares()
+            store=store,
+            executor=local_executor(self.settings, store),
+            settings=self.settings,
+            clock=SystemClock(),
+            shares=Shares(),
         )
 
     def prints(self, job: Job, text: str) -> None:
@@ -131,7 +136,11 @@ async def test_any_reader_knows_since_when_a_running_job_is_quiet(
     job = await in_state(desk.store, Status.RUNNING)
     now_ms = NOW + 60_000
     reader = Reader(
-        store=desk.store, settings=desk.settings, clock=StoppedClock(now_ms), shares=Shares()
+        store=desk.store,
+        executor=local_executor(desk.settings, desk.store),
+        settings=desk.settings,
+        clock=StoppedClock(now_ms),
+        shares=Shares(),
     )
     assert (await reader.row(job))["quiet_seconds"] == 60
 
@@ -145,7 +154,11 @@ async def test_any_reader_knows_since_when_a_running_job_is_quiet(
 async def test_a_link_in_the_place_of_output_dates_nothing(desk: Desk, tmp_path: Path) -> None:
     job = await in_state(desk.store, Status.RUNNING)
     reader = Reader(
-        store=desk.store, settings=desk.settings, clock=StoppedClock(NOW + 5000), shares=Shares()
+        store=desk.store,
+        executor=local_executor(desk.settings, desk.store),
+        settings=desk.settings,
+        clock=StoppedClock(NOW + 5000),
+        shares=Shares(),
     )
     desk.prints(job, "hi\n")
     (segment,) = (desk.settings.jobs_dir / job.id / layout.OUTPUT).iterdir()

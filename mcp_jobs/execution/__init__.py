@@ -1,0 +1,1 @@
+"""Where attempts of jobs run."""

@@ -1,0 +1,212 @@
+"""Attempts on this machine: followed by their files, with or without a word of their runner."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+
+from mcp_jobs import exchange, process
+from mcp_jobs.errors import StoreError
+from mcp_jobs.execution.base import Ended, Lost, Update
+from mcp_jobs.verdicts import Verdict, began
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from mcp_jobs.clock import Clock
+    from mcp_jobs.follow import Follower
+    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.launching import RunnerLink
+    from mcp_jobs.models import Job
+    from mcp_jobs.verdicts import Case, Traces
+
+logger = logging.getLogger(__name__)
+
+_RUNNER_LOST: Final = (
+    "Interrupted: its runner was killed or the machine went down. The output up to then is kept."
+)
+_RUNNER_LOST_TOO: Final = (
+    "Interrupted: its runner was killed. Its directory is gone, and the output with it."
+)
+
+
+class FollowedFiles:
+    """What the files of a running attempt show, from now to its end."""
+
+    def __init__(
+        self,
+        claim: Job,
+        job_dir: Path,
+        *,
+        follower: Follower,
+        clock: Clock,
+        secrets_of: Callable[[str], Awaitable[tuple[bytes, ...] | None]],
+    ) -> None:
+        self.claim = claim
+        self.job_dir = job_dir
+        self._follower = follower
+        self._clock = clock
+        self._secrets_of = secrets_of
+        self._stack = ExitStack()
+        self._looked_last = False
+
+    def begin(self, *, probe: bool) -> None:
+        """Follow the files; with `probe` also whether a runner lives."""
+        pattern = self.claim.policy.progress
+        watch = self._follower.watch(self.claim.id, track=True, probe=probe, pattern=pattern)
+        self.watch = self._stack.enter_context(watch)
+
+    def close(self) -> None:
+        """Follow them no longer."""
+        self._stack.close()
+
+    async def news(self, over: Callable[[], bool]) -> Update | None:
+        """Return what is new, as soon as something is; None when all is `over` and was seen."""
+        while not over():
+            await self.watch.changed.wait()
+            self.watch.changed = anyio.Event()
+            if self.watch.wants_secrets:
+                await self._tell_secrets()
+            update = self._take()
+            if update is not None:
+                return update
+        if not self._looked_last and self.watch.may_have_grown():
+            await self._tell_secrets()
+            await anyio.to_thread.run_sync(self.watch.last_look, self._clock.monotonic_s())
+        self._looked_last = True
+        progress = self.watch.take_progress()
+        return None if progress is None else Update(progress=progress)
+
+    def _take(self) -> Update | None:
+        progress, questions = self.watch.take_progress(), self.watch.questions
+        if progress is None and not questions:
+            return None
+        return Update(progress=progress, questions=questions)
+
+    async def _tell_secrets(self) -> None:
+        try:
+            self.watch.tell_secrets(await self._secrets_of(self.claim.id))
+        except StoreError as error:
+            told = "job %s: what must not be shown is not known yet: %s"
+            logger.warning(told, self.claim.id, error)
+
+    async def end(self, record: ExitRecord, *, superseded: bool = False) -> Ended:
+        """Return how the attempt ended of which this is the record. Raises `StoreError`."""
+        is_function, report = exchange.is_python_job(self.job_dir), None
+        if is_function:
+            secrets = await self._secrets_of(self.claim.id) or ()
+            report = await anyio.to_thread.run_sync(
+                exchange.read_report, self.job_dir, record["token"], secrets
+            )
+        by_itself = record["reason"] is None and record["signal"] is None
+        return Ended(
+            record=record,
+            is_function=is_function,
+            report=report,
+            unreachable=not by_itself and not process.has_traces(self.job_dir),
+            output_gone=not os.access(self.job_dir, os.F_OK),
+            superseded=superseded,
+        )
+
+
+class _LocalAttempt:
+    """What the attempts of this machine have in common."""
+
+    def __init__(self, files: FollowedFiles) -> None:
+        self._files = files
+
+    def __aiter__(self) -> _LocalAttempt:
+        return self
+
+    async def __anext__(self) -> Update:
+        update = await self._files.news(self._is_over)
+        if update is None:
+            raise StopAsyncIteration
+        return update
+
+    def took(self, name: str) -> None:
+        """Give the question of this name no more."""
+        self._files.watch.stored.add(name)
+
+    def close(self) -> None:
+        """Follow the attempt no longer."""
+        self._files.close()
+
+    def _is_over(self) -> bool:
+        raise NotImplementedError
+
+    async def ended(self) -> Ended | Lost | None:
+        """Return how it ended, as `Attempt.ended`."""
+        raise NotImplementedError
+
+    async def left(self) -> None:
+        """Return when its runner is gone."""
+        raise NotImplementedError
+
+
+class LinkedAttempt(_LocalAttempt):
+    """An attempt whose runner is connected: its word of the end needs no file."""
+
+    def __init__(self, files: FollowedFiles, link: RunnerLink) -> None:
+        super().__init__(files)
+        self._link = link
+        files.begin(probe=False)
+        link.when_over(files.watch.wake)
+
+    def _is_over(self) -> bool:
+        return self._link.ended or self._link.closed
+
+    async def ended(self) -> Ended | Lost:
+        """Return what the runner said; what it wrote down, where it could not say it any more."""
+        record = self._link.record
+        if record is None:
+            await self._link.wait_closed()
+            traces = await anyio.to_thread.run_sync(process.read_traces, self._files.job_dir)
+            record = traces.record if began(self._files.claim, traces) else None
+            if record is None:
+                why = _RUNNER_LOST if traces.directory else _RUNNER_LOST_TOO
+                return Lost(why=why, output_start=traces.output_start)
+        return await self._files.end(record)
+
+    async def left(self) -> None:
+        """Return when the runner has closed its connection."""
+        await self._link.wait_closed()
+
+    def close(self) -> None:
+        """Follow the attempt no longer; the runner goes on."""
+        super().close()
+        self._link.close()
+
+
+class WatchedAttempt(_LocalAttempt):
+    """An attempt whose runner, alive or not, is known by its lock and its files alone."""
+
+    def __init__(
+        self, files: FollowedFiles, look: Callable[[Job], Awaitable[tuple[Case, Traces]]]
+    ) -> None:
+        super().__init__(files)
+        self._look = look
+        files.begin(probe=True)
+
+    def _is_over(self) -> bool:
+        return not self._files.watch.alive
+
+    async def ended(self) -> Ended | Lost | None:
+        """Return what its files say of the end; None when another runner has been started."""
+        claim = self._files.claim
+        case, traces = await self._look(claim)
+        if case.verdict is Verdict.CONCLUDE and traces.record is not None:
+            later = traces.token is not None and traces.token > claim.claim_token
+            return await self._files.end(traces.record, superseded=later)
+        if case.verdict is Verdict.LOST:
+            return Lost(why=case.why or _RUNNER_LOST, output_start=traces.output_start)
+        return None
+
+    async def left(self) -> None:
+        """Return at once: the lock of its runner is free."""

@@ -1,0 +1,34 @@
+"""Executors for tests of what stands on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mcp_jobs.clock import SystemClock
+from mcp_jobs.events import InProcessBus
+from mcp_jobs.execution.local_executor import LocalExecutor
+from mcp_jobs.incarnation import identify
+from mcp_jobs.launching import LauncherClient
+from mcp_jobs.settings import runtime_directory
+
+if TYPE_CHECKING:
+    from mcp_jobs.settings import Settings
+    from mcp_jobs.store import Store
+
+
+def local_executor(settings: Settings, store: Store) -> LocalExecutor:
+    """Return the executor of a home. Its launcher is started by its first attempt."""
+    clock = SystemClock()
+    settings.jobs_dir.mkdir(parents=True, exist_ok=True)
+    here = identify(settings.home)
+    return LocalExecutor(
+        jobs_dir=settings.jobs_dir,
+        output_cap_bytes=settings.output_cap_bytes,
+        here=here,
+        launcher=LauncherClient(
+            home=settings.home, home_id=here.home_id, runtime_dir=runtime_directory, idle_s=0.2
+        ),
+        bus=InProcessBus(),
+        launch_of=store.launch_of,
+        clock=clock,
+    )
