@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import stat
 import tomllib
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.cli.hosts import files, jsonc, toml
+from mcp_jobs.cli.hosts import diff, files, jsonc, toml
 from mcp_jobs.cli.hosts.known import HOSTS
 
 ENTRY = {"command": "/usr/bin/mcp-jobs", "args": []}
@@ -213,6 +216,125 @@ def test_a_change_is_one_step_with_a_backup_the_mode_and_the_link(tmp_path: Path
     assert real.read_bytes() == change.after
     assert [stat.S_IMODE(p.stat().st_mode) for p in (real, backup)] == [0o600, 0o600]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([real.name, link.name, backup.name])
+
+
+def test_a_backup_is_for_its_user_alone_from_its_first_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text("{}")
+    path.chmod(0o666)
+    made: dict[str, int] = {}
+    opened = os.open
+
+    def watched(name: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
+        fd = opened(name, flags, mode, **more)
+        made[Path(os.fsdecode(name)).name] = stat.S_IMODE(os.fstat(fd).st_mode)
+        return fd
+
+    monkeypatch.setattr(os, "open", watched)
+    old_umask = os.umask(0)
+    try:
+        backup = files.apply(files.plan(HOSTS["gemini"], path, "jobs", ENTRY))
+    finally:
+        os.umask(old_umask)
+    assert backup is not None
+    assert (made[backup.name], stat.S_IMODE(backup.stat().st_mode)) == (0o600, 0o600)
+
+
+def test_a_backup_takes_no_name_that_something_has(tmp_path: Path) -> None:
+    path, victim = tmp_path / "settings.json", tmp_path / "victim"
+    path.write_text("{}")
+    victim.write_text("mine")
+    moment = datetime.now(UTC)
+    for ahead_s in range(5):
+        stamp = (moment + timedelta(seconds=ahead_s)).strftime("%Y%m%d-%H%M%S")
+        path.with_name(f"{path.name}.{stamp}.bak").symlink_to(victim)
+    backup = files.apply(files.plan(HOSTS["gemini"], path, "jobs", ENTRY))
+    assert backup is not None
+    assert not backup.is_symlink()
+    assert victim.read_text() == "mine"
+
+
+SECRETS = ("s3cret-of-env", "s3cret-of-args", "s3cret-of-a-comment", "s3cret-of-a-url")
+OTHERS_JSON = """\
+{
+  "other": {"env": {"PLAIN": "s3cret-of-env", "n": 1}, "args": ["s3cret-of-args"]},
+  "mcpServers": {
+    "jobs": {"command": "old", "env": {"MINE": "shown"}},
+    // "TOKEN": "s3cret-of-a-comment"
+    "last": {"url": "https://x/?k=s3cret-of-a-url"}
+  }
+}
+"""
+OTHERS_TOML = """\
+# key = "s3cret-of-a-comment"
+[mcp_servers.other] # s3cret-of-a-comment
+url = 'https://x/?k=s3cret-of-a-url'
+args = [
+  "s3cret-of-args",
+]
+[mcp_servers.jobs]
+command = "old"
+env = { MINE = "shown" }
+[mcp_servers.last.env]
+PLAIN = "s3cret-of-env" # s3cret-of-a-comment
+"""
+
+
+@pytest.mark.parametrize(("host", "old"), [("gemini", OTHERS_JSON), ("codex", OTHERS_TOML)])
+def test_a_diff_shows_our_entry_and_no_text_of_others(tmp_path: Path, host: str, old: str) -> None:
+    path = tmp_path / "settings"
+    path.write_text(old)
+    change = files.plan(HOSTS[host], path, "jobs", ENTRY)
+    shown = change.diff()
+    assert not [secret for secret in SECRETS if secret in shown]
+    assert re.search(r"^-.*old", shown, re.MULTILINE)
+    assert re.search(r"^\+.*/usr/bin/mcp-jobs", shown, re.MULTILINE)
+    assert "PLAIN" in shown or "TOKEN" in shown
+
+
+@pytest.mark.parametrize(
+    ("host", "old"),
+    [
+        ("gemini", '{"mcpServers": {"a": {"env": {"K": "s3cret-of-env"}}}}'),
+        ("gemini", '{"mcpServers": {"a": {"env": {"K": "s3cret-of-env"}\n}}}'),
+        ("codex", 'mcp_servers = { a = { env = { K = "s3cret-of-env" } } }\n'),
+        ("codex", '[mcp_servers.a]\nenv.K = "s3cret-of-env"\n'),
+    ],
+)
+def test_a_change_is_seen_in_a_diff_of_any_form_and_no_secret(
+    tmp_path: Path, host: str, old: str
+) -> None:
+    path = tmp_path / "settings"
+    path.write_text(old)
+    shown = files.plan(HOSTS[host], path, "jobs", ENTRY).diff()
+    assert "s3cret" not in shown
+    assert [line for line in shown.splitlines()[2:] if line.startswith("+")]
+
+
+@given(_files())
+def test_no_text_outside_of_our_entry_is_in_a_diff(file: tuple[str, dict[str, Any]]) -> None:
+    text, value = file
+    hidden = diff.unified("", text, names=("a", "b"), place=("\x00", "x"), toml=False)
+    long = [each for each in _texts(value) if len(each) > 3 and each.isalnum()]
+    names = set(_names_in(value))
+    assert not [each for each in long if f'"{each}"' in hidden and each not in names]
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return [text for each in inner for text in _texts(each)]
+    return [value] if isinstance(value, str) else []
+
+
+def _names_in(value: Any) -> list[str]:
+    if isinstance(value, dict | list):
+        own = list(value) if isinstance(value, dict) else []
+        inner = value.values() if isinstance(value, dict) else value
+        return own + [name for each in inner for name in _names_in(each)]
+    return []
 
 
 def test_a_file_that_changed_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:

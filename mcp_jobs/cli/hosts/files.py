@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
-import shutil
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs.cli.hosts import jsonc, toml
+from mcp_jobs.cli.hosts import diff, jsonc, toml
 from mcp_jobs.errors import JobsError
 from mcp_jobs.launcher import files
 
@@ -37,6 +35,9 @@ class Change:
     before: bytes | None
     """None: there is no file yet."""
     after: bytes
+    place: tuple[str, str]
+    """The table and the name of our entry in it."""
+    toml: bool
 
     @property
     def needed(self) -> bool:
@@ -44,16 +45,14 @@ class Change:
         return self.before != self.after
 
     def diff(self) -> str:
-        """Return the change as a unified diff."""
-        old, new = ((self.before or b"").decode(), self.after.decode())
-        return "".join(
-            line if line.endswith("\n") else f"{line}\n"
-            for line in difflib.unified_diff(
-                old.splitlines(keepends=True),
-                new.splitlines(keepends=True),
-                str(self.path) if self.before is not None else os.devnull,
-                str(self.path),
-            )
+        """Return the change as a unified diff that shows no text of others' entries."""
+        old = str(self.path) if self.before is not None else os.devnull
+        return diff.unified(
+            (self.before or b"").decode(),
+            self.after.decode(),
+            names=(old, str(self.path)),
+            place=self.place,
+            toml=self.toml,
         )
 
 
@@ -96,7 +95,8 @@ def plan(host: Host, path: Path, name: str, entry: dict[str, Any]) -> Change:
             f"{path} cannot be changed: {error}. It is left as it is; repair it, or add the lines "
             "that --print shows by hand."
         ) from None
-    return Change(path=path, before=before, after=after.encode())
+    place = (host.table, name)
+    return Change(path=path, before=before, after=after.encode(), place=place, toml=host.toml)
 
 
 def snippet(host: Host, name: str, entry: dict[str, Any]) -> str:
@@ -117,7 +117,7 @@ def apply(change: Change) -> Path | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if change.before is not None:
-            backup = _backup(path)
+            backup = _backup(path, change.before)
         _replace(path, change)
     except OSError as error:
         raise HostFileError(
@@ -148,13 +148,19 @@ def _text(path: Path, data: bytes | None) -> str:
         raise HostFileError(f"{path} is not UTF-8; it is left as it is.") from None
 
 
-def _backup(path: Path) -> Path:
+def _backup(path: Path, before: bytes) -> Path:
+    """Keep what a file held, for its user alone: hosts' files hold tokens, whatever their mode."""
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     backup, number = path.with_name(f"{path.name}.{moment}.bak"), 1
-    while backup.exists():
-        number += 1
-        backup = path.with_name(f"{path.name}.{moment}-{number}.bak")
-    shutil.copy2(path, backup)
+    while True:
+        try:
+            fd = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            break
+        except FileExistsError:
+            number += 1
+            backup = path.with_name(f"{path.name}.{moment}-{number}.bak")
+    with os.fdopen(fd, "wb") as file:
+        file.write(before)
     return backup
 
 

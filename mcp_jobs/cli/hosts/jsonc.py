@@ -75,6 +75,27 @@ def set_member(text: str, path: tuple[str, ...], value: Any) -> str:
     return changed
 
 
+def strings(text: str, path: tuple[str, ...]) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """Return where the member at `path` stands, and the texts outside of it, in order.
+
+    A place is a start and an end. Without such a member its place is empty.
+    """
+    root = _parse(text)
+    node = root
+    for name in path:
+        node = None if node is None or node.members is None else node.members.get(name)
+    found: list[tuple[int, int]] = []
+    waiting = [] if root is None else [root]
+    while waiting:
+        each = waiting.pop()
+        if each is node:
+            continue
+        if isinstance(each.value, str):
+            found.append((each.start, each.end))
+        waiting += [*each.items, *(each.members or {}).values()]
+    return (0, 0) if node is None else (node.start, node.end), sorted(found)
+
+
 def _nested(path: tuple[str, ...], value: Any) -> Any:
     for name in reversed(path):
         value = {name: value}
