@@ -15,12 +15,16 @@ from mcp_jobs.events import InProcessBus
 from mcp_jobs.follow import Follower, Watch
 from mcp_jobs.launcher import bell, files, layout
 from mcp_jobs.launcher.spool import Spool, list_segments, segment_name
+from mcp_jobs.output import search, slices
+from mcp_jobs.output.excerpt import read_excerpt
 from mcp_jobs.output.view import OutputView
 from mcp_jobs.spool_reader import SpoolFiles
 from tests.system import planting
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mcp_jobs.output.source import Segment
 
 KINDS = tuple(planting.KINDS)
 
@@ -270,6 +274,7 @@ def test_an_output_of_very_many_files_is_none(job_dir: Path) -> None:
 def test_a_file_of_10_gb_is_read_in_parts(job_dir: Path) -> None:
     directory = job_dir / layout.OUTPUT
     planting.plant(job_dir, f"{layout.OUTPUT}/{segment_name(0, 0)}", "sparse")
+    os.truncate(directory / segment_name(0, 0), planting.SPARSE_BYTES)
     view = OutputView(SpoolFiles(directory))
     sizes = [size for _, _, size in view.windows((0, 0, 1 << 26))]
 
@@ -321,3 +326,33 @@ def test_a_look_is_over_whatever_stands_there(job_dir: Path, kind: str) -> None:
     watch.may_have_grown()
 
     assert watch.take_progress() is None
+
+
+class _Recorded(SpoolFiles):
+    """Remembers how much was asked for at once."""
+
+    largest = 0
+
+    def read(self, segment: Segment, start: int, size: int) -> bytes:
+        self.largest = max(self.largest, size)
+        return super().read(segment, start, size)
+
+
+@pytest.mark.parametrize("name", [segment_name(0, 0), segment_name(10**9, 7)])
+@pytest.mark.parametrize("reading", ["tail", "after", "grep", "excerpt"])
+def test_of_an_output_that_a_job_made_longer_no_reader_holds_more_than_a_window(
+    tmp_path: Path, name: str, reading: str
+) -> None:
+    length = 256 << 20
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, length)
+    source = _Recorded(tmp_path)
+    if reading == "tail":
+        slices.read_tail(source, lines=1000)
+    elif reading == "after":
+        slices.read_after(source, cursor=0)
+    elif reading == "grep":
+        search.grep_output(source, pattern="x", lines=1, timeout_s=60)
+    else:
+        read_excerpt(source, failed=True, limit_bytes=8192)
+    assert 0 < source.largest <= length // 32
