@@ -41,7 +41,8 @@ def unified(
 
 def _json_hidden(text: str, place: tuple[str, str]) -> str:
     own, others = jsonc.strings(text, place)
-    parts, done = [], 0
+    parts: list[str] = []
+    done = 0
     for start, end in others:
         parts += (_quotes_hidden(text[done:start], own, done), f'"{HIDDEN}"')
         done = end

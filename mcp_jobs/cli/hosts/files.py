@@ -152,16 +152,20 @@ def _backup(path: Path, before: bytes) -> Path:
     """Keep what a file held, for its user alone: hosts' files hold tokens, whatever their mode."""
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     backup, number = path.with_name(f"{path.name}.{moment}.bak"), 1
-    while True:
-        try:
-            fd = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            break
-        except FileExistsError:
-            number += 1
-            backup = path.with_name(f"{path.name}.{moment}-{number}.bak")
+    while (fd := _made(backup)) is None:
+        number += 1
+        backup = path.with_name(f"{path.name}.{moment}-{number}.bak")
     with os.fdopen(fd, "wb") as file:
         file.write(before)
     return backup
+
+
+def _made(path: Path) -> int | None:
+    """Open a new file, private from its first byte on; None when something has the name."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return None
 
 
 def _replace(path: Path, change: Change) -> None:
