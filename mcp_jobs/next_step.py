@@ -2,38 +2,106 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs import outcomes, views
+from mcp_jobs import display, outcomes, views
 from mcp_jobs.models import CONFIRM_KEY
-from mcp_jobs.states import Status
+from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mcp_jobs.models import Job, Question
 
-_WAITING: Final = (Status.PENDING, Status.RETRYING)
+_TITLE_CHARS: Final = 40
+_GREP: Final = "(?i)error|fail"
 
 
-def next_step(job: Job, asked: Sequence[Question]) -> str:
-    """Return what to do about a job that asks these questions."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """Why a job that is due has not begun."""
+
+    position: int | None
+    """Its place among the waiting jobs of its owner, from 1; None where that is not known."""
+    capacity: int
+    """How many jobs may run at once."""
+    holders: Sequence[Job]
+    """Jobs of the same owner that run now, some of them."""
+    others: int
+    """How many more run now, whoever owns them."""
+
+
+def next_step(
+    job: Job,
+    asked: Sequence[Question],
+    *,
+    now_ms: int,
+    queue: Queue | None = None,
+    partly: bool = False,
+) -> str:
+    """Return what to do about a job that asks these questions.
+
+    `queue` is there when a job that is due has to wait; `partly` says that there is more output
+    than was shown.
+    """
     look = f'check_job {{"job_id": "{job.id}", "wait_seconds": 50}}'
     if job.status is Status.COMPLETED:
-        return _after_completion(job)
+        return _after_completion(job) + _more(job, partly=partly and views.failed_tests(job) > 0)
     if job.status is Status.CANCELLED:
-        if outcomes.none_left(job):
-            return "The job is cancelled and none of its processes is left."
-        return "The job is cancelled, and what could be found of its processes is gone; see error."
+        return _after_cancel(job)
     if job.status is Status.FAILED:
-        return "The job failed; see error and output, fix the cause and start it again."
+        return "The job failed; see error and output, fix the cause and start it again." + _more(
+            job, partly=partly
+        )
     if job.cancel_requested_at_ms is not None:
         return f"The job is being stopped; see whether it is gone with {look}."
     if job.status is Status.INPUT_REQUIRED:
         return f"{_whom_to_ask(job, asked)} Then see how it goes on with {look}."
-    if job.status in _WAITING:
-        return f"The job waits for its turn. Go on with other work; later wait for it with {look}."
-    return f"The job runs. Go on with other work; later wait for its end with {look}."
+    standing = _standing(job, now_ms, queue)
+    return f"{standing} Go on with other work; later wait for its end with {look}."
+
+
+def _standing(job: Job, now_ms: int, queue: Queue | None) -> str:
+    """Say where a job stands that has not ended and asks nothing."""
+    if job.status is Status.RUNNING:
+        return "The job runs."
+    if queue is not None:
+        return _turn(queue)
+    begun = "Accepted; starts" if job.status is Status.PENDING else "The next attempt starts"
+    if job.run_at_ms > now_ms:
+        return f"{begun} at {views.rfc3339(job.run_at_ms)}."
+    return f"{begun} now."
+
+
+def _turn(queue: Queue) -> str:
+    place = "" if queue.position is None else f" as number {queue.position}"
+    names = [f"{job.id} ({_short_title(job)})" for job in queue.holders]
+    if queue.others:
+        names.append(f"{queue.others} {'more' if names else 'of others'}")
+    now = f" Now run: {', '.join(names)}." if names else ""
+    return f"The job waits for its turn{place}; {queue.capacity} may run at once.{now}"
+
+
+def _short_title(job: Job) -> str:
+    title = display.line(job.title)
+    cut = title if len(title) <= _TITLE_CHARS else f"{title[:_TITLE_CHARS]}…"
+    return json.dumps(cut, ensure_ascii=False)
+
+
+def _more(job: Job, *, partly: bool) -> str:
+    if not partly:
+        return ""
+    return f' For more of the output: check_job {{"job_id": "{job.id}", "grep": "{_GREP}"}}.'
+
+
+def _after_cancel(job: Job) -> str:
+    if job.reason is Reason.DECLINED:
+        return "A person declined; do not start it again unless asked."
+    if outcomes.none_left(job):
+        return "The job is cancelled and none of its processes is left."
+    return "The job is cancelled, and what could be found of its processes is gone; see error."
 
 
 def _after_completion(job: Job) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from mcp_jobs import output, views
 from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.next_step import next_step
+from mcp_jobs.models import JobFilter
+from mcp_jobs.next_step import Queue, next_step
 from mcp_jobs.requests import CheckJob
 from mcp_jobs.states import Status
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.execution.base import Executor
-    from mcp_jobs.models import Job, Question
+    from mcp_jobs.models import Attempt, Job, Question
     from mcp_jobs.output import OutputSource
     from mcp_jobs.settings import Settings
     from mcp_jobs.shares import Shares
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
 
 _REPORT_BYTES: Final = 8 << 10
 _TEXT_LINES: Final = 1000
+_HOLDERS: Final = 3
+"""Running jobs that are named to whoever waits for their end."""
+_WAITING: Final = (Status.PENDING, Status.RETRYING)
 _NO_OUTPUT: Final = views.output_object(
     output.OutputSlice(
         text="",
         bytes_total=0,
         lines_total=0,
+        lines_shown=0,
         first_cursor=0,
         next_cursor=0,
         dropped_bytes=0,
@@ -91,9 +96,15 @@ class Reader:
         output to the end. `attempts` adds those that have ended, where there may be several.
         Raises `InvalidInputError` when the part cannot be had.
         """
-        job, shown = await self._at_one_moment(job, part or CheckJob(job_id=job.id))
+        part = part or CheckJob(job_id=job.id)
+        job, shown = await self._at_one_moment(job, part)
+        if _went_wrong(job) and part.grep is None and part.after is None:
+            failing = await output.failing(self.output_of(job.id), limit_bytes=self._limit // 3)
+            # The beginning of what is shown anyway need not be said twice.
+            if not shown["output"]["text"].lstrip("\n").startswith(failing):
+                shown = _with_failing(shown, failing)
         if attempts and job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
-            shown["attempts"] = views.attempt_objects(await self._store.attempts(job.id))
+            shown["attempts"] = views.attempt_objects(await self._ended_attempts(job))
         return await self._told(job, shown)
 
     async def show(self, job: Job) -> JobObject:
@@ -102,17 +113,20 @@ class Reader:
         return shown
 
     async def report(self, job: Job) -> tuple[JobObject, str]:
-        """Return an ended job as check_job shows it, sized for a model, and the failing part.
+        """Return an ended job as check_job shows it, sized for a model, and its last lines.
 
-        The output is whole when it is short, else its failing part, its head and its tail.
+        The output is whole when it is short, else its head and its tail. The last lines are those
+        of a failed job of which none says what failed; else they are empty.
         """
         excerpt = await output.excerpt(
             self.output_of(job.id),
-            failed=job.status is Status.FAILED,
+            failed=_went_wrong(job),
             limit_bytes=min(self._limit, _REPORT_BYTES),
         )
         shown = {**await self.row(job), "output": views.output_object(excerpt.output)}
-        return await self._told(job, shown), excerpt.failing
+        if excerpt.failing:
+            shown = _with_failing(shown, excerpt.failing)
+        return await self._told(job, shown), excerpt.ending
 
     async def output_text(self, job: Job) -> str:
         """Return the end of a job's output as text."""
@@ -136,7 +150,32 @@ class Reader:
         asked = await self.outstanding(job)
         if asked:
             shown = {**shown, "questions": views.question_objects(asked)}
-        return {**shown, "next_step": next_step(job, asked)}
+        read = shown["output"]
+        step = next_step(
+            job,
+            asked,
+            now_ms=self._clock.now_ms(),
+            queue=await self._queue(job, shown["queue_position"]),
+            partly=read["lines_shown"] < read["lines_total"],
+        )
+        return {**shown, "next_step": step}
+
+    async def _queue(self, job: Job, position: int | None) -> Queue | None:
+        """Return what keeps a job that is due from beginning; None when nothing does."""
+        if job.status not in _WAITING or job.run_at_ms > self._clock.now_ms():
+            return None
+        running = (await self._store.totals()).get(Status.RUNNING, 0)
+        capacity = self._settings.capacity
+        if running + (position or 1) <= capacity:
+            return None
+        where = JobFilter(statuses=(Status.RUNNING,))
+        page = await self._store.list(job.owner, where, limit=_HOLDERS, cursor=None)
+        return Queue(
+            position=position,
+            capacity=capacity,
+            holders=page.jobs,
+            others=max(0, running - len(page.jobs)),
+        )
 
     async def _at_one_moment(self, job: Job, part: CheckJob) -> tuple[Job, JobObject]:
         """Read output, and after it the row; again when the row has got into another state.
@@ -156,6 +195,12 @@ class Reader:
             return now
         # An order to end it may have been given that could not be stored.
         return replace(now, cancel_requested_at_ms=job.cancel_requested_at_ms)
+
+    async def _ended_attempts(self, job: Job) -> Sequence[Attempt]:
+        """Return the attempts that had ended at the moment that `job` shows."""
+        under_way = job.status in (Status.RUNNING, Status.INPUT_REQUIRED)
+        attempts = await self._store.attempts(job.id)
+        return [each for each in attempts if each.number < job.attempt + (not under_way)]
 
     async def _read(self, job: Job, part: CheckJob) -> JobObject:
         if part.grep is None and part.after is None and not self.output_of(job.id).begun():
@@ -184,3 +229,13 @@ class Reader:
     @property
     def _limit(self) -> int:
         return self._settings.reply_limit_bytes
+
+
+def _went_wrong(job: Job) -> bool:
+    return job.status is Status.FAILED or (job.ended and views.failed_tests(job) > 0)
+
+
+def _with_failing(shown: JobObject, failing: str) -> JobObject:
+    """Return a job object in which what seems to have failed comes before all else."""
+    first = {name: shown[name] for name in ("job_id", "status")}
+    return {**first, "failing": failing, **shown}

@@ -270,9 +270,10 @@ class JobService:
         return self._registry.describe()
 
     async def report(self, job: Job) -> tuple[JobObject, str]:
-        """Return an ended job as check_job shows it, sized for a model, and the failing part.
+        """Return an ended job as check_job shows it, sized for a model, and its last lines.
 
-        The output is whole when it is short, else its failing part, its head and its tail.
+        The output is whole when it is short, else its head and its tail. The last lines are those
+        of a failed job of which none says what failed; else they are empty.
         """
         return await self._reader.report(job)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 JobObject = dict[str, Any]
 
+_TEST_COUNTS: Final = ("passed", "failed", "errors", "skipped")
 _LAST_MS: Final = 253_402_300_799_999
 """The end of the year 9999: no later time can be written down."""
 
@@ -78,6 +79,7 @@ def output_object(output: OutputSlice) -> JobObject:
         "text": output.text,
         "bytes_total": output.bytes_total,
         "lines_total": output.lines_total,
+        "lines_shown": output.lines_shown,
         "first_cursor": output.first_cursor,
         "next_cursor": output.next_cursor,
         "dropped_bytes": output.dropped_bytes,
@@ -93,6 +95,17 @@ def failed_tests(job: Job) -> int:
     # A Python job may return anything under this name.
     counts = [tests.get(name) for name in ("failed", "errors")]
     return sum(number for number in counts if type(number) is int and number > 0)
+
+
+def tests_in(result: object) -> JobObject | None:
+    """Return the summary of test runs that is the result of a job, if it is that."""
+    tests = result.get("tests") if isinstance(result, dict) else None
+    if not isinstance(tests, dict) or not {"passed", "failed"} <= tests.keys():
+        return None
+    # A Python job may return anything under this name.
+    counted = all(type(tests.get(name, 0)) is int for name in _TEST_COUNTS)
+    names = tests.get("failed_names", [])
+    return tests if counted and isinstance(names, list) else None
 
 
 def attempt_objects(attempts: Sequence[Attempt]) -> list[JobObject]:

@@ -26,8 +26,8 @@ JOB_FIELDS: Final = frozenset(
 )  # fmt: skip
 OUTPUT_FIELDS: Final = frozenset(
     {
-        "text", "bytes_total", "lines_total", "first_cursor", "next_cursor", "dropped_bytes",
-        "truncated",
+        "text", "bytes_total", "lines_total", "lines_shown", "first_cursor", "next_cursor",
+        "dropped_bytes", "truncated",
     }
 )  # fmt: skip
 PROGRESS_FIELDS: Final = frozenset({"current", "total", "percent", "message", "updated_at"})
@@ -38,9 +38,9 @@ _ALWAYS: Final = {
     "cancel_job": JOB_FIELDS | {"next_step"},
 }
 _SOMETIMES: Final = {
-    "start_job": {"existing", "output", "questions"},
-    "check_job": {"attempts", "questions"},
-    "cancel_job": {"output", "questions"},
+    "start_job": {"existing", "output", "questions", "failing"},
+    "check_job": {"attempts", "questions", "failing"},
+    "cancel_job": {"output", "questions", "failing"},
 }
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _TIMES: Final = ("created_at", "run_at", "started_at", "finished_at", "next_attempt_at")

@@ -105,6 +105,7 @@ class Output(Body):
     text: str
     bytes_total: int
     lines_total: int
+    lines_shown: int = Field(description="How many lines of the output are in `text`.")
     first_cursor: int
     next_cursor: int = Field(description="Pass as `after` to read on.")
     dropped_bytes: int
@@ -157,6 +158,9 @@ class ListedJob(Body):
 class Job(ListedJob):
     """A job with a part of its output."""
 
+    failing: str = Field(
+        default="", description="The part of the output that seems to say what failed."
+    )
     output: Output
     existing: bool = Field(default=False, description="An idempotency key met its job.")
     attempts: list[Attempt] = []

@@ -12,7 +12,7 @@ from functools import partial
 
 from anyio import to_thread
 
-from mcp_jobs.output.excerpt import Excerpt, read_excerpt
+from mcp_jobs.output.excerpt import Excerpt, read_excerpt, read_failing
 from mcp_jobs.output.fold import fold
 from mcp_jobs.output.raw import Kept, kept_bytes, read_bytes
 from mcp_jobs.output.search import (
@@ -49,6 +49,7 @@ __all__ = [
     "Unreadable",
     "after",
     "excerpt",
+    "failing",
     "fold",
     "grep",
     "grep_output",
@@ -56,6 +57,7 @@ __all__ = [
     "read_after",
     "read_bytes",
     "read_excerpt",
+    "read_failing",
     "read_recent",
     "read_tail",
     "stat_output",
@@ -113,3 +115,8 @@ async def excerpt(source: OutputSource, *, failed: bool, limit_bytes: int = LIMI
     return await to_thread.run_sync(
         partial(read_excerpt, source, failed=failed, limit_bytes=limit_bytes)
     )
+
+
+async def failing(source: OutputSource, *, limit_bytes: int = LIMIT_BYTES) -> str:
+    """`read_failing` in a thread."""
+    return await to_thread.run_sync(partial(read_failing, source, limit_bytes=limit_bytes))

@@ -38,18 +38,28 @@ class Excerpt:
 
     output: OutputSlice
     failing: str
-    """The lines that seem to say what went wrong; empty when nothing did."""
+    """The lines that seem to say what went wrong; empty when none does."""
+    ending: str
+    """The last lines of a failed job of which none says what went wrong; else empty."""
 
 
 def read_excerpt(source: OutputSource, *, failed: bool, limit_bytes: int) -> Excerpt:
-    """Return the whole output if it fits into `limit_bytes`, else its failing part, head and tail.
+    """Return the whole output if it fits into `limit_bytes`, else its head and its tail.
 
     A line states what is left out and the cursors to read it with.
     """
-    failing = _failing_part(source, limit_bytes // 3) if failed else ""
+    failing, ending = _failing_or_last(source, limit_bytes // 3) if failed else ("", "")
     whole = read_after(source, cursor=0, limit_bytes=limit_bytes)
-    if not whole.truncated:
-        return Excerpt(output=whole, failing=failing)
+    shown = _head_and_tail(source, limit_bytes) if whole.truncated else whole
+    return Excerpt(output=shown, failing=failing, ending=ending)
+
+
+def read_failing(source: OutputSource, *, limit_bytes: int) -> str:
+    """Return the lines that seem to say what went wrong; empty when none does."""
+    return _failing_or_last(source, limit_bytes)[0]
+
+
+def _head_and_tail(source: OutputSource, limit_bytes: int) -> OutputSlice:
     head = read_after(source, cursor=0, limit_bytes=limit_bytes // 6)
     tail = read_tail(source, lines=1000, limit_bytes=limit_bytes // 2 - 256)
     parts = [head.text]
@@ -62,30 +72,33 @@ def read_excerpt(source: OutputSource, *, failed: bool, limit_bytes: int) -> Exc
     else:
         tail = read_after(source, cursor=head.next_cursor, limit_bytes=limit_bytes)
     parts.append(tail.text)
-    if failing:
-        parts.insert(
-            0, f"[what seems to have failed]\n{failing}\n[the output from its beginning]\n"
-        )
-    text = "".join(parts)
-    return Excerpt(output=replace(tail, text=text, first_cursor=0, truncated=True), failing=failing)
+    lines = head.lines_shown + tail.lines_shown
+    return replace(tail, text="".join(parts), lines_shown=lines, first_cursor=0, truncated=True)
 
 
-def _failing_part(source: OutputSource, limit_bytes: int) -> str:
+def _failing_or_last(source: OutputSource, limit_bytes: int) -> tuple[str, str]:
+    """Return the lines that seem to say what went wrong or, where none does, the last ones."""
     raw = read_recent(source, limit_bytes=_SEARCHED_BYTES)
     lines = text_of(raw).rstrip("\n").split("\n")
     found = _beginning(lines)
     if found is None:
-        chosen = lines[-_LAST_LINES:]
-    else:
-        chosen = lines[max(0, found - _LINES_BEFORE) : found + _LINES_AFTER]
+        last = _fitting(lines[-_LAST_LINES:][::-1], limit_bytes)[::-1]
+        return "", "\n".join(last).strip("\n")
+    chosen = lines[max(0, found - _LINES_BEFORE) : found + _LINES_AFTER]
+    return "\n".join(_fitting(chosen, limit_bytes)).strip("\n"), ""
+
+
+def _fitting(lines: list[str], room: int) -> list[str]:
+    """Return the first lines that fit into `room` bytes, or a part of the first one."""
     kept: list[str] = []
-    room = limit_bytes
-    for line in chosen:
-        room -= size_of(line) + 1
-        if room < 0:
-            break
+    for line in lines:
+        size = size_of(line) + 1
+        if size > room:
+            # A character has at most four bytes.
+            return kept or [line[: room // 4]]
+        room -= size
         kept.append(line)
-    return "\n".join(kept or [chosen[0][: limit_bytes // 4]]).strip("\n")
+    return kept
 
 
 def _beginning(lines: list[str]) -> int | None:

@@ -70,7 +70,7 @@ def grep_output(
     end = search.open_line if missed else search.stat.bytes_total
     first = found[-len(texts)][0] if texts else end
     truncated = not whole or (len(found) < lines and search.has_loss(after))
-    return slice_of(search.stat, "".join(texts), (first, end), truncated)
+    return slice_of(search.stat, "".join(texts), len(texts), (first, end), truncated)
 
 
 def _last_fitting(texts: list[str], room: int) -> tuple[list[str], bool]:

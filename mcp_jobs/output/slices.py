@@ -57,6 +57,8 @@ class OutputSlice:
     text: str
     bytes_total: int
     lines_total: int
+    lines_shown: int
+    """Lines of the output in the text, a part of one too; without those that state a loss."""
     first_cursor: int
     """Offset of the first byte shown."""
     next_cursor: int
@@ -107,7 +109,7 @@ def read_tail(source: OutputSource, *, lines: int, limit_bytes: int = LIMIT_BYTE
         return look(source, lambda view: _tail_of(view, lines, limit_bytes))
     except Unreadable as error:
         nothing = OutputStat(bytes_total=0, lines_total=0, dropped_bytes=0, size_on_disk_bytes=0)
-        return slice_of(nothing, f"[... {error} ...]\n", (0, 0), True)
+        return slice_of(nothing, f"[... {error} ...]\n", 0, (0, 0), True)
 
 
 def read_after(source: OutputSource, *, cursor: int, limit_bytes: int = LIMIT_BYTES) -> OutputSlice:
@@ -162,12 +164,15 @@ def stat_of(view: OutputView) -> OutputStat:
     )
 
 
-def slice_of(stat: OutputStat, text: str, cursors: tuple[int, int], truncated: bool) -> OutputSlice:
-    """Return a text with its cursors and the totals of the output."""
+def slice_of(
+    stat: OutputStat, text: str, lines: int, cursors: tuple[int, int], truncated: bool
+) -> OutputSlice:
+    """Return a text of so many lines with its cursors and the totals of the output."""
     return OutputSlice(
         text=text,
         bytes_total=stat.bytes_total,
         lines_total=stat.lines_total,
+        lines_shown=lines,
         first_cursor=cursors[0],
         next_cursor=cursors[1],
         dropped_bytes=stat.dropped_bytes,
@@ -181,7 +186,7 @@ def _tail_of(view: OutputView, lines: int, limit_bytes: int) -> OutputSlice:
     items = _hold_back(_items(pieces, pieces[0][0] if pieces else 0))
     first = end = items[-1].end if items else view.bytes_total
     texts: list[str] = []
-    room, count, whole = limit_bytes, 0, True
+    room, count, torn, whole = limit_bytes, 0, 0, True
     for item in reversed(items):
         if count >= lines:
             break
@@ -189,6 +194,7 @@ def _tail_of(view: OutputView, lines: int, limit_bytes: int) -> OutputSlice:
         if size_of(text) > room:
             part = b"" if item.lost else fitting_end(item.raw, room)
             texts.append(text_of(part))
+            torn = int(bool(part))
             first, whole = (item.start + len(item.raw) - len(part) if part else first), False
             break
         texts.append(text)
@@ -197,7 +203,8 @@ def _tail_of(view: OutputView, lines: int, limit_bytes: int) -> OutputSlice:
         if not item.lost:
             first, count = item.start, count + 1
     truncated = not whole or (count < lines and first > 0)
-    return slice_of(stat_of(view), "".join(reversed(texts)), (first, end), truncated)
+    text = "".join(reversed(texts))
+    return slice_of(stat_of(view), text, count + torn, (first, end), truncated)
 
 
 def _after_of(view: OutputView, cursor: int, limit_bytes: int) -> OutputSlice:
@@ -208,7 +215,7 @@ def _after_of(view: OutputView, cursor: int, limit_bytes: int) -> OutputSlice:
         items.pop()
     items = _hold_back(items)
     texts: list[str] = []
-    room, first, position = limit_bytes, -1, cursor
+    room, shown, first, position = limit_bytes, 0, -1, cursor
     for item in items:
         text, end = text_of(item.raw), item.end
         if size_of(text) > room and (item.lost or first >= 0):
@@ -217,14 +224,14 @@ def _after_of(view: OutputView, cursor: int, limit_bytes: int) -> OutputSlice:
             part = fitting_start(item.raw, room)
             text, end = text_of(part), item.start + len(part)
         texts.append(text)
-        room, position = room - size_of(text), end
+        room, shown, position = room - size_of(text), shown + (not item.lost), end
         first = item.start if first < 0 and not item.lost else first
         if end < item.end:
             break
     first = position if first < 0 else first
     lost = any(item.lost and item.end <= position for item in items)
     truncated = lost or cut or (bool(items) and position < items[-1].end)
-    return slice_of(stat_of(view), "".join(texts), (first, position), truncated)
+    return slice_of(stat_of(view), "".join(texts), shown, (first, position), truncated)
 
 
 def _items(pieces: list[tuple[int, bytes]], cursor: int) -> list[_Item]:

@@ -49,9 +49,9 @@ class Channel:
             job = await self._service.find(self._owner, news.job_id)
             if not wire.in_project(job.cwd, self._project):
                 return
-            shown, failing = await self._service.report(job)
+            shown, ending = await self._service.report(job)
         except (UnknownJobError, StoreError):
             return
         meta = {"job_id": job.id, "status": job.status.value}
-        text = wire.job_text(shown, failing)
+        text = wire.wake_text(shown, ending)
         await self._connection.notify(_METHOD, {"content": text, "meta": meta})

@@ -101,6 +101,7 @@ _OUTPUT: Final[Schema] = {
         "text": {"type": "string"},
         "bytes_total": {"type": "integer"},
         "lines_total": {"type": "integer"},
+        "lines_shown": {"type": "integer"},
         "first_cursor": {"type": "integer"},
         "next_cursor": {"type": "integer", "description": "Pass as `after` to read on."},
         "dropped_bytes": {"type": "integer"},
@@ -110,6 +111,7 @@ _OUTPUT: Final[Schema] = {
         "text",
         "bytes_total",
         "lines_total",
+        "lines_shown",
         "first_cursor",
         "next_cursor",
         "dropped_bytes",
@@ -207,6 +209,7 @@ _NOTICES: Final[Schema] = {
 
 JOB_RESULT: Final = _job(
     notices=_NOTICES,
+    failing={"type": "string", "description": "The output that seems to say what failed."},
     output=_OUTPUT,
     existing={"type": "boolean"},
     warning=_WARNING,

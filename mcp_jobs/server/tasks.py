@@ -196,9 +196,9 @@ class Tasks:
     async def _result(self, job: Job) -> CallToolResult:
         if self._notices is not None:
             self._notices.saw(job.id)
-        shown, failing = await self._service.report(job)
+        shown, ending = await self._service.report(job)
         texts = [fence.told("Result", job.result)] if isinstance(job.result, str) else []
-        texts.append(wire.job_text(shown, failing))
+        texts.append(wire.wake_text(shown, ending))
         return CallToolResult(
             content=[TextContent(text=text) for text in texts],
             structured_content=shown,

@@ -10,6 +10,7 @@ from mcp_types import CallToolResult, TextContent
 
 from mcp_jobs import display
 from mcp_jobs.server import fence
+from mcp_jobs.views import tests_in
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _INPUT_SHOWN_CHARS: Final = 60
 _PROBLEMS_SHOWN: Final = 5
 _MESSAGE_CHARS: Final = 2000
+_WHOLE_S: Final = 100
+"""From here on tenths of a second say nothing."""
 _NO_PLACE: Final = re.compile(r"\[key\]|(?:list|str-enum)\[.*\]")
 """What pydantic adds to a location: that a key is meant, or which side of a union was tried."""
 
@@ -43,37 +46,26 @@ def shortened(message: str) -> str:
     return f"{message[:half]} … {message[-half:]}"
 
 
-def job_text(shown: JobObject, failing: str = "") -> str:
-    """Describe one job in a few lines; with its failing part, that instead of the output."""
-    lines = [_headline(shown)]
-    if shown["error"]:
-        lines.append(fence.told("Error", str(shown["error"])))
-    if failing:
-        lines.append(fence.fenced("What seems to have failed", failing))
-    if shown["progress"] and shown["status"] == "running":
-        lines.append(f"Progress: {progress_text(shown['progress'])}")
-    returned = shown["result"]
-    tests = returned.get("tests") if isinstance(returned, dict) else None
-    if tests:
-        lines.append(_tests_text(tests))
-    elif returned is not None:
-        lines.append(f"Result: {shortened(display.json_line(returned))}")
-    output = shown.get("output")
-    if output and output["text"] and not failing:
-        label = f"Output ({output['bytes_total']} bytes in all)"
-        lines.append(fence.fenced(label, output["text"]))
-    if shown.get("warning"):
-        lines.append(fence.told("Warning", str(shown["warning"])))
-    if shown.get("next_step"):
-        lines.append(str(shown["next_step"]))
-    return "\n".join(lines)
+def job_text(shown: JobObject) -> str:
+    """Describe one job in a few lines, with the output that the reply shows."""
+    return "\n".join([*_state(shown), *_failing(shown), *_output(shown), *_remarks(shown)])
+
+
+def wake_text(shown: JobObject, ending: str) -> str:
+    """Describe an ended job to whoever is woken by its end.
+
+    What seems to have failed, or the last lines of a failed job, stand for its output.
+    """
+    instead = _failing(shown) or ([fence.fenced("Last lines", ending)] if ending else [])
+    return "\n".join([*_state(shown), *(instead or _output(shown)), *_remarks(shown)])
 
 
 def list_text(shown: JobObject) -> str:
-    """Describe a list, a line for each job."""
-    if not shown["jobs"]:
-        return "No jobs."
-    lines = [_headline(job) for job in shown["jobs"]]
+    """Describe a list: a line for each job, how many there are, and how to go on."""
+    lines = [_headline(job) + _progress_of(job, " - ") for job in shown["jobs"]] or ["No jobs."]
+    counts = [f"{number} {status}" for status, number in shown["counts"].items() if number]
+    if counts:
+        lines.append(f"Of all your jobs: {', '.join(counts)}.")
     if shown["next_cursor"]:
         lines.append(f"More with cursor {shown['next_cursor']}.")
     return "\n".join(lines)
@@ -106,9 +98,14 @@ def in_project(cwd: str, project: str | None) -> bool:
 
 
 def notices_text(notices: list[JobObject]) -> str:
-    """Describe what else has ended, a line for each job."""
-    lines = [f"{n['job_id']} {n['status']}: {n['title']}" for n in notices]
-    return "\n".join(["Ended meanwhile:", *lines])
+    """Describe what else has ended, a line for each job, and another for what went wrong."""
+    lines = ["Ended meanwhile:"]
+    for each in notices:
+        reason = f" ({each['reason']})" if each["reason"] else ""
+        lines.append(f"{each['job_id']} {each['status']}{reason}: {each['title']}")
+        if each["error"]:
+            lines.append(fence.told("Error", str(each["error"])))
+    return "\n".join(lines)
 
 
 def progress_text(progress: JobObject) -> str:
@@ -172,19 +169,101 @@ def _cut(text: str) -> str:
     return text if len(text) <= _INPUT_SHOWN_CHARS else f"{text[:_INPUT_SHOWN_CHARS]}…"
 
 
+def _state(shown: JobObject) -> list[str]:
+    """Say what a job is and how far; of one that has ended, which tests failed, and why."""
+    lines = [_headline(shown)]
+    tests = tests_in(shown["result"])
+    if tests is not None:
+        lines.append(_tests_text(tests))
+    elif shown["result"] is not None:
+        lines.append(f"Result: {shortened(display.json_line(shown['result']))}")
+    if shown["error"]:
+        lines.append(fence.told("Error", str(shown["error"])))
+    if progress := _progress_of(shown, "Progress: "):
+        lines.append(progress)
+    if shown["attempt"] > 1 or (shown["max_attempts"] > 1 and shown["attempt"]):
+        lines.append(f"Attempt {shown['attempt']} of {shown['max_attempts']}.")
+    for each in shown.get("attempts", ()):
+        if each["error"] and each["error"] != shown["error"]:
+            lines.append(fence.told(f"Attempt {each['attempt']}", str(each["error"])))
+    return lines
+
+
+def _failing(shown: JobObject) -> list[str]:
+    failing = shown.get("failing")
+    return [fence.fenced("What seems to have failed", failing)] if failing else []
+
+
+def _output(shown: JobObject) -> list[str]:
+    """Show a part of the output, and say how much of it that is and where it goes on."""
+    output = shown.get("output")
+    if output is None or shown["started_at"] is None:
+        return []
+    total, lines = output["lines_total"], output["lines_shown"]
+    counted = f"{total} line{'' if total == 1 else 's'}"
+    cursor = f"next_cursor {output['next_cursor']}"
+    if output["text"]:
+        part = counted if lines >= total else f"{lines} of {counted}"
+        return [fence.fenced(f"Output ({part}, {cursor})", output["text"])]
+    if output["bytes_total"]:
+        return [f"Nothing to show of the output ({counted}, {cursor})."]
+    return ["It printed nothing." if shown["finished_at"] else "No output yet."]
+
+
+def _remarks(shown: JobObject) -> list[str]:
+    """Say what is asked, what the caller should know besides, and what to do now."""
+    lines = [
+        fence.told(f"It asks ({display.line(asked['key'])})", str(asked["message"]))
+        for asked in shown.get("questions", ())
+    ]
+    if shown.get("existing"):
+        lines.append("This is the job that the idempotency_key started before; none was added.")
+    if shown.get("warning"):
+        lines.append(fence.told("Warning", str(shown["warning"])))
+    if shown.get("next_step"):
+        lines.append(str(shown["next_step"]))
+    return lines
+
+
 def _headline(shown: JobObject) -> str:
-    status = shown["status"]
-    if shown["reason"]:
-        status = f"{status} ({shown['reason']})"
+    place = display.line(shown["cwd"])
+    return f"{shown['job_id']} {_status(shown)}{_times(shown)} in {place}: {shown['title']}"
+
+
+def _status(shown: JobObject) -> str:
     if shown["cancel_requested"] and shown["status"] == "running":
-        status = "running, being stopped"
-    duration = shown["duration_seconds"]
-    spent = "" if duration is None else f" after {duration:g} s" if shown["finished_at"] else ""
-    return f"{shown['job_id']} {status}{spent}: {shown['title']}"
+        return "running, being stopped"
+    why = [] if shown["reason"] in (None, "exit_code") else [shown["reason"]]
+    why += [] if shown["exit_code"] is None else [f"exit code {shown['exit_code']}"]
+    return f"{shown['status']} ({', '.join(why)})" if why else str(shown["status"])
+
+
+def _times(shown: JobObject) -> str:
+    if shown["duration_seconds"] is None:
+        return ""
+    spent = _seconds(shown["duration_seconds"])
+    if shown["finished_at"]:
+        return f" after {spent}"
+    quiet_s = shown["quiet_seconds"] or 0
+    return f" for {spent}" + (f", quiet for {_seconds(quiet_s)}" if quiet_s >= 1 else "")
+
+
+def _seconds(number: float) -> str:
+    return f"{number:.0f} s" if number >= _WHOLE_S else f"{round(number, 1):g} s"
+
+
+def _progress_of(shown: JobObject, before: str) -> str:
+    """Return the progress of a running job; nothing where there is none."""
+    if not shown["progress"] or shown["status"] != "running":
+        return ""
+    text = progress_text(shown["progress"])
+    return f"{before}{text}" if text else ""
 
 
 def _tests_text(tests: JobObject) -> str:
-    text = f"Tests: {tests['passed']} passed, {tests['failed']} failed"
-    if tests.get("failed_names"):
-        text += ": " + ", ".join(tests["failed_names"])
-    return display.line(text)
+    counted = [f"{tests['passed']} passed", f"{tests['failed']} failed"]
+    counted += [f"{tests[name]} {name}" for name in ("errors", "skipped") if tests.get(name)]
+    names = [str(name) for name in tests.get("failed_names") or ()]
+    names += ["and more"] if names and tests.get("failed_names_truncated") else []
+    text = f"Tests: {', '.join(counted)}"
+    return display.line(f"{text}: {', '.join(names)}" if names else text)

@@ -77,6 +77,7 @@ def test_a_missing_directory_is_an_empty_output(tmp_path: Path) -> None:
         text="",
         bytes_total=0,
         lines_total=0,
+        lines_shown=0,
         first_cursor=0,
         next_cursor=0,
         dropped_bytes=0,
@@ -158,6 +159,7 @@ def test_the_tail_is_the_last_lines(
     assert (shown.first_cursor, shown.next_cursor) == (len(data) - len(expected), len(data))
     assert not shown.truncated
     assert shown.lines_total == len(lines)
+    assert shown.lines_shown == min(asked, len(lines))
 
 
 def test_the_tail_shows_the_last_bytes_when_the_limit_cuts(tmp_path: Path) -> None:
@@ -165,6 +167,8 @@ def test_the_tail_shows_the_last_bytes_when_the_limit_cuts(tmp_path: Path) -> No
     shown = read_tail(SpoolFiles(directory), lines=10, limit_bytes=200)
     assert shown.text == "x" * 192 + "yz\nlast\n"
     assert (len(shown.text), shown.first_cursor, shown.truncated) == (200, 514 - 200, True)
+    # A part of a line is shown too.
+    assert (shown.lines_shown, shown.lines_total) == (2, 3)
 
 
 def test_the_tail_of_one_endless_line_is_its_end(tmp_path: Path) -> None:
@@ -194,6 +198,7 @@ def test_a_cursor_in_the_gap_states_the_drop_and_goes_on_at_the_tail(tmp_path: P
     dropped = tail_start - 2 * SEGMENT - 100
     statement = f"[... {dropped} bytes dropped by the output cap ...]\n"
     assert shown.text == statement + tail.decode()
+    assert shown.lines_shown == len(tail.splitlines())
     assert (shown.first_cursor, shown.next_cursor) == (tail_start, shown.bytes_total)
     assert shown.truncated
 
@@ -207,6 +212,7 @@ def test_a_loss_at_the_end_is_stated(tmp_path: Path) -> None:
         read_tail(SpoolFiles(directory), lines=9),
     ):
         assert shown.text == "kept\n" + statement
+        assert shown.lines_shown == 1
         assert (shown.next_cursor, shown.bytes_total, shown.lines_total) == (50, 50, 7)
         assert shown.truncated
 

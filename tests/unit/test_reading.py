@@ -14,6 +14,7 @@ from mcp_jobs.clock import SystemClock
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.spool import Spool
 from mcp_jobs.reading import Reader
+from mcp_jobs.requests import CheckJob
 from mcp_jobs.settings import Settings
 from mcp_jobs.shares import Shares
 from mcp_jobs.states import Status
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from mcp_jobs.clock import Clock
     from mcp_jobs.models import Job
 
 
@@ -44,11 +46,14 @@ class Desk:
     def __init__(self, home: Path, store: SqliteStore) -> None:
         self.store = store
         self.settings = Settings(home=home)
-        self.reader = Reader(
-            store=store,
-            executor=local_executor(self.settings, store),
-            settings=self.settings,
-            clock=SystemClock(),
+        self.reader = self.reader_of()
+
+    def reader_of(self, *, clock: Clock | None = None, **settings: Any) -> Reader:
+        return Reader(
+            store=self.store,
+            executor=local_executor(self.settings, self.store),
+            settings=self.settings.model_copy(update=settings),
+            clock=clock or SystemClock(),
             shares=Shares(),
         )
 
@@ -135,13 +140,7 @@ async def test_any_reader_knows_since_when_a_running_job_is_quiet(
     """Also one that has just adopted it: the files of the output say it."""
     job = await in_state(desk.store, Status.RUNNING)
     now_ms = NOW + 60_000
-    reader = Reader(
-        store=desk.store,
-        executor=local_executor(desk.settings, desk.store),
-        settings=desk.settings,
-        clock=StoppedClock(now_ms),
-        shares=Shares(),
-    )
+    reader = desk.reader_of(clock=StoppedClock(now_ms))
     assert (await reader.row(job))["quiet_seconds"] == 60
 
     desk.prints(job, "hi\n")
@@ -153,16 +152,92 @@ async def test_any_reader_knows_since_when_a_running_job_is_quiet(
 
 async def test_a_link_in_the_place_of_output_dates_nothing(desk: Desk, tmp_path: Path) -> None:
     job = await in_state(desk.store, Status.RUNNING)
-    reader = Reader(
-        store=desk.store,
-        executor=local_executor(desk.settings, desk.store),
-        settings=desk.settings,
-        clock=StoppedClock(NOW + 5000),
-        shares=Shares(),
-    )
+    reader = desk.reader_of(clock=StoppedClock(NOW + 5000))
     desk.prints(job, "hi\n")
     (segment,) = (desk.settings.jobs_dir / job.id / layout.OUTPUT).iterdir()
     segment.unlink()
     segment.symlink_to(tmp_path)
 
     assert (await reader.row(job))["quiet_seconds"] == 5
+
+
+async def test_what_seems_to_have_failed_comes_first(desk: Desk) -> None:
+    job = await in_state(desk.store, Status.RUNNING)
+    desk.prints(job, "fine\n" * 99 + "error: no such thing\n" + "a\n" * 99)
+    failed = await desk.store.settle(job, ending(Status.FAILED))
+    assert failed is not None
+
+    shown = await desk.reader.look(failed)
+
+    assert list(shown)[:3] == ["job_id", "status", "failing"]
+    assert "error: no such thing" in shown["failing"]
+    assert "error" not in shown["output"]["text"]
+    assert (shown["output"]["lines_shown"], shown["output"]["lines_total"]) == (40, 199)
+    assert f'{{"job_id": "{job.id}", "grep": "(?i)error|fail"}}' in shown["next_step"]
+    # Whoever asks for a part gets that part.
+    part = CheckJob(job_id=job.id, after=0)
+    assert "failing" not in await desk.reader.look(failed, part)
+
+
+async def test_what_the_output_begins_with_is_not_said_twice(desk: Desk) -> None:
+    job = await in_state(desk.store, Status.RUNNING)
+    desk.prints(job, "error: no such thing\n")
+    failed = await desk.store.settle(job, ending(Status.FAILED))
+    assert failed is not None
+
+    shown = await desk.reader.look(failed)
+
+    assert "failing" not in shown
+    assert "grep" not in shown["next_step"]
+
+
+async def test_tests_that_failed_in_a_job_that_completed_are_shown(desk: Desk) -> None:
+    job = await in_state(desk.store, Status.RUNNING)
+    desk.prints(job, "fine\n" * 99 + "FAILED t.py::a\n" + "a\n" * 99)
+    done = await desk.store.settle(job, ending(Status.COMPLETED, result={"tests": {"failed": 1}}))
+    assert done is not None
+
+    assert "FAILED t.py::a" in (await desk.reader.look(done))["failing"]
+
+
+async def test_a_report_of_a_failure_that_nothing_explains_has_its_last_lines(desk: Desk) -> None:
+    job = await in_state(desk.store, Status.RUNNING)
+    desk.prints(job, "a\nb\n")
+    failed = await desk.store.settle(job, ending(Status.FAILED))
+    assert failed is not None
+
+    shown, last = await desk.reader.report(failed)
+
+    assert last == "a\nb"
+    assert "failing" not in shown
+
+
+async def test_only_a_job_that_finds_no_room_waits_for_its_turn(desk: Desk) -> None:
+    reader = desk.reader_of(capacity=2)
+    mine = await in_state(desk.store, Status.RUNNING, title="make")
+    waiting = await created(desk.store)
+    assert "Accepted; starts now." in (await reader.accepted(waiting, 1))["next_step"]
+    # One place is left, and another job of his is before it.
+    assert "as number 2;" in (await reader.accepted(waiting, 2))["next_step"]
+
+    assert await claimed(desk.store) is not None
+    hidden = await created(desk.store, owner="somebody else", title="secret plans")
+    second = await created(desk.store)
+    step = (await reader.accepted(hidden, 1))["next_step"]
+    assert "waits for its turn as number 1; 2 may run at once. Now run: 2 of others." in step
+    step = (await reader.look(second))["next_step"]
+    assert f'{mine.id} ("make")' in step
+    assert "secret" not in step
+
+
+async def test_an_attempt_is_not_shown_as_ended_in_a_job_that_still_runs_it(desk: Desk) -> None:
+    job = await in_state(desk.store, Status.RUNNING, max_attempts=3)
+    assert await desk.store.settle(job, ending(Status.RETRYING)) is not None
+    again = await claimed(desk.store)
+    retried = await desk.store.settle(again, ending(Status.RETRYING))
+    assert retried is not None
+
+    reader = desk.reader
+    ended = await reader._ended_attempts(retried)
+    assert [attempt.number for attempt in ended] == [1, 2]
+    assert [attempt.number for attempt in await reader._ended_attempts(again)] == [1]

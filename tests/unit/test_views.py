@@ -146,10 +146,10 @@ def test_a_completed_job_is_done_whatever_was_seen_of_it() -> None:
     assert (counted["current"], counted["percent"]) == (6, None)
 
 
-def test_output_has_its_seven_fields() -> None:
+def test_output_has_its_eight_fields() -> None:
     piece = OutputSlice(
-        text="t", bytes_total=9, lines_total=2, first_cursor=3, next_cursor=4, dropped_bytes=5,
-        truncated=True,
+        text="t", bytes_total=9, lines_total=2, lines_shown=1, first_cursor=3, next_cursor=4,
+        dropped_bytes=5, truncated=True,
     )  # fmt: skip
     found = output_object(piece)
     assert set(found) == OUTPUT_FIELDS
