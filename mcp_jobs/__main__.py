@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mcp_jobs.settings import Settings
 
 PLAIN_COMMANDS: Final = {
-    "worker": "run jobs of this home, without MCP",
+    "worker": "run the jobs of this home, without serving MCP",
     "serve": "serve MCP, REST and live events over HTTP",
     "token": "print the token of this home, or manage named ones",
 }
@@ -127,11 +127,11 @@ def _parser() -> argparse.ArgumentParser:
         "--channel",
         action="store_true",
         default=None,
-        help="tell Claude Code of ends as channel events (a research preview)",
+        help="tell Claude Code of ended jobs by channel events (a research preview)",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     worker = commands.add_parser("worker", help=PLAIN_COMMANDS["worker"])
-    worker.add_argument("--drain", action="store_true", help="end when no job is left")
+    worker.add_argument("--drain", action="store_true", help="exit when no job is left")
     _add_serve(commands.add_parser("serve", help=PLAIN_COMMANDS["serve"]))
     _add_token(commands.add_parser("token", help=PLAIN_COMMANDS["token"]))
     return parser
@@ -157,11 +157,13 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
 
 def _add_token(token: argparse.ArgumentParser) -> None:
     changes = token.add_subparsers(dest="change", metavar="CHANGE")
-    add = changes.add_parser("add", help="make a named token and print it once")
+    add = changes.add_parser("add", help="create a named token and print it once")
     add.add_argument("name")
-    add.add_argument("--owner", help="whose jobs it sees; default: jobs of its own name")
+    add.add_argument("--owner", help="whose jobs it sees; default: an owner with the token's name")
     add.add_argument(
-        "--scopes", default="read,start,cancel", help="with commas: read, start, cancel, metrics"
+        "--scopes",
+        default="read,start,cancel",
+        help="comma-separated: read, start, cancel, metrics",
     )
     remove = changes.add_parser("remove", help="revoke a named token")
     remove.add_argument("name")

@@ -106,7 +106,7 @@ def _default_directory() -> str:
     directory = project_directory()
     if directory is None:
         raise InvalidInputError(
-            "cwd is needed: this server was started in / and knows no project. Pass the absolute "
+            "cwd is needed: this server was started in / and has no project. Pass the absolute "
             "path of the directory to run in."
         )
     try:

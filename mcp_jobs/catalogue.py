@@ -232,4 +232,4 @@ def sources(
 def _told(problems: Sequence[str]) -> str:
     more = f" And {len(problems) - _PROBLEMS_TOLD} more." if len(problems) > _PROBLEMS_TOLD else ""
     text = " ".join(problems[:_PROBLEMS_TOLD]) + more
-    return f"Job types: {text} What a broken file declared before stays as it was."
+    return f"Job types: {text} What a broken file declared before is kept."

@@ -51,7 +51,9 @@ class Retry(RetryableError):
     def __init__(self, message: str = "Try again.", *, after: float | None = None) -> None:
         super().__init__(message)
         if after is not None and not 0 <= after <= _YEAR_S:
-            raise ValueError(f"after is a number of seconds from 0 to {_YEAR_S}, not {after!r}.")
+            raise ValueError(
+                f"after must be a number of seconds from 0 to {_YEAR_S}, not {after!r}."
+            )
         self.after_s = after
 
 
@@ -200,13 +202,13 @@ class JobContext:
 def _question(message: str, form: Any, key: str | None) -> Asked:
     schema = {"type": "object", "properties": {}} if form is None else _flat_schema(form)
     if not message.strip() or len(message) > _QUESTION_CHARS:
-        raise ValueError(f"A question has 1 to {_QUESTION_CHARS} characters.")
+        raise ValueError(f"A question must have 1 to {_QUESTION_CHARS} characters.")
     if key is None:
         digest = hashlib.sha256(f"{message}\0{schema}".encode("utf-8", "replace")).hexdigest()
         slug = re.sub(r"[^a-z0-9]+", "-", message.lower())[:_SLUG_CHARS].strip("-")
         key = f"{slug}-{digest[:8]}"
     if not 0 < len(key) <= _KEY_CHARS:
-        raise ValueError(f"The key of a question has 1 to {_KEY_CHARS} characters.")
+        raise ValueError(f"The key of a question must have 1 to {_KEY_CHARS} characters.")
     return Asked(key=key, message=message, schema=schema)
 
 

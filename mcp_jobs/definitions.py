@@ -163,7 +163,7 @@ def definition_of(function: object) -> Definition:
     """Return the definition of a function that was decorated. Raises `InvalidInputError`."""
     definition = getattr(function, _MARK, None)
     if not isinstance(definition, Definition):
-        raise InvalidInputError(f"{function!r} is no job: decorate it with @jobs.job().")
+        raise InvalidInputError(f"{function!r} is not a job: decorate it with @jobs.job().")
     return definition
 
 

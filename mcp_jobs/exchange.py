@@ -54,7 +54,7 @@ def read_report(job_dir: Path, token: int, secrets: Sequence[bytes]) -> Report |
         problem = str(odd)
     except (KeyError, TypeError, ValueError, RecursionError):
         problem = f"the file {name} holds something else"
-    text = f"The job has spoiled the report of its end: {problem}."
+    text = f"The job has damaged the report of its end: {problem}."
     # Whether the function was told to stop, nobody knows but the runner, whose word then counts.
     return Report(came_to="raised", result=None, error=text, after_s=None, stopped=True)
 

@@ -52,7 +52,7 @@ def private_text(path: Path) -> str | None:
     try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
-            raise InvalidInputError(f"{path} is no file. Remove it; a new one is made.")
+            raise InvalidInputError(f"{path} is not a file. Remove it, and a new one is made.")
         if info.st_uid != os.getuid() or info.st_mode & 0o077:
             raise InvalidInputError(
                 f"{path} holds secrets and must belong to this user alone: chmod 600 it, or "

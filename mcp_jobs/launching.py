@@ -48,7 +48,7 @@ _LINE_LIMIT_BYTES: Final = 1 << 16
 _ENDED: Final = b'\n{"event": "ended"'
 
 _NO_CONNECTIONS: Final = (
-    "No job can be started from here: this process may open no connection, not even to the "
+    "No job can be started from here: this process may not open any connection, not even to the "
     "launcher of mcp-jobs, as in a sandbox without network. Start the job outside of the sandbox, "
     "where the MCP server of a host runs."
 )

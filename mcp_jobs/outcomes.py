@@ -256,7 +256,9 @@ _REASONS = frozenset(Reason)
 def _interruption(reason: str | None) -> str:
     if reason in _REASONS:
         return "Interrupted: the system was going down."
-    return "Interrupted: an order that is none of mcp-jobs was found in the job's directory."
+    return (
+        "Interrupted: an order that does not come from mcp-jobs was found in the job's directory."
+    )
 
 
 def _seconds(limit_s: float) -> str:

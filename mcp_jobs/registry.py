@@ -195,7 +195,7 @@ class Registry:
         near = difflib.get_close_matches(name, names, n=3)
         shown = [*near, *(n for n in names if n not in near)][:_NAMES_SHOWN]
         more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-        told = f"The types are: {', '.join(shown)}{more}." if names else "There is no type at all."
+        told = f"The types are: {', '.join(shown)}{more}." if names else "There are no types."
         if name == SHELL_NAME:
             told = f"This server runs declared job types only (--only-declared). {told}"
         problem = None if self._source is None else self._source.problem()

@@ -111,7 +111,7 @@ class StartJob(Request):
         default=None, description="Stop it when it prints nothing for this long; default: no limit."
     )
     max_retries: Annotated[int, Field(ge=0, le=100), BeforeValidator(_number)] = Field(
-        default=0, description="Try a failed job again up to this often, with growing pauses."
+        default=0, description="Try a failed job again up to this many times, with growing pauses."
     )
     retry_on_interrupt: bool = Field(
         default=False, description="Run it again if a crash or reboot cut it off."

@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         default=10.0,
         gt=0,
         le=86_400,
-        description="How long the launcher stays without work.",
+        description="How long the launcher stays when it is idle.",
     )
 
     app: str | None = Field(
@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     )
     channel: bool = Field(
         default=False,
-        description="Tell Claude Code of ends as channel events (a research preview).",
+        description="Tell Claude Code of ended jobs by channel events (a research preview).",
     )
 
     host: str = Field(default="127.0.0.1", description="Address that the HTTP server binds to.")
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     )
     webhook_private: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Comma-separated private networks that webhooks may go to, as 10.0.0.0/8.",
+        description="Comma-separated private networks that webhooks may go to, such as 10.0.0.0/8.",
     )
     webhook_secret: SecretStr = Field(
         default=SecretStr(""),
@@ -211,7 +211,9 @@ class Settings(BaseSettings):
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [host for host in value if "/" in host or "@" in host]:
-            raise ValueError(f"{wrong[0]!r} is no host; name hosts such as *.example.org, not URLs")
+            raise ValueError(
+                f"{wrong[0]!r} is not a host; name hosts such as *.example.org, not URLs"
+            )
         return value
 
     @field_validator("home")

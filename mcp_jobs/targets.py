@@ -136,7 +136,7 @@ def _check_bracketed(netloc: str) -> None:
             raise ValueError
     except ValueError:
         raise ValueError(
-            f"{netloc[:100]!r} is no IPv6 address: it is written as [2001:db8::1], without a zone"
+            f"{netloc[:100]!r} is not an IPv6 address; write it as [2001:db8::1], without a zone"
         ) from None
 
 
@@ -154,7 +154,7 @@ def _check_name(host: str) -> None:
             ipaddress.IPv4Address(host)
         except ValueError:
             raise ValueError(
-                f"{host!r} is no IPv4 address: it is written as four numbers, such as 192.0.2.1"
+                f"{host!r} is not an IPv4 address; write it as four numbers, such as 192.0.2.1"
             ) from None
 
 

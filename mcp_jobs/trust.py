@@ -85,7 +85,7 @@ def distrust(path: str) -> str:
     return (
         f"{visible(path)} is new or has changed, and its job types cannot be started before a "
         f"person has read it and trusts it. That person runs `{command}` in a terminal of their "
-        "own; an agent does not."
+        "own; an agent must not."
     )
 
 

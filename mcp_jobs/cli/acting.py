@@ -32,15 +32,15 @@ def prune(
     *,
     older_than: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Jobs that ended longer ago (7d); else the retention."),
+        typer.Option(metavar="TIME", help="Jobs that ended longer ago than this (7d)."),
     ] = None,
     keep: Annotated[
         int | None,
-        typer.Option(min=1, help="Keep this many of the newest jobs; else the retention."),
+        typer.Option(min=1, help="Keep only this many jobs, the newest."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Remove ended jobs and their output now, by the retention or by these limits."""
+    """Remove ended jobs and their output now, by the retention settings or by these limits."""
     changes: dict[str, Any] = {}
     age_s = seconds(older_than, "--older-than")
     if age_s is not None:
@@ -74,7 +74,7 @@ async def _cancel(parts: list[str], grace_s: float, as_json: bool) -> int:
                 screen.write_line(words.end_of(shown), words.STYLES[shown["status"]])
             if not shown["finished_at"]:
                 code = FAILED
-                screen.note(f"{job.id} does not end yet; mcp-jobs wait {job.id} waits for it.")
+                screen.note(f"{job.id} has not ended yet; mcp-jobs wait {job.id} waits for it.")
     return code
 
 

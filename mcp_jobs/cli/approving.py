@@ -27,7 +27,9 @@ def approve(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Value of a field that is asked for."),
     ] = None,
-    key: Annotated[str | None, typer.Option(help="Answer this question only, of several.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Of several questions, answer only this one.")
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Answer without asking; a person has decided.")
     ] = False,

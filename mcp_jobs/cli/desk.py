@@ -49,7 +49,7 @@ class Desk:
         """
         wanted = part.strip().lower()
         if not wanted:
-            raise UnknownJobError("The id of a job is not empty; mcp-jobs list shows the ids.")
+            raise UnknownJobError("A job id cannot be empty; mcp-jobs list shows the ids.")
         found = await self.core.store.matching_ids(OWNER, wanted, limit=_SHOWN_IDS + 1)
         if len(found) == 1 or wanted in found:
             return wanted if wanted in found else found[0]
@@ -82,13 +82,13 @@ class Desk:
         Where that cannot be, as in a sandbox, it is said, and the command goes on: others may work.
         """
         if self.core.read_only:
-            screen.note("The home cannot be written to, so this command only looks on.")
+            screen.note("The home cannot be written to, so this command only reads it.")
             return
         try:
             await self.core.presence.knock()
             await self.core.presence.hand_over()
         except LauncherError as error:
-            screen.note(f"If no server works on this, nobody does. {error}")
+            screen.note(f"If no server is running, nothing works on this. {error}")
 
     async def wait_for_one(self, jobs: Sequence[Job], on_look: OnLook | None) -> Sequence[Job]:
         """Return the jobs as they are when at least one has ended; waits as long as it takes."""

@@ -69,7 +69,7 @@ def install(
     writing = change.needed and not dry_run
     if writing and as_json and not yes:
         raise WrongOptionError(
-            "install --json shows no change to agree to; say --yes or --dry-run."
+            "install --json cannot ask whether you agree; add --yes or --dry-run."
         )
     if not as_json:
         _show(change)
@@ -146,7 +146,7 @@ def _tell(host: Host, change: Change, written: bool, backup: Path | None) -> Non
     elif not written:
         screen.note("Nothing was written.")
     else:
-        kept = f" The file from before is {backup}." if backup is not None else ""
+        kept = f" The previous file is kept as {backup}." if backup is not None else ""
         screen.note(f"Written to {change.path}.{kept}", "green")
         screen.note(host.then)
 

@@ -30,10 +30,10 @@ def logs(
     job: JobPart,
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")
+        bool, typer.Option("--follow", "-f", help="Follow the output until the job has ended.")
     ] = False,
     tail: Annotated[
-        int | None, typer.Option("--tail", "-n", min=0, help="Only so many of the last lines.")
+        int | None, typer.Option("--tail", "-n", min=0, help="Only this many of the last lines.")
     ] = None,
     grep: Annotated[
         str | None,
@@ -44,11 +44,11 @@ def logs(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print the output of a job. Without options all of it that was kept."""
+    """Print the output of a job: without options, all of it that was kept."""
     if raw_bytes and (grep is not None or as_json):
-        raise WrongOptionError("--raw shows bytes; it goes with --tail and -f alone.")
+        raise WrongOptionError("--raw shows bytes; it can be combined only with --tail and -f.")
     if as_json and follow:
-        raise WrongOptionError("--json prints one object; it does not go with -f.")
+        raise WrongOptionError("--json prints one object; it cannot be combined with -f.")
     desk.run(_logs, job, follow, tail, grep, raw_bytes, as_json)
 
 

@@ -43,14 +43,18 @@ _MIB = 1 << 20
 def list_jobs(
     *,
     status: Annotated[
-        list[Status] | None, typer.Option(help="Only jobs in this state; may be given again.")
+        list[Status] | None,
+        typer.Option(help="Only jobs in this state; may be given several times."),
     ] = None,
     type_name: Annotated[str | None, typer.Option("--type", help="Only jobs of this type.")] = None,
-    here: Annotated[bool, typer.Option("--here", help="Only jobs of this directory.")] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Only jobs that run in this directory.")
+    ] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", help="How many, at most 100.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Stay and show what changes, until Ctrl-C.")
+        bool,
+        typer.Option("--watch", "-w", help="Keep running and show what changes, until Ctrl-C."),
     ] = False,
     as_json: Json = False,
 ) -> None:

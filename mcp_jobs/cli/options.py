@@ -88,7 +88,7 @@ def json_object(text: str | None, option: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise WrongOptionError(f"{option} is no JSON: {error}.") from None
+        raise WrongOptionError(f"{option} is not valid JSON: {error}.") from None
     if not isinstance(value, dict):
         raise WrongOptionError(f'{option} must be a JSON object, such as {{"name": "value"}}.')
     return value

@@ -41,7 +41,7 @@ def refuse_jobs(command: str) -> None:
     if job_id is not None:
         named = f"the job {visible(job_id)}" if job_id else "a job"
         raise RefusedError(
-            f"{command} was called inside of {named}, and only a person may decide this; nothing "
+            f"{command} was called inside {named}, and only a person may decide this; nothing "
             "was done. Run it in a terminal that no job has opened."
         )
 

@@ -63,7 +63,9 @@ def init(
         return
     path = Path.cwd() / FILE
     if not write_new(path, text, replace=force):
-        screen.note(f"{path} is there already; --force replaces it, --print shows ours.", "")
+        screen.note(
+            f"{path} already exists; --force replaces it, --print shows what it would be.", ""
+        )
         raise typer.Exit(FAILED)
     trusted = job_around(os.getpid()) is None
     if trusted:

@@ -62,7 +62,7 @@ def start(
         typer.Option(metavar="TIME", help="Stop it when it prints nothing for this long."),
     ] = None,
     retries: Annotated[
-        int | None, typer.Option(help="Try a failed job again up to this often.")
+        int | None, typer.Option(help="Try a failed job again up to this many times.")
     ] = None,
     retry_on_interrupt: Annotated[
         bool,
@@ -72,7 +72,7 @@ def start(
         str | None, typer.Option(metavar="TIME", help="Start only after this long.")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="The same key again shows the job that it has started.")
+        str | None, typer.Option(help="If this key has started a job before, show that job.")
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end; exit 0 only if it completed.")

@@ -42,7 +42,7 @@ def trust(
     ] = None,
     *,
     revoke: Annotated[
-        bool, typer.Option("--revoke", help="Trust the files of the project no longer.")
+        bool, typer.Option("--revoke", help="Stop trusting the files of the project.")
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Trust without asking; a person has read them.")
@@ -137,6 +137,6 @@ def _revoke(folder: str, kept: Trust, as_json: bool) -> None:
     if as_json:
         screen.write_json({"revoked": revoked})
     for path in () if as_json else revoked:
-        screen.write_line(f"{visible(path)} is not trusted any more.")
+        screen.write_line(f"{visible(path)} is no longer trusted.")
     if not revoked:
         screen.note("None of its files was trusted.")

@@ -42,7 +42,7 @@ async def _wait(parts: list[str], any_one: bool, limit_s: float | None, as_json:
         with anyio.move_on_after(limit_s):
             return await wait_for(opened, jobs, stop_at_first=any_one, as_json=as_json)
         if not as_json:
-            screen.note("The time is over; the jobs go on.")
+            screen.note("The time is up; the jobs keep running.")
         return TIMED_OUT
 
 

@@ -142,7 +142,7 @@ class Place(NamedTuple):
             value = float(found.group(1)) * _UNITS_S[found.group(2)]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(
-                "this is no duration; allowed are seconds, or a number with one of the units "
+                "this is not a duration; allowed are seconds, or a number with one of the units "
                 f"{', '.join(_UNITS_S)}"
             )
         if not (math.isfinite(value) and 0 < value <= _LONGEST_S):
@@ -155,7 +155,7 @@ class Place(NamedTuple):
         size = int(found.group(1)) * _SIZES[found.group(2)] if found is not None else 0
         if not 1 <= size <= 1 << 50:
             raise self.error(
-                "this is no size; allowed are bytes above 0, or a number with one of "
+                "this is not a size; allowed are bytes above 0, or a number with one of "
                 f"the units {', '.join(unit for unit in _SIZES if unit)}"
             )
         return size
@@ -167,7 +167,7 @@ class Place(NamedTuple):
             check(text)
             re.compile(text)
         except (BadPatternError, re.error, OverflowError, RecursionError) as error:
-            raise self.error(f"this is no regular expression: {error}") from None
+            raise self.error(f"this is not a regular expression: {error}") from None
         return text
 
     def _shown(self) -> str:

@@ -127,7 +127,7 @@ class AuthGate:
         if principal is None:
             refusal = self._unauthorised(scope, given=token is not None)
         elif (wait_s := self._rates.take(principal.key)) > 0:
-            refusal = _too_many(wait_s, "This token asks too often.")
+            refusal = _too_many(wait_s, "This token has sent too many requests.")
         else:
             scope[PRINCIPAL] = principal
             await self._app(scope, receive, send)

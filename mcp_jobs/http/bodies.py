@@ -162,7 +162,9 @@ class Job(ListedJob):
         default="", description="The part of the output that seems to say what failed."
     )
     output: Output
-    existing: bool = Field(default=False, description="An idempotency key met its job.")
+    existing: bool = Field(
+        default=False, description="The idempotency key belonged to this job already."
+    )
     attempts: list[Attempt] = []
     next_step: str = Field(description="What to do now.")
 

@@ -45,7 +45,7 @@ class HostGuard:
             return Problem(
                 421,
                 "wrong_host",
-                "This server does not answer to the name in Host. Whoever runs it adds names in "
+                "This server does not answer to the name in Host. Whoever runs it can add names in "
                 "MCP_JOBS_ALLOWED_HOSTS.",
             )
         origins = _values(scope, b"origin")
@@ -53,7 +53,7 @@ class HostGuard:
             return Problem(
                 403,
                 "wrong_origin",
-                "Pages of this origin may not use the server. Whoever runs it adds origins in "
+                "Pages of this origin may not use the server. Whoever runs it can add origins in "
                 "MCP_JOBS_ALLOWED_ORIGINS.",
             )
         return None

@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
 
 QUEUE_LENGTH: Final = 1000
 TOO_SLOW: Final = "You read too slowly. Come back with the id of the last event that you saw."
-GOING_DOWN: Final = "The server ends. Come back with the id of the last event that you saw."
+GOING_DOWN: Final = (
+    "The server is shutting down. Come back with the id of the last event that you saw."
+)
 
 _COME_BACK: Final = "The server cannot read its store now. Come back later."
 _SLICE: Final = 100

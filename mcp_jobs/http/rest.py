@@ -24,7 +24,7 @@ jobs = APIRouter(tags=["jobs"], dependencies=list(ROUTES))
     "/jobs",
     status_code=201,
     responses={
-        200: {"model": bodies.Job, "description": "The idempotency key has started it before."},
+        200: {"model": bodies.Job, "description": "The idempotency key had started it before."},
         201: {"model": bodies.Job},
         **problems(400, 409, 413, 422, 503),
     },

@@ -155,7 +155,7 @@ class Runner:
         """Become this job's only runner; raises `Refused` for a stale or a second claim."""
         fence = layout.read_fence(self._job_dir)
         if fence is None:
-            raise Unready("The fence of this job is no number.")
+            raise Unready("The fence of this job is not a number.")
         if fence > self._token:
             raise Refused("A newer claim of this job exists.")
         alive_fd = layout.lock_file_patiently(self._path(layout.ALIVE))

@@ -114,7 +114,7 @@ def build_server(
         "mcp-jobs",
         version=__version__,
         title="Background jobs",
-        description="Background jobs for AI agents that outlive everything.",
+        description="Background jobs for AI agents that outlive timeouts, restarts and crashes.",
         instructions=INSTRUCTIONS if channel is None else f"{INSTRUCTIONS} {_CHANNEL}",
         on_list_tools=tools.list,
         on_list_resources=resources.list,

@@ -57,7 +57,7 @@ async def completed(
 def _with_answer(given: dict[str, Any], missing: list[str], answer: ElicitResult) -> dict[str, Any]:
     if answer.action != "accept":
         raise InvalidInputError(
-            f"Not started: the user was asked for {', '.join(missing)} and said nothing "
+            f"Not started: the user was asked for {', '.join(missing)} and gave no answer "
             f"({answer.action}). Do not ask again unless the user wants it."
         )
     content = answer.content or {}

@@ -111,14 +111,14 @@ class Resources:
                     uri_template="jobs://job/{job_id}",
                     name="job",
                     title="A job",
-                    description="One job as check_job shows it. Subscribe to hear of its end.",
+                    description="One job as check_job shows it. Subscribe to be told when it ends.",
                     mime_type=_JSON,
                 ),
                 ResourceTemplate(
                     uri_template="jobs://job/{job_id}/output",
                     name="output",
                     title="The output of a job",
-                    description="The end of a job's output. Subscribe to hear of more.",
+                    description="The end of a job's output. Subscribe to be told of more.",
                     mime_type="text/plain",
                 ),
             ]

@@ -283,7 +283,7 @@ def test_a_stream_ends_with_a_reason_when_the_server_does(place: Place) -> None:
         assert hear(line)["event"] == "snapshot"
         assert server.end() == 0
         assert [event.event for event in sent] == ["dropped"]
-        with pytest.raises(Exception, match="The server ends"):
+        with pytest.raises(Exception, match="The server is shutting down"):
             hear(line)
 
 

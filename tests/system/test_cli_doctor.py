@@ -94,7 +94,7 @@ def test_a_host_that_runs_python_in_the_project_without_p_is_a_warning(place: Pl
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"command": "/gone/bin/mcp-jobs"}, "which is no program"),
+        ({"command": "/gone/bin/mcp-jobs"}, "which is not a program"),
         ({"command": "no-such-program", "args": ["mcp-jobs"]}, "not on the PATH"),
         ({"command": SCRIPT, "env": {"MCP_JOBS_CAPACTIY": "2"}}, "MCP_JOBS_CAPACTIY"),
     ],

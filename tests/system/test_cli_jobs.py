@@ -182,7 +182,7 @@ def test_params_are_given_as_json(place: Place) -> None:
         (["start", "--type", "nope", "--", "ls"], "Only the type shell takes a command"),
         (["list", "--limit", "101"], "--limit: Input should be less than or equal to 100"),
         (["logs", "--raw", "--grep", "x", "any"], "--raw shows bytes"),
-        (["logs", "-f", "--json", "any"], "does not go with -f"),
+        (["logs", "-f", "--json", "any"], "cannot be combined with -f"),
         (["cancel", "--grace", "1000", "any"], "--grace"),
     ],
 )

@@ -136,7 +136,7 @@ async def test_an_order_that_the_job_made_up_ends_it_as_interrupted(place: Place
         job = await jobs.run(plant)
 
     assert (job["status"], job["reason"]) == ("failed", "interrupted")
-    assert "an order that is none of mcp-jobs" in job["error"]
+    assert "an order that does not come from mcp-jobs" in job["error"]
 
 
 async def test_a_job_that_removes_its_directory_can_be_cancelled(place: Place) -> None:

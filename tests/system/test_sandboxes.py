@@ -106,7 +106,7 @@ def test_a_wait_in_a_home_that_cannot_be_written_to_hears_of_the_end(
     )
     assert waiting.stderr is not None
     assert waiting.stderr.readline() == (
-        "The home cannot be written to, so this command only looks on.\n"
+        "The home cannot be written to, so this command only reads it.\n"
     )
     open_gate_now(held)
     told, more = waiting.communicate(timeout=BOUND_S)

@@ -99,7 +99,7 @@ async def test_what_is_trusted_appears_what_changes_goes_and_revoking_takes_it_b
         job = await call(client, "start_job", {"type": "greet"})
         assert (await ended(client, job["job_id"]))["output"]["text"] == "hello\n"
 
-        assert "not trusted any more" in good(place, "trust", "--revoke")
+        assert "no longer trusted" in good(place, "trust", "--revoke")
         await until(lambda: times_told() == 4)
         assert "greet" not in await names(client)
 

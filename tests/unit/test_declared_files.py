@@ -162,7 +162,7 @@ def test_params_may_be_a_whole_schema(tmp_path: Path) -> None:
 
 REFUSED_ENTRIES = {
     "timout: 5": "4: jobs.a: there is no key 'timout' here; did you mean timeout? Allowed are",
-    "timeout: 5x": "4: jobs.a.timeout: this is no duration; allowed are seconds, or a number with",
+    "timeout: 5x": "4: jobs.a.timeout: this is not a duration; allowed are seconds, or a number",
     "timeout: 0": "4: jobs.a.timeout: this is not allowed; allowed is more than 0",
     "timeout: [5]": "4: jobs.a.timeout: a single value is needed here, not a list",
     "retries: -1": "4: jobs.a.retries: this is not allowed; allowed is 0 to 100",
@@ -175,10 +175,10 @@ REFUSED_ENTRIES = {
         "4: jobs.a.retries.on.exit_codes: this is not allowed; allowed is 0 to 255"
     ),
     "retries: {count: 1, on: {output: '('}}": (
-        "4: jobs.a.retries.on.output: this is no regular expression"
+        "4: jobs.a.retries.on.output: this is not a regular expression"
     ),
     "success_codes: []": "4: jobs.a.success_codes: at least one exit code is needed here",
-    "output_limit: lots": "4: jobs.a.output_limit: this is no size",
+    "output_limit: lots": "4: jobs.a.output_limit: this is not a size",
     "detach: maybe": "4: jobs.a.detach: true or false is needed here, not a text",
     "webhook: ftp://x": "4: jobs.a.webhook: this URL cannot be used: only http and https",
     "webhook: http://127.0.0.1:99999/": "4: jobs.a.webhook: this URL cannot be used: its port",

@@ -113,7 +113,7 @@ def test_types_that_json_cannot_carry_are_refused_before_anything_is_served() ->
 
 @pytest.mark.parametrize("after", [-1, float("nan"), float("inf")])
 def test_a_retry_waits_for_a_time_that_exists(after: float) -> None:
-    with pytest.raises(ValueError, match="after is a number of seconds"):
+    with pytest.raises(ValueError, match="after must be a number of seconds"):
         Retry(after=after)
 
 

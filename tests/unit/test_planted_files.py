@@ -173,7 +173,7 @@ def test_a_spoiled_report_says_what_stands_there(job_dir: Path, kind: str) -> No
     # Root may read a file of any mode; what it holds is no report.
     assert report is not None
     assert report.came_to == "raised"
-    assert "The job has spoiled the report of its end" in str(report.error)
+    assert "The job has damaged the report of its end" in str(report.error)
 
 
 @pytest.mark.parametrize(

@@ -217,11 +217,11 @@ def test_a_secret_that_is_long_enough_is_taken(
 def test_what_is_no_private_file_holds_no_secret(tmp_path: Path) -> None:
     path = tmp_path / keys.WEBHOOK_SECRET
     os.mkfifo(path, 0o600)
-    with pytest.raises(InvalidInputError, match="is no file"):
+    with pytest.raises(InvalidInputError, match="is not a file"):
         keys.check_webhook_secret(tmp_path)
     path.unlink()
     path.mkdir(mode=0o700)
-    with pytest.raises(InvalidInputError, match="is no file"):
+    with pytest.raises(InvalidInputError, match="is not a file"):
         keys.check_webhook_secret(tmp_path)
     path.rmdir()
     path.write_bytes(b"\xff\xfe")
@@ -235,7 +235,7 @@ def test_what_is_no_private_file_holds_no_secret(tmp_path: Path) -> None:
 
 def test_a_host_for_webhooks_that_is_a_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MCP_JOBS_WEBHOOK_HOSTS", "*.a.example,https://b.example")
-    with pytest.raises(InvalidInputError, match=r"'https://b\.example' is no host"):
+    with pytest.raises(InvalidInputError, match=r"'https://b\.example' is not a host"):
         load()
 
 

@@ -41,7 +41,7 @@ async def check() -> AsyncIterator[Finding]:
         configuration.prepare_home(settings)
         rights = list(_rights(settings.home))
     except JobsError as error:
-        yield fault("home", str(error), "Nothing works before this is mended.")
+        yield fault("home", str(error), "Nothing works until this is fixed.")
         return
     for finding in (*rights, *_disk(settings.home), *_runtime()):
         yield finding
@@ -99,7 +99,7 @@ def _runtime() -> Iterator[Finding]:
     try:
         directory = configuration.runtime_directory()
     except JobsError as error:
-        yield fault("sockets", str(error), "Jobs cannot be started before this is mended.")
+        yield fault("sockets", str(error), "Jobs cannot be started until this is fixed.")
         return
     if len(os.fsencode(directory)) + _SOCKET_NAME_BYTES > _SOCKET_PATH_BYTES:
         yield fault(
@@ -122,7 +122,7 @@ async def _inside(opened: Desk, settings: Settings) -> AsyncIterator[Finding]:
         await opened.core.presence.hand_over()
         yield fine("launcher", "it answers")
     except LauncherError as error:
-        yield fault("launcher", str(error), "Read that log; a new launcher is started by itself.")
+        yield fault("launcher", str(error), "Read that log; a new launcher starts by itself.")
     for finding in (*stale, *_parts(settings)):
         yield finding
 
@@ -158,7 +158,7 @@ def _parts(settings: Settings) -> Iterator[Finding]:
                 "restart that process: jobs that run are not touched.",
             )
     if well:
-        yield fine("parts", "no server or worker tells of a fault")
+        yield fine("parts", "no server or worker reports a fault")
 
 
 async def _stale(opened: Desk, settings: Settings) -> list[Finding]:

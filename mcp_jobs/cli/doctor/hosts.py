@@ -79,7 +79,7 @@ def _entry(host: Host, path: Path, name: str, entry: Any) -> Finding:
         )
     if os.path.isabs(program):
         if shutil.which(program) is None:
-            return fault(host.title, f"{where} starts {program}, which is no program.", again)
+            return fault(host.title, f"{where} starts {program}, which is not a program.", again)
         if any(part in FLEETING for part in Path(program).parts):
             return warning(
                 host.title, f"{where} starts {program}, which a cache may remove.", again
@@ -122,7 +122,7 @@ def _path() -> Iterator[Finding]:
         yield warning(
             "PATH",
             f"{SCRIPT} is not on your PATH.",
-            "uv tool update-shell or pipx ensurepath mends that; hosts get the whole path.",
+            "uv tool update-shell or pipx ensurepath fixes that; hosts get the whole path.",
         )
     else:
         yield fine("PATH", "common tools are found, also by programs that the desktop starts")

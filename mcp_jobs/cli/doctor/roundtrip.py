@@ -49,7 +49,7 @@ async def check() -> AsyncIterator[Finding]:
         yield fault(
             _CHECK,
             f"the job {job['job_id']} is {job['status']} after {_WAIT_S} s.",
-            "mcp-jobs list shows what takes the slots; MCP_JOBS_CAPACITY gives more.",
+            "mcp-jobs list shows what occupies the slots; MCP_JOBS_CAPACITY sets their number.",
         )
     else:
         yield fault(
@@ -107,7 +107,7 @@ async def _ask(
         try:
             message = json.loads(line)
         except ValueError:
-            raise _UnexpectedError(f"it printed {line[:80]!r}, which is no message") from None
+            raise _UnexpectedError(f"it printed {line[:80]!r}, which is not a message") from None
         if message.get("id") == number and "error" in message:
             raise _UnexpectedError(f"{method} was refused: {message['error'].get('message')}")
         if message.get("id") == number:
@@ -125,4 +125,4 @@ async def _send(server: Process, message: dict[str, Any]) -> None:
 async def _last_words(server: Process) -> str:
     assert server.stderr is not None  # noqa: S101 - for the type checker
     text = b"".join([part async for part in server.stderr]).decode(errors="replace").strip()
-    return f"it ended, saying: {text[-300:]}" if text else "it ended without a word"
+    return f"it ended, saying: {text[-300:]}" if text else "it ended without printing anything"
