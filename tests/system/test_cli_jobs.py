@@ -172,7 +172,7 @@ def test_params_are_given_as_json(place: Place) -> None:
     ("arguments", "advice"),
     [
         (["start"], "after two dashes"),
-        (["start", "--params", "{"], "no JSON"),
+        (["start", "--params", "{"], "not valid JSON"),
         (["start", "--params", "[]"], "a JSON object"),
         (["start", "--timeout", "soon", "--", "ls"], "90, 10m, 2h"),
         (["start", "--timeout", "0", "--", "ls"], "--timeout: Input should be greater than 0"),

@@ -32,7 +32,9 @@ _NAMES = (
     ".",
 )
 _MARK = "do not show this"
-_HONEST = "stands where|directory|runner was killed|stored environment|spoiled|exit code 0"
+_HONEST = (
+    "stands where|directory|runner was killed|stored environment|damaged the report|exit code 0"
+)
 
 
 def _planting(name: str, kind: str, then: str) -> str:
