@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mcp_jobs.models import Job, Question
 
 _TITLE_CHARS: Final = 40
+TOLD: Final = "You will be told when it ends; do not poll."
+_GO_ON: Final = "Go on with other work; later wait for its end with"
 _GREP: Final = "(?i)error|fail"
 
 
@@ -60,7 +62,13 @@ def next_step(
     if job.status is Status.INPUT_REQUIRED:
         return f"{_whom_to_ask(job, asked)} Then see how it goes on with {look}."
     standing = _standing(job, now_ms, queue)
-    return f"{standing} Go on with other work; later wait for its end with {look}."
+    return f"{standing} {_GO_ON} {look}."
+
+
+def for_whom_is_told(step: str) -> str:
+    """Return a step as it is for a caller who is told of the end of the job."""
+    standing, go_on, _ = step.partition(_GO_ON)
+    return f"{standing}{TOLD}" if go_on else step
 
 
 def _standing(job: Job, now_ms: int, queue: Queue | None) -> str:

@@ -23,6 +23,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from mcp_jobs import display
 from mcp_jobs.errors import InvalidInputError, UnknownJobError
+from mcp_jobs.next_step import TOLD, for_whom_is_told
 from mcp_jobs.server import fence, wire
 from mcp_jobs.states import Reason, Status
 from mcp_jobs.views import progress_message, rfc3339
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.server.notices import Notices
     from mcp_jobs.service import JobService
+    from mcp_jobs.views import JobObject
 
 EXTENSION: Final = "io.modelcontextprotocol/tasks"
 
@@ -47,6 +49,7 @@ _GRACE_S: Final = 5.0
 _FIRST_POLL_MS: Final = 500
 _LONGEST_POLL_MS: Final = 15_000
 _POLLS_OF_AGE: Final = 10
+_FOLLOWED: Final = 1000
 
 _STATUS: Final = {
     Status.PENDING: "working",
@@ -105,6 +108,7 @@ class Tasks:
         self._clock = clock
         self._owner_of = owner_of
         self._notices = notices
+        self._followed: dict[str, None] = {}
 
     def add_to(self, server: Server[Any]) -> None:
         """Advertise the extension. Its methods have names that 2025-11-25 has too, but for one."""
@@ -117,7 +121,10 @@ class Tasks:
         """Answer tasks/get: all there is to know, with the result once there is one."""
         owner = self._admit(context, params)
         try:
-            return {"resultType": "complete", **await self.detailed(owner, params.task_id)}
+            task = await self.detailed(owner, params.task_id)
+            # Also those of an earlier server, whose client goes on asking for them.
+            self._follows(params.task_id)
+            return {"resultType": "complete", **task}
         except UnknownJobError as error:
             raise _unknown(error) from None
 
@@ -154,7 +161,23 @@ class Tasks:
     async def created(self, owner: str, job_id: str) -> dict[str, Any]:
         """Return the task that a call answers with instead of its result."""
         job = await self._service.find(owner, job_id)
-        return {"resultType": "task", **self.fields(job)}
+        fields = self.fields(job)
+        fields["statusMessage"] = f"{fields['statusMessage']}. {TOLD}"
+        self._follows(job_id)
+        return {"resultType": "task", **fields}
+
+    def telling(self, context: ServerRequestContext[Any, Any], shown: JobObject) -> JobObject:
+        """Return a reply that sends nobody to wait for a job of whose end his client tells him."""
+        if shown.get("job_id") not in self._followed or not declared(context):
+            return shown
+        return {**shown, "next_step": for_whom_is_told(shown["next_step"])}
+
+    def _follows(self, job_id: str) -> None:
+        """Remember that the one client of this server follows the task of a job."""
+        if self._notices is not None:
+            self._followed[job_id] = None
+            if len(self._followed) > _FOLLOWED:
+                del self._followed[next(iter(self._followed))]
 
     async def detailed(self, owner: str, job_id: str) -> TaskObject:
         """Return a task as tasks/get and notifications/tasks have it.

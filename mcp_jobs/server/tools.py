@@ -266,7 +266,7 @@ class Tools:
             shown = await self._shown_again(owner, begun, request, look)
         else:
             with self._leaving_out(request):
-                shown = await entry.call(owner, request, look)
+                shown = self._tasks.telling(context, await entry.call(owner, request, look))
         if entry.may_be_task and (
             as_task or (shown["finished_at"] is None and tasks.declared(context))
         ):

@@ -128,6 +128,18 @@ async def test_the_result_has_what_failed_then_the_head_and_the_tail(place: Plac
         assert "error: the cause is here" in task["result"]["content"][0]["text"]
 
 
+async def test_who_has_the_task_of_a_job_is_not_sent_to_poll_it(place: Place) -> None:
+    async with task_client(place, "stdio") as client:
+        created = await client.start("sleep 600")
+        assert created["statusMessage"].endswith("You will be told when it ends; do not poll.")
+        looked = await client.call("check_job", {"job_id": created["taskId"]})
+        step = looked["structuredContent"]["next_step"]
+        assert step.endswith(" You will be told when it ends; do not poll.")
+        assert "check_job" not in step
+        assert step in looked["content"][0]["text"]
+        await client.call("cancel_job", {"job_id": created["taskId"], "grace_seconds": 0})
+
+
 async def test_waiting_comes_first_and_only_a_job_that_runs_on_is_a_task(place: Place) -> None:
     async with task_client(place, "stdio") as client:
         arguments = {"params": {"command": "echo quick"}, "wait_seconds": 20}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_jobs.next_step import Queue, next_step
+from mcp_jobs.next_step import Queue, for_whom_is_told, next_step
 from mcp_jobs.states import Reason, Status
 from tests.unit.test_views import JOB, NOW_MS, STARTED
 
@@ -60,3 +60,11 @@ def test_of_what_failed_more_is_to_be_had_where_there_is_more(partly: bool) -> N
     for job in (failed, hidden):
         assert (more in step(job, partly=partly)) is partly
     assert "grep" not in step(replace(hidden, result=None), partly=True)
+
+
+def test_who_is_told_of_the_end_is_not_sent_to_wait_for_it() -> None:
+    assert for_whom_is_told(step(DUE)) == (
+        "Accepted; starts now. You will be told when it ends; do not poll."
+    )
+    failed = step(replace(STARTED, status=Status.FAILED, reason=Reason.EXIT_CODE))
+    assert for_whom_is_told(failed) == failed
