@@ -83,8 +83,9 @@ class Acceptor:
 
     def _launch(self, cwd: str, prepared: registry.Prepared, added: Mapping[str, str]) -> Launch:
         environ = {**self._origin.environ, "PWD": cwd, **added}
+        script = prepared.script
         return Launch(
-            argv=prepared.argv,
+            argv=prepared.argv if script is None else self._origin.shells.argv(script),
             cwd=cwd,
             umask=self._origin.umask,
             environ=environ,

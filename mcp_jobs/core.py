@@ -22,8 +22,9 @@ from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence
-from mcp_jobs.registry import SHELL, Registry
+from mcp_jobs.registry import SHELL_NAME, Registry, shell_type
 from mcp_jobs.service import JobService
+from mcp_jobs.shells import find_shells
 from mcp_jobs.store import ReadOnlyStore, SqliteStore
 from mcp_jobs.supervise import Supervisor
 from mcp_jobs.upkeep import Upkeep
@@ -246,7 +247,7 @@ def _acceptor(
     origin: process.Origin,
     clock: Clock,
 ) -> Acceptor:
-    known = types if settings.only_declared else (SHELL, *types)
+    known = types if settings.only_declared else (shell_type(origin.shells), *types)
     registry = Registry(known, source=declared)
     return Acceptor(registry=registry, settings=settings, clock=clock, origin=origin)
 
@@ -261,7 +262,7 @@ def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> cata
         ),
         bus=bus,
         # Also where it is refused, so that nothing else goes by its name.
-        reserved=frozenset({SHELL.name, *(job_type.name for job_type in types)}),
+        reserved=frozenset({SHELL_NAME, *(job_type.name for job_type in types)}),
     )
 
 
@@ -278,7 +279,11 @@ def _launcher(
 
 
 def _origin(
-    settings: Settings, here: Incarnation, *, shared: bool, files_before: tuple[int, int]
+    settings: Settings,
+    here: Incarnation,
+    *,
+    shared: bool,
+    files_before: tuple[int, int],
 ) -> process.Origin:
     return process.Origin(
         locality=process.locality(),
@@ -286,6 +291,7 @@ def _origin(
         environ=configuration.job_environment(settings),
         umask=configuration.current_umask(),
         rlimit_nofile=files_before,
+        shells=find_shells(settings),
         incarnation=here,
     )
 

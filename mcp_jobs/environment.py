@@ -16,6 +16,7 @@ NAMES: Final = (
     *("PATH", "HOME", "IFS", "ENV", "SHELL", "SHELLOPTS", "BASHOPTS", "BASH", "BASH_*", "CDPATH"),
     *("FPATH", "FUNCNEST", "GLOBIGNORE", "HISTFILE", "INPUTRC", "LINENO", "MAIL*", "OPT*", "PPID"),
     *("PROMPT_COMMAND", "PS[0-9]", "PWD", "OLDPWD", "POSIXLY_CORRECT", "TMOUT", "UID", "EUID"),
+    *("BASHPID", "COMP_*", "EPOCH*", "HISTCMD", "RANDOM", "SECONDS", "SHLVL", "SRANDOM"),
     *("ZDOTDIR", "_", "TMPDIR", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "NLSPATH", "TZDIR"),
     # What makes other programs load or run something.
     *("LD_*", "DYLD_*", "GCONV_PATH", "GLIBC_*", "MALLOC_*", "LOCPATH", "HOSTALIASES", "TERMINFO*"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,7 +32,8 @@ _OWN_ENDS: Final = (None, Reason.EXIT_CODE, Reason.SIGNAL)
 
 _SHELL_NOT_FOUND: Final = 127
 _SHELL_NOT_EXECUTABLE: Final = 126
-_SHELL_COMPLAINS: Final = "/bin/sh: "
+_SHELL_COMPLAINS: Final = re.compile(r"/(?:[^:/]+/)*(?:ba)?sh: ")
+_CUT_OFF: Final = 128 + signal.SIGPIPE
 
 
 def outcome_of(
@@ -210,13 +212,13 @@ def _reason(job: Job, record: ExitRecord, last_line: str) -> Reason | None:
 
 
 def _shell_found_nothing(job: Job, record: ExitRecord, last_line: str) -> bool:
-    """Whether sh could not start the program (POSIX: XCU 2.8.2, exit status for commands).
+    """Whether the shell could not start the program (POSIX: XCU 2.8.2, exit status for commands).
 
     Programs may end with these codes too (docker, timeout, xargs); only the shell's own complaint
     as the last line of the output tells.
     """
     codes = (_SHELL_NOT_FOUND, _SHELL_NOT_EXECUTABLE)
-    complained = last_line.startswith(_SHELL_COMPLAINS)
+    complained = _SHELL_COMPLAINS.match(last_line) is not None
     return job.type == "shell" and record["exit_code"] in codes and complained
 
 
@@ -232,7 +234,8 @@ def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: 
     if reason is None:
         return None
     texts = {
-        Reason.EXIT_CODE: f"The command ended with exit code {record['exit_code']}.",
+        Reason.EXIT_CODE: f"The command ended with exit code {record['exit_code']}."
+        + (_PIPE if job.type == "shell" and record["exit_code"] == _CUT_OFF else ""),
         Reason.SIGNAL: f"The command was killed by {_signal_name(record['signal'])}.",
         Reason.TIMEOUT: f"Stopped: it ran longer than its limit of {_seconds(job.timeout_s)} s."
         if job.timeout_s
@@ -250,6 +253,10 @@ def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: 
     return texts.get(reason)
 
 
+_PIPE: Final = (
+    " That is SIGPIPE: in a pipe, a program was still printing when the next one, such as head, "
+    "stopped reading. Where that is fine, begin the command with: set +o pipefail;"
+)
 _REASONS = frozenset(Reason)
 
 

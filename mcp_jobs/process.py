@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp_jobs.incarnation import Incarnation
+    from mcp_jobs.shells import Shells
 
 Homes: TypeAlias = tuple[str | None, ...]
 """Which homes the processes of a job may carry as their mark; None stands for no mark."""
@@ -60,6 +61,7 @@ class Origin:
     umask: int
     rlimit_nofile: tuple[int, int] | None
     """The limits on open files that jobs get, soft and hard."""
+    shells: Shells
     incarnation: Incarnation
     """That of the home in which it makes the files of its jobs."""
 

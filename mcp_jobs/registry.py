@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.limits import passable
 from mcp_jobs.policy import DEFAULT, Policy
+from mcp_jobs.shells import Interpreter, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from mcp_jobs.shells import Shells
 
 _TITLE_CHARS: Final = 80
 _NAMES_SHOWN: Final = 60
@@ -24,8 +27,10 @@ SHELL_NAME: Final = "shell"
 class Prepared:
     """A job type with its parameters filled in."""
 
-    argv: tuple[str, ...]
     title: str
+    argv: tuple[str, ...] = ()
+    """What to run; empty where there is a script."""
+    script: Script | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the parameters add to the environment; it wins over everything else."""
     call: Mapping[str, Any] | None = None
@@ -233,7 +238,10 @@ class ShellParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    command: str = Field(min_length=1, description="Command line for /bin/sh -c.")
+    command: str = Field(min_length=1, description="Command line for the shell.")
+    interpreter: Interpreter | None = Field(
+        default=None, description="bash (with pipefail) or sh, where the usual one will not do"
+    )
 
     @field_validator("command")
     @classmethod
@@ -248,14 +256,17 @@ def title_of(text: str) -> str:
 
 
 def _prepare_shell(params: ShellParams) -> Prepared:
-    return Prepared(argv=("/bin/sh", "-c", params.command), title=title_of(params.command))
+    script = Script(text=params.command, interpreter=params.interpreter)
+    return Prepared(script=script, title=title_of(params.command))
 
 
-SHELL: Final = JobType(
-    name=SHELL_NAME,
-    description="Run a command line with /bin/sh -c.",
-    params=ModelParams(ShellParams),
-    prepare=_prepare_shell,
-    # Who says what runs needs no variable and no directory for it.
-    callers=Callers(env=None, cwd=True),
-)
+def shell_type(shells: Shells) -> JobType:
+    """Return the type `shell`; its description says what its commands are written for."""
+    return JobType(
+        name=SHELL_NAME,
+        description=f"Run a command line with {shells.described}.",
+        params=ModelParams(ShellParams),
+        prepare=_prepare_shell,
+        # Who says what runs needs no variable and no directory for it.
+        callers=Callers(env=None, cwd=True),
+    )

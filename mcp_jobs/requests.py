@@ -93,7 +93,7 @@ class StartJob(Request):
     type: str = Field(default="shell", max_length=100, description="Job type.")
     params: dict[str, Any] = Field(
         default={},
-        description='Parameters of the type. "shell" takes {"command": "..."}, run by /bin/sh -c.',
+        description='Parameters of the type. "shell" takes {"command": "..."}.',
     )
     cwd: Annotated[str, AfterValidator(_directory)] | None = Field(
         default=None, description="Absolute directory to run in; default: the project's."

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from platformdirs import user_config_path, user_state_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -42,6 +42,7 @@ _OWN_PREFIX = "MCP_JOBS_"
 _NOT_FOR_WORKERS = frozenset({"MCP_JOBS_CONFIG", "MCP_JOBS_ONLY_DECLARED"})
 """A worker accepts no jobs, and must run the queue also when a file of types is gone."""
 
+_OPTIONS_OF_SHELLS = frozenset({"SHELLOPTS", "BASHOPTS"})
 _SET_FOR_JOBS = frozenset({"MCP_JOBS_JOB_ID", "MCP_JOBS_HOME_ID", "MCP_JOBS_PROGRESS"})
 
 
@@ -98,6 +99,10 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
         description="Pause before the second attempt; it doubles for each further one.",
+    )
+    shell: Literal["auto", "bash", "sh"] = Field(
+        default="auto",
+        description="What runs scripts: auto is bash where there is one, with pipefail, else sh.",
     )
     launcher_idle_seconds: float = Field(
         default=10.0,
@@ -328,11 +333,16 @@ def looks_secret(name: str) -> bool:
 
 
 def job_environment(settings: Settings) -> dict[str, str]:
-    """Return this process's environment as jobs get it: without secrets and our own settings."""
+    """Return this process's environment as jobs get it: without secrets and our own settings.
+
+    The options of the shell that started this process are left out as well: a job's bash would add
+    its own to them, for every bash that the job starts.
+    """
     return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(_OWN_PREFIX)
+        and name not in _OPTIONS_OF_SHELLS
         and (
             not looks_secret(name)
             or any(fnmatch.fnmatchcase(name, pattern) for pattern in settings.pass_env)
@@ -371,6 +381,22 @@ def project_directory() -> str | None:
     except FileNotFoundError:
         return None
     return None if here == "/" else here
+
+
+def program_folders() -> list[str]:
+    """Return the folders of this process's PATH, without those that anybody may write to.
+
+    Relative ones would lead into whatever directory is the current one.
+    """
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return [folder for folder in folders if os.path.isabs(folder) and not _open_to_all(folder)]
+
+
+def _open_to_all(folder: str) -> bool:
+    try:
+        return bool(os.stat(folder).st_mode & stat.S_IWOTH)
+    except OSError:
+        return True
 
 
 def config_directory() -> Path:

@@ -20,6 +20,7 @@ from mcp_jobs.declared.script import ScriptError, translate
 from mcp_jobs.declared.tree import MapNode, Scalar
 from mcp_jobs.declared.variables import check_names
 from mcp_jobs.registry import JobType
+from mcp_jobs.shells import Script
 
 _TOOL_KEYS: Final = ("name", "description", "parameters", "script")
 _PARAM_KEYS: Final = ("name", "type", "description", "required", "default", "enum")
@@ -95,7 +96,7 @@ def _read_tool(place: Place, base: str | None, reserved: frozenset[str], room: _
         name=name,
         description=" ".join(described.split()),
         params=params,
-        prepare=partial(prepare_script, name, text),
+        prepare=partial(prepare_script, name, Script(text=text)),
         cwd=base,
         callers=callers_of(None, base, base),
         idle_timeout_is_limit=True,

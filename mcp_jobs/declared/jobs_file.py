@@ -19,6 +19,7 @@ from mcp_jobs.declared.variables import check_names, variables
 from mcp_jobs.environment import changes_what_runs
 from mcp_jobs.limits import passable
 from mcp_jobs.registry import Callers, JobType, Prepared, title_of
+from mcp_jobs.shells import Interpreter, Script
 
 Texts: TypeAlias = dict[str, str | None]
 
@@ -28,13 +29,12 @@ TIMEOUT_S: Final = 600.0
 RESERVED_TOOLS: Final = ("start_job", "check_job", "cancel_job", "list_jobs")
 """Tools that this server has already."""
 
-SHELL: Final = "/bin/sh"
-
 _KEYS: Final = (
     "description",
     "params",
     "command",
     "shell",
+    "interpreter",
     "cwd",
     "env",
     "callers",
@@ -158,6 +158,10 @@ def _prepare(
     name: str, fields: dict[str, Place], params: DeclaredParams
 ) -> Callable[[Texts], Prepared]:
     if "command" in fields:
+        if "interpreter" in fields:
+            raise fields["interpreter"].error(
+                "interpreter belongs to shell; no shell sees a command"
+            )
         arguments = read_command(fields["command"], params)
 
         def prepare(texts: Texts) -> Prepared:
@@ -166,7 +170,13 @@ def _prepare(
         return prepare
     script = read_script(fields["shell"])
     check_names(params, fields["shell"])
-    return partial(prepare_script, name, script)
+    return partial(prepare_script, name, Script(text=script, interpreter=_interpreter(fields)))
+
+
+def _interpreter(fields: dict[str, Place]) -> Interpreter | None:
+    if "interpreter" not in fields:
+        return None
+    return "sh" if fields["interpreter"].choice(("bash", "sh")) == "sh" else "bash"
 
 
 def read_script(place: Place) -> str:
@@ -178,9 +188,9 @@ def read_script(place: Place) -> str:
         raise place.error(str(error)) from None
 
 
-def prepare_script(name: str, script: str, texts: Texts) -> Prepared:
+def prepare_script(name: str, script: Script, texts: Texts) -> Prepared:
     """Return how to run a script; its parameters are variables and never part of its text."""
-    return Prepared(argv=(SHELL, "-c", script), title=type_title(name, texts), env=variables(texts))
+    return Prepared(script=script, title=type_title(name, texts), env=variables(texts))
 
 
 def type_title(name: str, texts: Texts) -> str:

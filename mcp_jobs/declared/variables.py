@@ -12,8 +12,8 @@ def check_names(params: DeclaredParams, place: Place) -> None:
     for name, param in params.params.items():
         if changes_what_runs(name):
             raise place.error(
-                f"the param {name!r} would become the environment variable {name}, which changes "
-                "what the script runs; give it another name",
+                f"the param {name!r} would become the environment variable {name}, which the shell "
+                "sets itself or which changes what the script runs; give it another name",
                 line=param.line,
             )
 

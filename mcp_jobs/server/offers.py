@@ -42,10 +42,11 @@ CHANGES: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True, op
 
 def start_tool(types: Mapping[str, JobType]) -> Tool:
     """Return start_job as it lists these types, the same for the same types."""
+    said = _said(types)
     return Tool(
         name="start_job",
         title="Start a background job",
-        description=START if set(types) <= {SHELL_NAME} else START + listing(types.values()),
+        description=said if set(types) <= {SHELL_NAME} else said + listing(types.values(), said),
         input_schema=_start_schema(list(types)),
         output_schema=schemas.JOB_RESULT,
         annotations=CHANGES,
@@ -53,9 +54,15 @@ def start_tool(types: Mapping[str, JobType]) -> Tool:
     )
 
 
-def listing(types: Iterable[JobType]) -> str:
-    """Describe the types as fully as the limit allows."""
-    room = LIMIT_BYTES - len((START + _HEADING).encode())
+def _said(types: Mapping[str, JobType]) -> str:
+    """Return what start_job does, and which shell a command line is for: to be told in any case."""
+    shell = types.get(SHELL_NAME)
+    return START if shell is None else f"{START} Type shell: {shell.description}"
+
+
+def listing(types: Iterable[JobType], said: str = START) -> str:
+    """Describe the types as fully as the limit allows beside what was `said` before."""
+    room = LIMIT_BYTES - len((said + _HEADING).encode())
     ordered = sorted(types, key=lambda job_type: job_type.name)
     for chars in (None, _SHORT_CHARS, 0):
         text = "\n".join(_line(job_type, chars) for job_type in ordered)

@@ -21,10 +21,11 @@ HARMLESS = """
 import dataclasses
 import mcp_jobs.core
 from mcp_jobs.__main__ import main
-from mcp_jobs.registry import SHELL, Prepared
+from mcp_jobs.registry import Prepared, shell_type
 
-mcp_jobs.core.SHELL = dataclasses.replace(
-    SHELL, prepare=lambda params: Prepared(argv=("/bin/echo", "nothing"), title="nothing")
+mcp_jobs.core.shell_type = lambda shells: dataclasses.replace(
+    shell_type(shells),
+    prepare=lambda params: Prepared(argv=("/bin/echo", "nothing"), title="nothing"),
 )
 main()
 """

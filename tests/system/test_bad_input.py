@@ -20,7 +20,7 @@ Case = tuple[str, dict[str, Any], tuple[str, ...]]
 TRUE = {"command": "true"}
 NO_JOB = "0" * 25
 MIB = 1 << 20
-SHELL = "It takes: command (required: Command line for /bin/sh -c.)"
+SHELL = "It takes: command (required: Command line for the shell.), interpreter (optional: "
 NAME_RULE = "cannot be the name of an environment variable; a name is not empty and has no ="
 STATES = "'pending', 'running', 'retrying', 'input_required', 'completed', 'failed' or 'cancelled'"
 

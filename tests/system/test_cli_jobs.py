@@ -405,7 +405,10 @@ def test_prune_removes_by_age_and_by_number(place: Place) -> None:
 def test_the_types_are_listed_with_their_parameters(place: Place) -> None:
     assert good(place, "types").splitlines()[0] == "shell"
     (shell,) = json.loads(good(place, "types", "--json"))
-    assert (shell["name"], list(shell["params"]["properties"])) == ("shell", ["command"])
+    assert (shell["name"], list(shell["params"]["properties"])) == (
+        "shell",
+        ["command", "interpreter"],
+    )
 
 
 def test_without_arguments_a_terminal_is_told_what_there_is(place: Place) -> None:

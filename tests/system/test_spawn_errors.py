@@ -129,7 +129,7 @@ async def test_an_environment_that_is_too_large_in_all_ends_that_job_only(place:
         job = await jobs.run("echo never", env=env)
         after = await jobs.run("echo fine")
 
-    _assert_failed(job, "/bin/sh", "too long")
+    _assert_failed(job, "sh", "too long")
     assert job["output"]["text"] == ""
     assert after["status"] == "completed"
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_jobs.registry import prepare
+from mcp_jobs.shells import Script
 from tests.unit.declarations import load, problem
 
 REFUSED_SCRIPTS = {
@@ -107,11 +108,7 @@ def test_a_placeholder_is_replaced_by_where_it_stands(tmp_path: Path, script: st
         "tools:\n  - name: a\n    parameters: [{name: p}]\n    script:\n      shell: |\n" + lines,
     )
     assert [str(p) for p in found.problems] == []
-    assert prepare(found.types[0], {"p": "x"}).argv == (
-        "/bin/sh",
-        "-c",
-        KEPT_SCRIPTS[script] + "\n",
-    )
+    assert prepare(found.types[0], {"p": "x"}).script == Script(text=KEPT_SCRIPTS[script] + "\n")
 
 
 def only_problem(tmp_path: Path, script: str) -> str:
@@ -264,9 +261,8 @@ def test_a_gantz_file_is_accepted_as_it_is(tmp_path: Path) -> None:
     assert told[1].startswith("20: tools[2]: there is a tool cancel_job already, which stays")
     assert told[2].startswith("24: tools[3].script: there is no key 'command' here")
     assert prepare(types["run_tests"], {}).env == {"command": "npm test"}
-    assert (
-        prepare(types["check_job"], {"job_id": "7"}).argv[2] == 'redis-cli hgetall "job:${job_id}"'
-    )
+    script = prepare(types["check_job"], {"job_id": "7"}).script
+    assert script == Script(text='redis-cli hgetall "job:${job_id}"')
     assert found.whole
 
 

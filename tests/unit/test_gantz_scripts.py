@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from mcp_jobs.declared.script import ScriptError, translate
+from tests.unit.shells_here import POSIX_SHELLS
 
-SHELLS = [path for path in map(shutil.which, ("sh", "dash", "bash")) if path is not None]
 SHOW = "x=1\nseq "
 """`seq` is a program of the test, which shows each of its arguments."""
 PIECES = [
@@ -31,8 +31,10 @@ PIECES = [
     "{", "{{", "}}", "$(", ")", "(", "$(printf b)", '"$(printf "c d")"', "`", "`printf e`", "$((",
     "))",
     "$((1+1))", "<<E\n", "<<'E'\n", "<<-E\n", "\nE\n", "E\n", "\tE\n", "<<<", "|cat", " | cat",
-    "||", "&&", " >&2 ", " 2>&1 ", "$'", '$"', "$", "case", "esac", " case a in a) seq ", ";; esac",
-    "if :; then seq ", "; fi", "[[ ", " ]]", "eval ", "!", "*", "~", "\r", "\t", "é",
+    "||", "&&", "|&cat", " &> f ", "<(", ">(", "@(a|", "+(", "!(", "{a,", ",b}", "{1..3}", "!!",
+    "!$", "time ", "function f ", "\nselect x in ", "coproc ", "((", "[[ a =~ ", "a+=", "a=(",
+    "&>>f", " >&2 ", " 2>&1 ", "$'", "$'\\''", '$"', "$", "case", "esac", " case a in a) seq ",
+    ";; esac", "if :; then seq ", "; fi", "[[ ", " ]]", "eval ", "!", "*", "~", "\r", "\t", "é",
 ]  # fmt: skip
 SCRIPTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=14).map("".join)
 WRAPPERS = [
@@ -155,12 +157,12 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(shell: str, script: str, p: str, programs: Path) -> tuple[int, str, list[str]]:
+def run(shell: tuple[str, ...], script: str, p: str, programs: Path) -> tuple[int, str, list[str]]:
     """Return the exit code, what was printed, and the files that were made."""
     with tempfile.TemporaryDirectory() as directory:
         shutil.copy(programs / "evil", directory)
         with subprocess.Popen(
-            [shell, "-c", SHOW + script],
+            [*shell, SHOW + script],
             env={"PATH": f"{programs}:{os.defpath}", "p": p},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -178,7 +180,7 @@ def run(shell: str, script: str, p: str, programs: Path) -> tuple[int, str, list
         return process.returncode, os.fsdecode(told), files
 
 
-def check(shell: str, script: str, hostile: str, programs: Path) -> None:
+def check(shell: tuple[str, ...], script: str, hostile: str, programs: Path) -> None:
     try:
         made = translate(script, ["p"])
     except ScriptError:
@@ -192,19 +194,19 @@ def check(shell: str, script: str, hostile: str, programs: Path) -> None:
         assert seen[1] in (told.replace(PLAIN, hostile), "") or "[ " in script or "test" in script
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", POSIX_SHELLS, ids=" ".join)
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=SCRIPTS, hostile=st.sampled_from(HOSTILE))
 @example(script="$(printf b){{p}}'{{p}}'\"{{p}}\"", hostile=HOSTILE[1])
 @example(script="a <<E\n'\nE\nseq {{p}}", hostile=HOSTILE[2])
 @example(script="${x:-b} # '\nseq {{p}}", hostile=HOSTILE[0])
 def test_a_script_that_is_accepted_does_the_same_for_every_value(
-    programs: Path, shell: str, script: str, hostile: str
+    programs: Path, shell: tuple[str, ...], script: str, hostile: str
 ) -> None:
     check(shell, script, hostile, programs)
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", POSIX_SHELLS, ids=" ".join)
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=PROGRAMS_AND_JOINTS, hostile=st.sampled_from(HOSTILE))
 @example(script="a; sed -n 1,5p {{p}}", hostile="-e1e evil")
@@ -212,7 +214,7 @@ def test_a_script_that_is_accepted_does_the_same_for_every_value(
 @example(script="a; x={{p}}; seq $((x))", hostile="a[$(evil)]")
 @example(script="a; [ {{p}} {{p}} ]", hostile="-v")
 def test_no_wrapper_builtin_or_pipe_makes_a_value_a_program_or_an_argument(
-    programs: Path, shell: str, script: str, hostile: str
+    programs: Path, shell: tuple[str, ...], script: str, hostile: str
 ) -> None:
     check(shell, script, hostile, programs)
 

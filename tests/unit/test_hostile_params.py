@@ -1,6 +1,6 @@
 """Whatever a parameter holds, it stays one argument and never becomes a command.
 
-Commands are really run, by /bin/sh where a shell is meant. `printf '%s\\0'` prints each argument
+Commands are really run, as jobs are where a shell is meant. `printf '%s\\0'` prints each argument
 that it gets and a NUL, which no argument can contain. Where texts are put together that may be
 longer than the system passes to a program, it is the shell's own.
 """
@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from mcp_jobs import declared
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.registry import JobType, Prepared, prepare
+from tests.unit.shells_here import SHELLS, USED
 
 PRINTF = shutil.which("printf") or "/usr/bin/printf"
-SHELLS = [path for path in map(shutil.which, ("sh", "bash", "dash", "zsh")) if path is not None]
 
 JOBS = f"""\
 jobs:
@@ -99,13 +99,16 @@ def types(tmp_path_factory: pytest.TempPathFactory) -> dict[str, JobType]:
     return found
 
 
-def run(prepared: Prepared, directory: Path, *, with_shell: str | None = None) -> list[str]:
+def run(
+    prepared: Prepared, directory: Path, *, with_shell: tuple[str, ...] | None = None
+) -> list[str]:
     """Run as a runner would, and return the arguments that printf saw."""
-    program, *arguments = prepared.argv
-    if with_shell is not None and program == "/bin/sh":
-        program = with_shell
+    argv = prepared.argv
+    if prepared.script is not None:
+        text = prepared.script.text
+        argv = USED.argv(prepared.script) if with_shell is None else (*with_shell, text)
     done = subprocess.run(
-        [program, *arguments],
+        argv,
         env={"PATH": os.defpath, "HOME": "/", **prepared.env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -132,10 +135,10 @@ def test_a_parameter_stays_one_argument(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name != "command"])
 def test_every_shell_reads_the_scripts_alike(
-    types: dict[str, JobType], tmp_path: Path, name: str, shell: str
+    types: dict[str, JobType], tmp_path: Path, name: str, shell: tuple[str, ...]
 ) -> None:
     for value in NASTY:
         seen = run(

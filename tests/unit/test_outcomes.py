@@ -180,6 +180,42 @@ def test_a_record_says_how_the_attempt_ended(
     assert (outcome.result, outcome.run_at_ms) == ({"x": 1}, None)
 
 
+@pytest.mark.parametrize(
+    "last_line",
+    [
+        "/bin/sh: 1: nope: not found",
+        "/usr/bin/bash: line 1: nope: command not found",
+        "/bin/bash: nope: command not found",
+        "/opt/my shells/bin/bash: Zeile 3: ./nope: Keine Berechtigung",
+    ],
+)
+def test_a_program_that_the_jobs_shell_could_not_start_is_a_spawn_error(last_line: str) -> None:
+    outcome = outcome_of(running(), record(exit_code=127), result=None, last_line=last_line)
+
+    assert outcome.reason is Reason.SPAWN_ERROR
+    assert outcome.error is not None
+    assert last_line in outcome.error
+
+
+@pytest.mark.parametrize(
+    "last_line", ["bash: line 1: x: command not found", "see /bin/bash: x", "/bin/zsh: x", "/sh"]
+)
+def test_what_another_shell_could_not_start_is_an_exit_code(last_line: str) -> None:
+    outcome = outcome_of(running(), record(exit_code=127), result=None, last_line=last_line)
+
+    assert outcome.reason is Reason.EXIT_CODE
+
+
+def test_a_pipe_that_was_cut_off_says_so() -> None:
+    cut = outcome_of(running(), record(exit_code=141), result=None, last_line="")
+    other = outcome_of(running(type="x"), record(exit_code=141), result=None, last_line="")
+
+    assert (cut.status, cut.reason) == (Status.FAILED, Reason.EXIT_CODE)
+    assert "SIGPIPE: in a pipe, a program was still printing" in (cut.error or "")
+    assert "set +o pipefail;" in (cut.error or "")
+    assert other.error == "The command ended with exit code 141."
+
+
 @pytest.mark.parametrize("code", [126, 127])
 def test_a_program_that_ends_with_the_shells_codes_has_failed_by_itself(code: int) -> None:
     outcome = outcome_of(running(), record(exit_code=code), result=None, last_line="timeout: x")

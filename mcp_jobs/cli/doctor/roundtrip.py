@@ -55,7 +55,7 @@ async def check() -> AsyncIterator[Finding]:
         yield fault(
             _CHECK,
             f"the job {job['job_id']} ended as {job['status']}: {job['error']}",
-            "Does /bin/sh work for this user?",
+            "Does the shell work for this user?",
         )
 
 
