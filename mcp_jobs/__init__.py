@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from mcp_jobs.errors import JobsError
     from mcp_jobs.jobs import Jobs
+    from mcp_jobs.producer import StartedJob
 
 __all__ = [
     "DeclinedError",
@@ -29,6 +30,7 @@ __all__ = [
     "ProtocolError",
     "Retry",
     "RetryableError",
+    "StartedJob",
     "__version__",
 ]
 
@@ -42,6 +44,7 @@ _LAZY = {
     "ProtocolError": "mcp_jobs.context",
     "Retry": "mcp_jobs.context",
     "RetryableError": "mcp_jobs.context",
+    "StartedJob": "mcp_jobs.producer",
 }
 
 

@@ -145,7 +145,7 @@ def _preparing(definition: Definition) -> Callable[[Any], Prepared]:
             env=pythonpath.for_jobs(),
             call={
                 **definition.location(),
-                "params": params.model_dump(mode="json", exclude_unset=True),
+                "params": params.model_dump(mode="json", by_alias=True, exclude_unset=True),
                 "sys_path": [os.path.abspath(folder) for folder in sys.path],
             },
         )

@@ -29,7 +29,7 @@ from mcp_jobs.context import (
     RetryableError,
     print_line,
 )
-from mcp_jobs.definitions import definition_of
+from mcp_jobs.definitions import definition_of, import_for_job
 from mcp_jobs.launcher import files, layout
 
 if TYPE_CHECKING:
@@ -128,10 +128,11 @@ def find(call: Mapping[str, Any]) -> Definition:
     """Import what `call` names. Raises whatever the import raises."""
     sys.path[:] = call["sys_path"]
     found: Any
-    if "path" in call:
-        found = _import_script(call["path"])
-    else:
-        found = importlib.import_module(call["module"])
+    with import_for_job(call["qualname"]):
+        if "path" in call:
+            found = _import_script(call["path"])
+        else:
+            found = importlib.import_module(call["module"])
     for name in call["qualname"].split("."):
         found = getattr(found, name)
     return definition_of(found)

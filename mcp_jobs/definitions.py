@@ -12,6 +12,7 @@ import re
 import sys
 import typing
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -21,7 +22,7 @@ from mcp_jobs.environment import changes_what_runs
 from mcp_jobs.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pydantic import BaseModel, TypeAdapter
 
@@ -119,6 +120,11 @@ class Definition:
             arguments[self.context_name] = context
         return arguments
 
+    def bind(self, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters of a call that leaves the context out. Raises TypeError."""
+        signature = inspect.Signature(list(self._parameters.values()))
+        return signature.bind(*positional, **named).arguments
+
     def to_json(self, value: Any) -> bytes:
         """Return what the function returned, as JSON. Raises ValueError when that cannot be."""
         text = self.result.dump_json(value)
@@ -157,6 +163,24 @@ class JobSet:
         self.definitions[definition.name] = definition
         setattr(function, _MARK, definition)
         return function
+
+
+_imports: list[str] = []
+
+
+@contextmanager
+def import_for_job(name: str) -> Iterator[None]:
+    """Import a module only for a function in it, so that nothing in it may start a job."""
+    _imports.append(name)
+    try:
+        yield
+    finally:
+        _imports.pop()
+
+
+def importing() -> bool:
+    """Say whether the process of a job imports its function just now."""
+    return bool(_imports)
 
 
 def definition_of(function: object) -> Definition:

@@ -1,4 +1,4 @@
-"""`Jobs`: the job types of a Python application, and how to serve them."""
+"""`Jobs`: the job types of a Python application, how to serve them and how to start them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import os
 import sys
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from mcp_jobs.definitions import Definition, JobSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from mcp_jobs.context import JobContext
+    from mcp_jobs.producer import StartedJob
     from mcp_jobs.server.mounting import Mount
 
     Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+P = ParamSpec("P")
 
 
 class Jobs(JobSet):
@@ -79,6 +84,61 @@ class Jobs(JobSet):
             return self.add(function, definition)
 
         return take
+
+    @overload
+    def enqueue(
+        self,
+        function: Callable[Concatenate[JobContext, P], object],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> StartedJob: ...
+
+    @overload
+    def enqueue(
+        self, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> StartedJob: ...
+
+    def enqueue(self, function: Callable[..., object], /, *args: Any, **kwargs: Any) -> StartedJob:
+        """Start a job that calls `function` with these arguments, and return when it is stored.
+
+        `function` is one of these jobs. The arguments are its own, without a `JobContext`. Any
+        process may do this that uses the same home (`MCP_JOBS_HOME`) and can import the function's
+        module. The servers and workers of the home run the job; where there are none, a worker is
+        started by itself, and leaves when nothing is left to do.
+
+        Raises TypeError for arguments that `function` does not take, `InvalidInputError` for values
+        that do not fit and where an event loop runs (there: `start`), and `StoreError` when the
+        home cannot be used.
+        """
+        from mcp_jobs import producer
+
+        return producer.enqueue(self, function, args, kwargs)
+
+    @overload
+    async def start(
+        self,
+        function: Callable[Concatenate[JobContext, P], object],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> StartedJob: ...
+
+    @overload
+    async def start(
+        self, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> StartedJob: ...
+
+    async def start(
+        self, function: Callable[..., object], /, *args: Any, **kwargs: Any
+    ) -> StartedJob:
+        """Do as `enqueue` in an asyncio event loop.
+
+        When it is cancelled, the job may have been stored or not.
+        """
+        from mcp_jobs import producer
+
+        return await producer.start(self, function, args, kwargs)
 
     def run(self) -> None:
         """Serve the jobs over stdio until the client leaves: the whole main part of a server.

@@ -34,7 +34,7 @@ def written(place: Place) -> Path:
     for block in blocks(PAGE, "python"):
         name, _, text = block.text.partition("\n")
         parts[name.removeprefix("# ")].append(text)
-    assert {*parts} == {"tools.py", "test_tools.py", "server.py"}
+    assert {*parts} == {"tools.py", "test_tools.py", "server.py", "nightly.py"}
     for name, texts in parts.items():
         text = "\n".join(texts)
         if name == "tools.py":
@@ -77,6 +77,18 @@ def test_the_tests_of_the_page_pass(written: Path) -> None:
     )
 
     assert "3 passed" in done.stdout, done.stdout
+
+
+async def test_the_code_of_the_page_starts_a_job(place: Place, written: Path) -> None:
+    environ = {**os.environ, **place.environment(), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "nightly.py"]
+    done = subprocess.run(
+        command, cwd=written, env=environ, capture_output=True, text=True, check=True
+    )
+    async with open_client(place) as client:
+        job = await contract.ended(client, done.stdout.strip())
+
+    assert (job["type"], job["result"]) == ("report", {"pages": 30})
 
 
 async def test_the_mounted_server_of_the_page_has_both_kinds_of_tools(
