@@ -106,7 +106,7 @@ async def open_core(
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await core.presence.end()
+                await core.presence.leave()
     finally:
         await _close(store)
 
@@ -155,7 +155,7 @@ async def _close(store: Store) -> None:
 
 def _begin(core: Core, settings: Settings) -> None:
     try:
-        core.presence.begin()
+        core.presence.join()
     except OSError as error:
         raise StoreError(f"The home {settings.home} cannot be used: {in_words(error)}.") from error
 

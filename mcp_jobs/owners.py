@@ -50,7 +50,7 @@ class Owners:
         self._registered = False
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def register(self) -> None:
+    def join(self) -> None:
         """Become a known owner, and remove the files of dead ones. Raises OSError."""
         hidden = self._directory / f".{self.own_id}"
         self._registered = True
@@ -62,7 +62,7 @@ class Owners:
             if not path.name.startswith(".") and not layout.is_locked(str(path)):
                 path.unlink(missing_ok=True)
 
-    def beat(self) -> None:
+    def renew(self) -> None:
         """Renew the lease."""
         with contextlib.suppress(OSError):
             os.utime(self._directory / self.own_id)
@@ -70,7 +70,7 @@ class Owners:
     def mend(self) -> None:
         """Be known by a new file should the old one have been removed. Raises OSError."""
         if self._registered and not self._named():
-            self.register()
+            self.join()
             logger.warning("%s was removed; it was made anew", self._directory / self.own_id)
 
     def _named(self) -> bool:
@@ -83,7 +83,7 @@ class Owners:
             return False
         return os.path.samestat(found, os.fstat(self._lock_fd))
 
-    def release(self) -> None:
+    def leave(self) -> None:
         """Stop being an owner; the jobs are free to be taken over."""
         (self._directory / self.own_id).unlink(missing_ok=True)
         self._registered = False
@@ -101,7 +101,7 @@ class Owners:
                 os.ftruncate(self._lock_fd, 0)
                 os.pwrite(self._lock_fd, text.encode(), 0)
 
-    def gone(self, owner_id: str) -> bool:
+    def is_gone(self, owner_id: str) -> bool:
         """Say whether an owner is dead, or has been standing still for a whole lease."""
         if not _NAME.fullmatch(owner_id):
             # No process has such an id, so none with it lives.

@@ -226,7 +226,7 @@ class Pool:
 
     async def _adopt_for_ever(self, tasks: TaskGroup) -> None:
         while True:
-            self._presence.beat()
+            self._presence.renew()
             self._wake_guards()
             try:
                 if await self._store.mend_future(now_ms=self._clock.now_ms()):
@@ -353,4 +353,4 @@ class Pool:
         if job.claimed_by == self._presence.own_id:
             # Just claimed or just ended, unless its supervision broke.
             return job.id not in self._abandoned
-        return not self._presence.gone(str(job.claimed_by))
+        return not self._presence.is_gone(str(job.claimed_by))

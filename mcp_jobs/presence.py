@@ -58,26 +58,26 @@ class Presence:
         self._work = anyio.Event()
         self._tried = anyio.Event()
 
-    def begin(self) -> None:
+    def join(self) -> None:
         """Become a known owner. Raises OSError."""
-        self._owners.register()
+        self._owners.join()
 
     def tell(self, faults: Sequence[Fault]) -> None:
         """Let others know which parts of this process have failed."""
         told = {"pid": os.getpid(), "faults": [asdict(fault) for fault in faults]}
         self._owners.tell(json.dumps(told) if faults else "")
 
-    def beat(self) -> None:
+    def renew(self) -> None:
         """Renew the lease."""
-        self._owners.beat()
+        self._owners.renew()
 
     def mend(self) -> None:
         """Be known as an owner again should that have been undone. Raises OSError."""
         self._owners.mend()
 
-    def gone(self, owner_id: str) -> bool:
+    def is_gone(self, owner_id: str) -> bool:
         """Say whether another owner is dead or has stood still for a whole lease."""
-        return self._owners.gone(owner_id)
+        return self._owners.is_gone(owner_id)
 
     def expect_work(self) -> None:
         """Something is queued or runs: be attached from now on."""
@@ -119,7 +119,7 @@ class Presence:
                 # From before a fault.
                 await self._link.aclose()
             try:
-                # Shielded: `end` must know of every link, or a worker is started for nothing.
+                # Shielded: `leave` must know of every link, or a worker is started for nothing.
                 with anyio.CancelScope(shield=True):
                     link = self._link = await self._launcher.attach(self._drain)
             except LauncherError as error:
@@ -145,7 +145,7 @@ class Presence:
             return True
         return bool(await self._store.outbox.due_before(self._clock.now_ms() + WEBHOOK_SOON_MS))
 
-    async def end(self) -> None:
+    async def leave(self) -> None:
         """Stop being an owner. When nothing is left to do, no worker is needed either."""
         self._ended = True
         link, self._link = self._link, None
@@ -154,4 +154,4 @@ class Presence:
                 if not await self._work_left():
                     await link.release()
             await link.aclose()
-        self._owners.release()
+        self._owners.leave()

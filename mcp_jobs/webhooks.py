@@ -172,7 +172,7 @@ class Webhooks:
 
     async def _release_dead(self) -> None:
         for claimer in await self._store.outbox.claimers():
-            if claimer != self._presence.own_id and self._presence.gone(claimer):
+            if claimer != self._presence.own_id and self._presence.is_gone(claimer):
                 await self._store.outbox.release(claimer)
 
     async def _claim(self) -> OutboxMessage | None:

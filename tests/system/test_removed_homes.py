@@ -243,7 +243,7 @@ async def test_an_owner_whose_file_is_gone_is_known_again(place: Place) -> None:
         await until(lambda: layout.is_locked(str(own)))
         other = Owners(place.home / "owners", "other", jobs.core.service._clock)
 
-        assert not other.gone(jobs.core.presence.own_id)
+        assert not other.is_gone(jobs.core.presence.own_id)
 
 
 async def test_a_launcher_whose_socket_is_gone_is_replaced_and_leaves(place: Place) -> None:

@@ -84,7 +84,7 @@ class Sender:
             clock=self.clock,
             upkeep=Upkeep(self.clock, tell=presence.tell),
         )
-        self.owners.register()
+        self.owners.join()
 
     async def job(self, *urls: str, status: Status = Status.COMPLETED) -> str:
         """Store a job that has ended."""
@@ -316,7 +316,7 @@ async def test_a_failed_attempt_is_tried_again_for_a_day_and_then_given_up(place
                 sender.clock.time_ms = due_ms
                 assert await sender.webhooks.run_once() == 1
             (message,) = await store.outbox.of_job(job_id)
-        sender.owners.release()
+        sender.owners.leave()
     assert message.status == "failed"
     assert [each.number for each in message.deliveries] == list(range(1, len(PAUSES_S) + 2))
     assert {each.error for each in message.deliveries} == {"The receiver answered 500."}
@@ -334,7 +334,7 @@ async def test_a_redirect_is_a_failure_and_is_not_followed(place: Place, status:
                 job_id = await sender.job(receiver.url)
                 await sender.webhooks.run_once()
                 (message,) = await store.outbox.of_job(job_id)
-            sender.owners.release()
+            sender.owners.leave()
     assert (message.status, message.deliveries[0].http_status) == ("pending", status)
     assert secret.got == []
 
@@ -346,7 +346,7 @@ async def test_a_receiver_that_is_gone_is_asked_no_more(place: Place) -> None:
             job_id = await sender.job(receiver.url)
             await sender.webhooks.run_once()
             (message,) = await store.outbox.of_job(job_id)
-        sender.owners.release()
+        sender.owners.leave()
     assert (message.status, message.attempt) == ("failed", 1)
 
 
@@ -374,7 +374,7 @@ async def test_a_name_that_changes_its_address_gains_nothing(
             sender.clock.time_ms += 60_000
             await sender.webhooks.run_once()
             (message,) = await store.outbox.of_job(job_id)
-        sender.owners.release()
+        sender.owners.leave()
     first, second = message.deliveries
     assert (first.http_status, len(receiver.got)) == (500, 1)
     assert receiver.got[0].headers["host"].startswith("rebind.example:")
@@ -424,8 +424,8 @@ async def test_two_processes_never_deliver_the_same_attempt(place: Place) -> Non
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(deliver, one)
                 tasks.start_soon(deliver, two)
-            one.owners.release()
-            two.owners.release()
+            one.owners.leave()
+            two.owners.leave()
     assert sum(counts) == 20
     assert min(counts) > 0
     assert len({got.id for got in receiver.got}) == len(receiver.got) == 20
@@ -439,7 +439,7 @@ async def test_what_a_dead_process_had_claimed_is_delivered_by_another(place: Pl
             assert await store.outbox.claim(claimer="dead", now_ms=NOW) is not None
             assert await sender.webhooks.run_once() == 1
             (message,) = await store.outbox.of_job(job_id)
-        sender.owners.release()
+        sender.owners.leave()
     assert (message.status, [each.number for each in message.deliveries]) == ("delivered", [2])
 
 
@@ -458,7 +458,7 @@ async def test_a_late_record_of_a_lost_claim_is_void(place: Place) -> None:
         assert not await store.outbox.record(message, delivery, claimer="slept")
         (kept,) = await store.outbox.of_job(job_id)
         assert (kept.status, kept.deliveries) == ("pending", ())
-        sender.owners.release()
+        sender.owners.leave()
 
 
 async def test_the_message_is_written_with_the_end_or_not_at_all(place: Place) -> None:

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.owners import Owners
-Owners(Path(sys.argv[1]), "dead", SystemClock()).register()
+Owners(Path(sys.argv[1]), "dead", SystemClock()).join()
 print("registered", flush=True)
 sys.stdin.read()
 """
@@ -49,17 +49,17 @@ def clock() -> FakeClock:
 @pytest.fixture
 def observer(tmp_path: Path, clock: FakeClock) -> Iterator[Owners]:
     owners = Owners(tmp_path, "observer", clock)
-    owners.register()
+    owners.join()
     yield owners
-    owners.release()
+    owners.leave()
 
 
 @pytest.fixture
 def other(tmp_path: Path, clock: FakeClock) -> Iterator[Owners]:
     owners = Owners(tmp_path, "other", clock)
-    owners.register()
+    owners.join()
     yield owners
-    owners.release()
+    owners.leave()
 
 
 def beat_at(tmp_path: Path, seconds: float) -> None:
@@ -85,45 +85,45 @@ def test_an_owner_that_beats_is_never_gone(
 ) -> None:
     for second in range(100):
         beat_at(tmp_path, second)
-        assert not observer.gone("other")
+        assert not observer.is_gone("other")
         clock.span_s += LEASE_S - 0.1
-        assert not observer.gone("other")
+        assert not observer.is_gone("other")
 
 
 def test_an_owner_that_stands_still_is_gone_after_a_lease_and_not_before(
     clock: FakeClock, observer: Owners, other: Owners
 ) -> None:
-    first = observer.gone("other")
+    first = observer.is_gone("other")
     clock.span_s += LEASE_S - 0.001
-    before = observer.gone("other")
+    before = observer.is_gone("other")
     clock.span_s += 0.001
 
-    assert (first, before, observer.gone("other")) == (False, False, True)
+    assert (first, before, observer.is_gone("other")) == (False, False, True)
 
 
 def test_the_lease_counts_from_the_last_beat_that_was_seen(
     tmp_path: Path, clock: FakeClock, observer: Owners, other: Owners
 ) -> None:
-    observer.gone("other")
+    observer.is_gone("other")
     clock.span_s += LEASE_S - 1
     beat_at(tmp_path, 5)
-    observer.gone("other")
+    observer.is_gone("other")
     clock.span_s += LEASE_S - 1
-    before = observer.gone("other")
+    before = observer.is_gone("other")
     clock.span_s += 1
 
-    assert (before, observer.gone("other")) == (False, True)
+    assert (before, observer.is_gone("other")) == (False, True)
 
 
 def test_an_owner_that_goes_on_after_its_lease_is_not_gone_any_more(
     tmp_path: Path, clock: FakeClock, observer: Owners, other: Owners
 ) -> None:
-    observer.gone("other")
+    observer.is_gone("other")
     clock.span_s += LEASE_S
-    stopped = observer.gone("other")
+    stopped = observer.is_gone("other")
     beat_at(tmp_path, 7)
 
-    assert (stopped, observer.gone("other")) == (True, False)
+    assert (stopped, observer.is_gone("other")) == (True, False)
 
 
 def test_an_old_owner_gets_a_whole_lease_from_a_new_observer(
@@ -132,7 +132,7 @@ def test_an_old_owner_gets_a_whole_lease_from_a_new_observer(
     beat_at(tmp_path, 0)
     clock.span_s += 10 * LEASE_S
 
-    assert not Owners(tmp_path, "new", clock).gone("other")
+    assert not Owners(tmp_path, "new", clock).is_gone("other")
 
 
 @pytest.mark.parametrize("hours", [-1, 1], ids=["back", "forward"])
@@ -140,14 +140,14 @@ def test_a_jump_of_the_wall_clock_ends_no_lease(
     tmp_path: Path, clock: FakeClock, observer: Owners, other: Owners, hours: int
 ) -> None:
     beat_at(tmp_path, clock.wall_ms / 1000)
-    observer.gone("other")
+    observer.is_gone("other")
     clock.wall_ms += hours * 3_600_000
-    unmoved = observer.gone("other")
+    unmoved = observer.is_gone("other")
     beat_at(tmp_path, clock.wall_ms / 1000)
-    observer.gone("other")
+    observer.is_gone("other")
     clock.span_s += LEASE_S - 0.1
 
-    assert (unmoved, observer.gone("other")) == (False, False)
+    assert (unmoved, observer.is_gone("other")) == (False, False)
 
 
 def test_an_owner_whose_process_was_killed_is_gone_at_once(
@@ -156,21 +156,21 @@ def test_an_owner_whose_process_was_killed_is_gone_at_once(
     leave_without_release(tmp_path)
 
     assert (tmp_path / "dead").exists()
-    assert observer.gone("dead")
+    assert observer.is_gone("dead")
 
 
 def test_an_owner_that_released_is_gone_and_leaves_no_file(
     tmp_path: Path, observer: Owners, other: Owners
 ) -> None:
-    there = observer.gone("other")
-    other.release()
+    there = observer.is_gone("other")
+    other.leave()
 
-    assert (there, observer.gone("other")) == (False, True)
+    assert (there, observer.is_gone("other")) == (False, True)
     assert [path.name for path in tmp_path.iterdir()] == ["observer"]
 
 
 def test_an_id_that_nobody_knows_is_gone(observer: Owners) -> None:
-    assert observer.gone("nobody")
+    assert observer.is_gone("nobody")
 
 
 def test_a_new_owner_removes_the_files_of_the_dead_only(
@@ -178,9 +178,9 @@ def test_a_new_owner_removes_the_files_of_the_dead_only(
 ) -> None:
     leave_without_release(tmp_path)
     new = Owners(tmp_path, "new", clock)
-    new.register()
+    new.join()
     left = sorted(path.name for path in tmp_path.iterdir())
-    new.release()
+    new.leave()
 
     assert left == ["new", "observer"]
 
@@ -189,7 +189,7 @@ def test_an_owner_that_is_looked_at_keeps_its_lock(
     tmp_path: Path, observer: Owners, other: Owners
 ) -> None:
     for _ in range(3):
-        observer.gone("other")
+        observer.is_gone("other")
 
     assert layout.lock_file(str(tmp_path / "other"), wait=False) is None
 
@@ -198,22 +198,22 @@ def test_a_beat_changes_what_others_see(
     tmp_path: Path, clock: FakeClock, observer: Owners, other: Owners
 ) -> None:
     beat_at(tmp_path, 0)
-    observer.gone("other")
+    observer.is_gone("other")
     clock.span_s += LEASE_S
-    other.beat()
+    other.renew()
 
-    assert not observer.gone("other")
+    assert not observer.is_gone("other")
 
 
 def test_a_beat_without_a_file_is_no_fault(tmp_path: Path, other: Owners) -> None:
     (tmp_path / "other").unlink()
-    other.beat()
+    other.renew()
 
     assert list(tmp_path.iterdir()) == []
 
 
 def test_releasing_twice_is_the_same_as_once(tmp_path: Path, other: Owners) -> None:
-    other.release()
-    other.release()
+    other.leave()
+    other.leave()
 
     assert list(tmp_path.iterdir()) == []
