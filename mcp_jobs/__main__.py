@@ -222,10 +222,10 @@ def _settings(**flags: Any) -> Settings:
 
 
 def _token(arguments: argparse.Namespace, loaded: Settings) -> None:
-    from mcp_jobs import settings
+    from mcp_jobs import host
     from mcp_jobs.http.tokens import TokenFile
 
-    settings.prepare_home(loaded)
+    host.prepare_home(loaded)
     file = TokenFile(loaded.home)
     if arguments.change == "add":
         scopes = [scope.strip() for scope in arguments.scopes.split(",")]

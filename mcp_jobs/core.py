@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs import catalogue, homewatch, keys, launching, process
+from mcp_jobs import catalogue, homewatch, host, keys, launching, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.accepting import Acceptor
 from mcp_jobs.clock import SystemClock
@@ -90,9 +90,9 @@ async def open_core(
     With `shared`, any worker of the store may run the jobs that are accepted here.
     Raises `InvalidInputError` or `StoreError` when the home or its database cannot be used.
     """
-    configuration.prepare_home(settings)
+    host.prepare_home(settings)
     keys.check_webhook_secret(settings.home)
-    files_before = configuration.raise_file_limit()
+    files_before = host.raise_file_limit()
     homewatch.refuse_second_database(settings.database, settings.owners_dir)
     store = await SqliteStore.open(settings.database)
     try:
@@ -124,7 +124,7 @@ async def visit(
     """
     store = await _store_of_visit(settings, reading=reading)
     try:
-        core = await _assemble(settings, store, configuration.file_limit(), types, visiting=True)
+        core = await _assemble(settings, store, host.file_limit(), types, visiting=True)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(core.upkeep.keep, "home", core.home.run)
             tasks.start_soon(core.upkeep.keep, "feed", core.feed.run)
@@ -137,13 +137,13 @@ async def visit(
 
 async def _store_of_visit(settings: Settings, *, reading: bool) -> SqliteStore:
     try:
-        configuration.prepare_home(settings)
+        host.prepare_home(settings)
         homewatch.refuse_second_database(settings.database, settings.owners_dir)
         return await SqliteStore.open(settings.database)
     except JobsError as error:
         if not (reading and is_unwritable(error) and settings.database.exists()):
             raise
-    configuration.require_own_home(settings)
+    host.require_own_home(settings)
     return await ReadOnlyStore.open(settings.database)
 
 
@@ -269,7 +269,7 @@ def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> cata
 def _launcher(
     settings: Settings, here: Incarnation, *, read_only: bool
 ) -> launching.LauncherClient:
-    directory = configuration.socket_directory if read_only else configuration.runtime_directory
+    directory = host.socket_directory if read_only else host.runtime_directory
     return launching.LauncherClient(
         home=settings.home,
         home_id=here.home_id,
@@ -289,7 +289,7 @@ def _origin(
         locality=process.locality(),
         shared=shared,
         environ=configuration.job_environment(settings),
-        umask=configuration.current_umask(),
+        umask=host.current_umask(),
         rlimit_nofile=files_before,
         shells=find_shells(settings),
         incarnation=here,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.events import InProcessBus
 from mcp_jobs.execution.local_executor import LocalExecutor
+from mcp_jobs.host import runtime_directory
 from mcp_jobs.incarnation import identify
 from mcp_jobs.launching import LauncherClient
-from mcp_jobs.settings import runtime_directory
 
 if TYPE_CHECKING:
     from mcp_jobs.settings import Settings

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import uvicorn
 
-from mcp_jobs import settings as configuration
+from mcp_jobs import host
 from mcp_jobs.core import Core, open_core
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.http.app import build_app
@@ -65,7 +65,7 @@ async def serve_http(settings: Settings) -> None:
     Raises `InvalidInputError` or `StoreError` when the home or the address cannot be used, or when
     the settings would let strangers at what is not theirs.
     """
-    configuration.prepare_home(settings)
+    host.prepare_home(settings)
     verifier = None
     if settings.oidc_issuer or settings.oidc_audience:
         verifier = OidcVerifier(issuer=settings.oidc_issuer, audience=settings.oidc_audience)

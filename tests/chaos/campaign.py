@@ -13,12 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mcp_jobs.core import LOCAL_OWNER
+from mcp_jobs.host import prepare_home
 from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher.tree import HOME_ID_VARIABLE, JOB_ID_VARIABLE
 from mcp_jobs.models import JobFilter
 from mcp_jobs.output.view import OutputView
 from mcp_jobs.process import locality
-from mcp_jobs.settings import prepare_home
 from mcp_jobs.spool_reader import SpoolFiles
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.views import attempt_objects, job_object

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
 
-from mcp_jobs import settings as configuration
+from mcp_jobs import host
 from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
 from mcp_jobs.requests import StartJob
 from mcp_jobs.store import SqliteStore
@@ -90,10 +90,10 @@ def run_command(
 async def idle_core(place: Place, **settings: Any) -> AsyncIterator[Core]:
     """Open the home in this process without working on its jobs."""
     chosen = place.settings(**settings)
-    configuration.prepare_home(chosen)
+    host.prepare_home(chosen)
     store = await SqliteStore.open(chosen.database)
     try:
-        core = await _assemble(chosen, store, configuration.raise_file_limit())
+        core = await _assemble(chosen, store, host.raise_file_limit())
         # Nobody works here, so there is nobody whom the launcher should know of.
         core.service._care = anyio.lowlevel.checkpoint
         yield core

@@ -21,10 +21,10 @@ import anyio.to_thread
 import pytest
 
 from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
+from mcp_jobs.host import prepare_home
 from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher import layout, tree
 from mcp_jobs.requests import StartJob
-from mcp_jobs.settings import prepare_home
 from mcp_jobs.store import SqliteStore
 from tests.raw import RawServer
 from tests.support import Place, until, wait_until

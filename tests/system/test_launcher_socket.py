@@ -12,8 +12,8 @@ import anyio.to_thread
 import pytest
 
 from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.host import runtime_directory
 from mcp_jobs.launcher import record
-from mcp_jobs.settings import runtime_directory
 from tests.support import Place, until
 from tests.system.attempts import fields, make_job, request_for
 from tests.system.station import gate, identity_of, launcher, release, socket_path, station

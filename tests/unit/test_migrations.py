@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_jobs.errors import StoreError
-from mcp_jobs.settings import Settings, prepare_home
+from mcp_jobs.host import prepare_home
+from mcp_jobs.settings import Settings
 from mcp_jobs.store import migrate
 from mcp_jobs.store.migrate import migrations, statements
 from tests.stores import OWNER, created, sqlite_store

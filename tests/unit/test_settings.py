@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mcp_jobs import keys
+from mcp_jobs import host, keys
 from mcp_jobs import settings as configuration
 from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.settings import Settings, job_environment, load, looks_secret, runtime_directory
+from mcp_jobs.host import runtime_directory
+from mcp_jobs.settings import Settings, job_environment, load, looks_secret
 
 
 @pytest.fixture(autouse=True)
@@ -139,10 +140,10 @@ def test_a_runtime_directory_that_others_can_use_is_refused(
 
 def test_the_home_is_made_private(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "deep" / "home")
-    configuration.prepare_home(settings)
+    host.prepare_home(settings)
     assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
     settings.home.chmod(0o755)
-    configuration.prepare_home(settings)
+    host.prepare_home(settings)
     assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
     assert settings.jobs_dir.is_dir()
 
@@ -150,7 +151,7 @@ def test_the_home_is_made_private(tmp_path: Path) -> None:
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
     with pytest.raises(InvalidInputError, match=r"cannot be used: .*name another one"):
-        configuration.prepare_home(Settings(home=tmp_path / "home"))
+        host.prepare_home(Settings(home=tmp_path / "home"))
 
 
 @pytest.mark.parametrize("part", ["", "jobs", "owners", "jobs.db"])
@@ -158,7 +159,7 @@ def test_a_home_of_another_user_is_refused_and_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, part: str
 ) -> None:
     settings = Settings(home=tmp_path / "home")
-    configuration.prepare_home(settings)
+    host.prepare_home(settings)
     settings.database.touch()
     foreign = settings.home / part
     foreign.chmod(0o755)
@@ -172,7 +173,7 @@ def test_a_home_of_another_user_is_refused_and_left_as_it_is(
 
     monkeypatch.setattr(Path, "stat", stat_of)
     with pytest.raises(InvalidInputError, match="belongs to another user") as caught:
-        configuration.prepare_home(settings)
+        host.prepare_home(settings)
     assert f"{foreign} " in str(caught.value)
     assert "MCP_JOBS_HOME" in str(caught.value)
     monkeypatch.undo()

@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs import process
+from mcp_jobs import host, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.cli import desk
 from mcp_jobs.cli.doctor.findings import Finding, fault, fine, warning
@@ -38,7 +38,7 @@ async def check() -> AsyncIterator[Finding]:
     """Look at the settings, the home and what is in it."""
     try:
         settings = configuration.load()
-        configuration.prepare_home(settings)
+        host.prepare_home(settings)
         rights = list(_rights(settings.home))
     except JobsError as error:
         yield fault("home", str(error), "Nothing works until this is fixed.")
@@ -97,7 +97,7 @@ def _disk(home: Path) -> Iterator[Finding]:
 
 def _runtime() -> Iterator[Finding]:
     try:
-        directory = configuration.runtime_directory()
+        directory = host.runtime_directory()
     except JobsError as error:
         yield fault("sockets", str(error), "Jobs cannot be started until this is fixed.")
         return
