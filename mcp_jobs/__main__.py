@@ -17,7 +17,6 @@ from mcp_jobs import pythonpath
 if not sys.flags.ignore_environment:
     pythonpath.leave_out_relative()
 
-import argparse
 import os
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +30,7 @@ from mcp_jobs.errors import (
 )
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from mcp_jobs.definitions import JobSet
@@ -42,6 +42,9 @@ PLAIN_COMMANDS: Final = {
     "token": "print the token of this home, or manage named ones",
 }
 """Commands that argparse knows; every other one is the command line's for people."""
+
+_INTERRUPTED: Final = 130
+"""The exit code of what a SIGINT ended."""
 
 _FOR_PEOPLE: Final = ("-h", "--help", "--install-completion", "--show-completion")
 
@@ -74,19 +77,31 @@ def _chosen() -> int:
 
 
 def _guarded(run: Callable[[], int]) -> None:
-    """Run something and leave with its exit code; a known problem is a sentence on stderr."""
+    """Run something and leave with its exit code; a known problem is a sentence on stderr.
+
+    What runs takes SIGINT itself as soon as it can; until then, as in the half second in which the
+    SDK is imported, it just ends.
+    """
     try:
         _require_supported_platform()
         code = run()
-    except (JobsError, OSError, MemoryError, BaseExceptionGroup) as error:
-        # What went wrong inside a task group comes wrapped.
-        problem = known(error)
-        if problem is None:
-            raise
-        sys.exit(f"mcp-jobs: {problem}")
+    except (KeyboardInterrupt, JobsError, OSError, MemoryError, BaseExceptionGroup) as error:
+        if not _is_interrupt(error):
+            # What went wrong inside a task group comes wrapped.
+            problem = known(error)
+            if problem is None:
+                raise
+            sys.exit(f"mcp-jobs: {problem}")
+        code = _INTERRUPTED
     sys.stdout.flush()
     # Past this point only threads that wait for nothing would be joined.
     os._exit(code)
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _is_for_people(arguments: list[str]) -> bool:
@@ -100,6 +115,8 @@ def _is_for_people(arguments: list[str]) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="mcp-jobs",
         description="Background jobs for AI agents. Without a command: an MCP server over stdio.",
@@ -138,17 +155,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:
+    from argparse import SUPPRESS
+
     serve.add_argument("--http", action="store_true", required=True, help="the way to serve")
     serve.add_argument("--host", help="address to bind to; default 127.0.0.1")
     serve.add_argument("--port", type=int, help="port; default 8765")
     # Suppressed: an option that was given before the command must not be overwritten.
     serve.add_argument(
-        "--config", action="append", metavar="FILE", default=argparse.SUPPRESS, help="see above"
+        "--config", action="append", metavar="FILE", default=SUPPRESS, help="see above"
     )
     serve.add_argument(
         "--only-declared",
         action="store_true",
-        default=argparse.SUPPRESS,
+        default=SUPPRESS,
         help="refuse shell; needed for tokens of several owners",
     )
     serve.add_argument("--oidc-issuer", help="accept access tokens of this issuer too")

@@ -187,9 +187,8 @@ class Catalogue:
             if name in self._types:
                 merged[name] = self._types[name]
         self._note(problems)
-        changed = merged != self._types
-        self._types = MappingProxyType(merged)
-        if changed:
+        before, self._types = self._types, MappingProxyType(merged)
+        if _offers(merged) != _offers(before):
             self._bus.publish(TypesChanged())
 
     def _note(self, problems: Sequence[str]) -> None:
@@ -201,6 +200,18 @@ class Catalogue:
         if (tuple(problems), distrusts) != (self._problems, self._distrusts):
             self._untold = bool(problems or distrusts)
         self._problems, self._distrusts = tuple(problems), distrusts
+
+
+def _offers(types: Mapping[str, JobType]) -> list[tuple[object, ...]]:
+    """Return what clients see of types: a command that runs another program is not among it."""
+    return [
+        (
+            *(job_type.name, job_type.description, job_type.params.schema()),
+            *(bool(job_type.confirm), job_type.expose, job_type.annotations),
+            *(job_type.tasks, job_type.ask_for),
+        )
+        for job_type in types.values()
+    ]
 
 
 def _stamp(name: str) -> tuple[int, ...] | None:

@@ -45,6 +45,9 @@ _CLOSE_S: Final = 2.0
 LOCAL_OWNER = "local"
 """The owner of jobs that come over stdio: the user whose home this is."""
 
+DOCTOR: Final = "mcp-jobs doctor"
+"""The client that tries a server out, and the owner of its job: it is in nobody else's lists."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:

@@ -28,10 +28,11 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
 }
 
 
-def answer_to(question: Question, given: Mapping[str, Any]) -> Answer:
-    """Return a checked answer.
+def answer_to(question: Question, given: Mapping[str, Any]) -> Answer | None:
+    """Return a checked answer; None when the question was put away without one.
 
-    `given` is `{"action": "accept" | "decline" | "cancel", "content": {...}}`. Raises
+    `given` is `{"action": "accept" | "decline" | "cancel", "content": {...}}`. `cancel` is what
+    hosts say by themselves when nobody is there, so it answers nothing. Raises
     `InvalidInputError` for anything else, and for content that is not what was asked for.
     """
     action = given.get("action")
@@ -42,8 +43,10 @@ def answer_to(question: Question, given: Mapping[str, Any]) -> Answer:
     content = given.get("content") or {}
     if not isinstance(content, dict):
         raise InvalidInputError(f"The content of the answer to {question.key!r} must be an object.")
-    if action != "accept":
-        return Answer(action=action, content={})
+    if action == "cancel":
+        return None
+    if action == "decline":
+        return Answer(action="decline", content={})
     problems = _problems(question.schema, content)
     if problems:
         raise InvalidInputError(f"The answer to {question.key!r} does not fit: {problems[0]}.")

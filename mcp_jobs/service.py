@@ -220,13 +220,13 @@ class JobService:
     async def answer(self, owner: str, job_id: str, key: str, answer: Mapping[str, Any]) -> None:
         """Answer one question: `{"action": "accept" | "decline" | "cancel", "content": {...}}`.
 
-        A key that is unknown or answered already is ignored. Raises `InvalidInputError` for an
-        answer that is not one, and then the question still waits.
+        A key that is unknown or answered already is ignored, and `cancel` answers nothing. Raises
+        `InvalidInputError` for an answer that is not one, and then the question still waits.
         """
         asked = {question.key: question for question in await self.questions(owner, job_id)}
-        if key not in asked:
+        checked = inputs.answer_to(asked[key], answer) if key in asked else None
+        if checked is None:
             return
-        checked = inputs.answer_to(asked[key], answer)
         await self._care()
         # Shielded: an answer that is stored must also reach the job.
         with anyio.CancelScope(shield=True):

@@ -65,10 +65,13 @@ async def refused(client: Client, tool: str, arguments: dict[str, Any]) -> str:
 
 
 def accepted(tool: str, result: CallToolResult) -> Job:
-    """Hold that a result is a success as its tool declares it."""
-    assert not result.is_error, result.content
+    """Hold that a result is a success as its tool declares it.
+
+    A start that tells of a failed end is an error, as the task of that start would be.
+    """
     shown = result.structured_content
-    assert isinstance(shown, dict)
+    assert isinstance(shown, dict), result.content
+    assert result.is_error == (tool == "start_job" and shown["status"] == "failed"), result.content
     (block,) = result.content
     assert block.type == "text"
     check(tool, shown)

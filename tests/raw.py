@@ -41,8 +41,10 @@ class RawServer:
         modern: bool = True,
         code: str | None = None,
         arguments: Sequence[str] = (),
+        capabilities: Message | None = None,
     ) -> None:
         self.modern = modern
+        self._capabilities = capabilities or {}
         self.offered: Message = {}
         """What the server answered to initialize."""
         self._stderr_path = place.root / f"stderr-{os.urandom(4).hex()}"
@@ -117,6 +119,21 @@ class RawServer:
                 return message
             self.notifications.append(message)
 
+    def asked(self) -> Message:
+        """Return the next request that the server makes of its client."""
+        while True:
+            line = self._lines.get(timeout=BOUND_S)
+            assert line is not None, f"the server is dead: {self.stderr}"
+            message: Message = json.loads(line)
+            if "id" in message and "method" in message:
+                return message
+            self.notifications.append(message)
+
+    def respond(self, request: Message, result: Message) -> None:
+        """Answer a request of the server."""
+        message = {"jsonrpc": "2.0", "id": request["id"], "result": result}
+        self.write(json.dumps(message).encode() + b"\n")
+
     def rest(self) -> list[Message]:
         """Return what a server that has ended wrote and nobody took yet; a torn line is dropped."""
         self._reader.join(BOUND_S)
@@ -169,7 +186,7 @@ class RawServer:
     def _shake_hands(self) -> None:
         offer = {
             "protocolVersion": _HANDSHAKE,
-            "capabilities": {},
+            "capabilities": self._capabilities,
             "clientInfo": {"name": "raw", "version": "1"},
         }
         self.offered = self.request("initialize", offer)["result"]

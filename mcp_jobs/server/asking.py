@@ -1,23 +1,27 @@
 """Ask the user what a job asks, in the way that the call at hand allows.
 
 The store has the questions and the answers; this only carries them. In the handshake era the server
-sends `elicitation/create` while the call is open. At 2026-07-28 the call returns `input_required`
-and the client repeats it with the answers (SEP-2322). Whoever can do neither is told how a person
-approves.
+sends `elicitation/create` while the call is open; for a task of 2025-11-25 while `tasks/result` is.
+At 2026-07-28 the call returns `input_required` and the client repeats it with the answers
+(SEP-2322). Whoever can do neither is told how a person approves, and so is whoever got no answer:
+hosts that run without a person answer `cancel` by themselves.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
     CallToolRequestParams,
     ElicitRequest,
     ElicitRequestFormParams,
     ElicitResult,
     InputRequiredResult,
+    RequestParamsMeta,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
@@ -40,6 +44,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+RELATED_TASK: Final = "io.modelcontextprotocol/related-task"
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The job that a repeated call is about."""
+
+    job_id: str
+    answered: bool
+    """Whether the call brought an answer; what was put away is none."""
+
 
 class RefusedError(Exception):
     """A job waits for an approval that its caller cannot obtain; the text says who can."""
@@ -55,8 +70,8 @@ class Asking:
 
     async def resumed(
         self, context: Context, owner: str, params: CallToolRequestParams
-    ) -> str | None:
-        """Take the answers of a repeated call; return the job that the first call was about.
+    ) -> Resumed | None:
+        """Take the answers of a repeated call; say which job the first call was about.
 
         None means that this is a first call. Whoever names a job here is shown it; to those who may
         not read, only one that asks something now. Raises `InvalidInputError` for answers that do
@@ -73,10 +88,11 @@ class Asking:
                 "The job that requestState names asks nothing now, and this token has no scope "
                 "'read', which looking at it needs."
             )
+        answered = False
         for key, response in (params.input_responses or {}).items():
             if isinstance(response, ElicitResult):
-                await self._take(owner, job_id, key, response)
-        return job_id
+                answered |= await self._take(owner, job_id, key, response)
+        return Resumed(job_id, answered)
 
     async def ask(
         self, context: Context, owner: str, shown: JobObject, *, repeated: bool
@@ -94,7 +110,32 @@ class Asking:
             return False if repeated or not asked else _requests(job_id, asked)
         return await self._elicit(context, owner, asked)
 
-    async def _elicit(self, context: Context, owner: str, asked: Sequence[Question]) -> bool:
+    async def ask_in_task(self, context: Context, owner: str, job_id: str) -> bool:
+        """Ask what the job of a 2025-11-25 task waits for, until it waits for nothing more.
+
+        False means that a question is left which nobody here has answered. One that another call
+        has on the screen is not asked again, and may still be answered there.
+        """
+        while asked := await self._unasked(owner, job_id):
+            if not can_ask(context):
+                return False
+            if not await self._elicit(context, owner, asked[:1], task_id=job_id):
+                return False
+        return True
+
+    async def _unasked(self, owner: str, job_id: str) -> Sequence[Question]:
+        asked = await self._service.questions(owner, job_id)
+        return [each for each in asked if (each.job_id, each.key) not in self._open]
+
+    async def _elicit(
+        self,
+        context: Context,
+        owner: str,
+        asked: Sequence[Question],
+        *,
+        task_id: str | None = None,
+    ) -> bool:
+        """Ask one question after the other, up to one that gets no answer; say if any got one."""
         answered = False
         for question in asked:
             place = (question.job_id, question.key)
@@ -103,10 +144,9 @@ class Asking:
                 continue
             self._open.add(place)
             try:
-                response = await context.session.elicit_form(
-                    question.message, dict(question.schema), context.request_id
-                )
-                await self._take(owner, *place, response)
+                response = await _asked(context, question, task_id)
+                if not await self._take(owner, *place, response):
+                    break
                 answered = True
             except MCPError as error:
                 logger.warning("the client did not ask the user: %s", error)
@@ -115,22 +155,43 @@ class Asking:
                 self._open.discard(place)
         return answered
 
-    async def _take(self, owner: str, job_id: str, key: str, response: ElicitResult) -> None:
+    async def _take(self, owner: str, job_id: str, key: str, response: ElicitResult) -> bool:
+        """Pass a response on; say whether it is an answer."""
         given = {"action": response.action, "content": response.content or {}}
         await self._service.answer(owner, job_id, key, given)
+        return response.action != "cancel"
 
 
-def refuse_unasked(shown: JobObject) -> None:
-    """Raise `RefusedError` for a job that cannot begin without a person's approval."""
+async def _asked(context: Context, question: Question, task_id: str | None) -> ElicitResult:
+    """Let the client show one question, on the stream of the call at hand."""
+    meta = None if task_id is None else {RELATED_TASK: {"taskId": task_id}}
+    params = ElicitRequestFormParams(
+        message=question.message,
+        requested_schema=dict(question.schema),
+        _meta=cast("RequestParamsMeta | None", meta),
+    )
+    return await context.session.send_request(
+        ElicitRequest(params=params),
+        ElicitResult,
+        metadata=ServerMessageMetadata(related_request_id=context.request_id),
+    )
+
+
+def refuse_unasked(shown: JobObject, *, can_ask: bool) -> None:
+    """Raise `RefusedError` for a job that cannot begin without a person's approval.
+
+    `can_ask`: the client was asked for it, and got no answer.
+    """
     asked = shown.get("questions", ())
     if [question["key"] for question in asked] != [CONFIRM_KEY]:
         return
     job_id = shown["job_id"]
     # What it was given need not be told to whoever gave it; the person is shown all of it.
     about = asked[0]["message"].partition("\n")[0]
+    why = "nobody answered when this client asked" if can_ask else "this client cannot ask for it"
     raise RefusedError(
-        f"Not started: job {job_id} needs a person's approval ({about!r}), and this client cannot "
-        f"ask for it. Tell the user to run `mcp-jobs approve {job_id}` in a terminal of their own; "
+        f"Not started: job {job_id} needs a person's approval ({about!r}), and {why}. "
+        f"Tell the user to run `mcp-jobs approve {job_id}` in a terminal of their own; "
         "only a person may, so do not run it yourself. Then wait for the job with "
         f'check_job {{"job_id": "{job_id}", "wait_seconds": 50}}. '
         "cancel_job declines. Do not start it again."

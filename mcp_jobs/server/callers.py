@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.core import LOCAL_OWNER
+from mcp_jobs.core import DOCTOR, LOCAL_OWNER
 
 if TYPE_CHECKING:
     from mcp.server.connection import Connection
@@ -34,9 +34,12 @@ class Access:
 
 
 def local_user(context: ServerRequestContext[Any, Any]) -> str:
-    """Answer for stdio: whoever started the server owns the home."""
-    del context
-    return LOCAL_OWNER
+    """Answer for stdio: whoever started the server owns the home.
+
+    The doctor's jobs are nobody else's, so that no agent is shown them or told of their end.
+    """
+    client = context.session.client_params
+    return DOCTOR if client is not None and client.client_info.name == DOCTOR else LOCAL_OWNER
 
 
 def may_answer(context: ServerRequestContext[Any, Any]) -> bool:

@@ -32,7 +32,7 @@ async def completed(
     """Return the arguments of a call with what the user added, or the request to ask.
 
     A client that cannot ask gets its arguments as they are. Raises `InvalidInputError` when the
-    user declined.
+    user declined, and when nobody answered.
     """
     given = dict(params.arguments or {})
     missing = [name for name in job_type.ask_for if name not in given]
@@ -55,10 +55,16 @@ async def completed(
 
 
 def _with_answer(given: dict[str, Any], missing: list[str], answer: ElicitResult) -> dict[str, Any]:
-    if answer.action != "accept":
+    names = ", ".join(missing)
+    if answer.action == "cancel":
         raise InvalidInputError(
-            f"Not started: the user was asked for {', '.join(missing)} and gave no answer "
-            f"({answer.action}). Do not ask again unless the user wants it."
+            f"Not started: the user was asked for {names}, and nobody answered. Pass what is "
+            "missing in the arguments, if you know what the user wants; else ask the user."
+        )
+    if answer.action == "decline":
+        raise InvalidInputError(
+            f"Not started: the user was asked for {names} and declined. Do not ask again unless "
+            "the user wants it."
         )
     content = answer.content or {}
     return {**{name: content[name] for name in missing if name in content}, **given}

@@ -42,6 +42,8 @@ class Notices:
         self._awaited: Counter[str] = Counter()
         self._shown: dict[str, None] = {}
         """Also those whose end is yet to come over the bus: a reply may be faster."""
+        self._read: dict[str, None] = {}
+        """Those whose end an agent has read with its output."""
 
     @contextmanager
     def listening(self, bus: Bus) -> Iterator[None]:
@@ -67,6 +69,14 @@ class Notices:
         """Remember that the client was shown a job in its end."""
         self._waiting.pop(job_id, None)
         _keep(self._shown, job_id)
+
+    def read(self, job_id: str) -> None:
+        """Remember that a reply to the agent has shown the end of a job with its output."""
+        _keep(self._read, job_id)
+
+    def is_told(self, job_id: str) -> bool:
+        """Say whether a reply to the agent has shown the end of a job, or is about to."""
+        return job_id in self._read or job_id in self._awaited
 
     def saw_in(self, shown: JobObject) -> None:
         """Remember the ended jobs in a reply: one job, or a list."""

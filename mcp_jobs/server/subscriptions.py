@@ -43,7 +43,7 @@ class Subscriptions:
         self._sessions: dict[Connection, _Session] = {}
 
     async def on_initialized(self, context: ServerRequestContext[Any, Any], _: object) -> None:
-        """Tell a connection of list changes from now on."""
+        """Tell a connection from now on when its tools change."""
         self._session(context)
 
     async def subscribe(
@@ -90,7 +90,7 @@ class Subscriptions:
 
 
 class _Session:
-    """One connection: it hears of list changes and of what it named."""
+    """One connection: it hears of other tools, of what it named, and then of new resources too."""
 
     def __init__(self, owner: str, session: ServerSession) -> None:
         self._session = session
@@ -101,7 +101,11 @@ class _Session:
     def _wants(self, news: News) -> bool:
         if isinstance(news, ResourceUpdated):
             return news.uri in self.watches
-        return isinstance(news, ResourcesListChanged | ToolsListChanged)
+        if isinstance(news, ResourcesListChanged):
+            # Every start changes it, and hosts tell their user each time (Gemini CLI): that is for
+            # those who follow resources.
+            return bool(self.watches)
+        return isinstance(news, ToolsListChanged)
 
     def forget(self, uri: str) -> None:
         """Stop telling of one resource."""

@@ -26,7 +26,7 @@ from mcp_jobs.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.next_step import TOLD, for_whom_is_told
 from mcp_jobs.server import fence, wire
 from mcp_jobs.states import Reason, Status
-from mcp_jobs.views import progress_message, rfc3339
+from mcp_jobs.views import failed_tests, job_object, progress_message, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,11 +45,19 @@ EXTENSION: Final = "io.modelcontextprotocol/tasks"
 
 TaskObject = dict[str, Any]
 
+_OF_START: Final = ("existing", "warning")
+"""What only the reply to a start says of a job."""
+
+_READ: Final = (
+    "check_job has told you of this end already, so nothing is new here; it shows the output again."
+)
+
 _GRACE_S: Final = 5.0
 _FIRST_POLL_MS: Final = 500
 _LONGEST_POLL_MS: Final = 15_000
 _POLLS_OF_AGE: Final = 10
 _FOLLOWED: Final = 1000
+_NAMES_SHOWN: Final = 3
 
 _STATUS: Final = {
     Status.PENDING: "working",
@@ -201,25 +209,44 @@ class Tasks:
             return {**self._fields(job, "failed"), "error": fault}
         task = self.fields(job)
         if task["status"] == "completed":
-            result = await self._result(job)
+            result = await self._result_of_task(job)
             task["result"] = result.model_dump(by_alias=True, mode="json", exclude_none=True)
         return task
 
-    async def result_of(self, owner: str, job_id: str) -> CallToolResult:
-        """Return what a call that waited for an ended job says.
+    async def result_of(
+        self, owner: str, job_id: str, *, started: JobObject | None = None
+    ) -> CallToolResult:
+        """Return what a call that started a job, which has ended, says. A failed job is an error.
 
-        Raises `MCPError` for a job that raised a protocol fault, and `UnknownJobError`.
+        What `started`, the reply to its start, says of the start is kept. Raises `MCPError` for a
+        job that raised a protocol fault, and `UnknownJobError`.
         """
         job = await self._service.find(owner, job_id)
         fault = _fault(job)
         if fault is not None:
             raise MCPError(code=fault["code"], message=fault["message"])
-        return await self._result(job)
+        return await self._result(job, started or {})
 
-    async def _result(self, job: Job) -> CallToolResult:
+    async def _result_of_task(self, job: Job) -> CallToolResult:
+        """Return the result of the task of an ended job.
+
+        It is short when the agent of this connection has read the end in a reply of check_job.
+        """
+        if self._notices is None or not self._notices.is_told(job.id):
+            return await self._result(job, {})
+        shown = {**job_object(job, now_ms=self._clock.now_ms()), "next_step": _READ}
+        return CallToolResult(
+            content=[TextContent(text=wire.job_text(shown))],
+            structured_content=shown,
+            is_error=job.status is Status.FAILED,
+        )
+
+    async def _result(self, job: Job, started: JobObject) -> CallToolResult:
         if self._notices is not None:
             self._notices.saw(job.id)
-        shown, ending = await self._service.report(job)
+        report, ending = await self._service.report(job)
+        shown: JobObject = {**report}
+        shown |= {name: started[name] for name in _OF_START if name in started}
         texts = [fence.told("Result", job.result)] if isinstance(job.result, str) else []
         texts.append(wire.wake_text(shown, ending))
         return CallToolResult(
@@ -248,7 +275,7 @@ class Tasks:
         return {
             "taskId": job.id,
             "status": status,
-            "statusMessage": _message(job, now_ms=now_ms),
+            "statusMessage": status_message(job, now_ms=now_ms),
             "createdAt": rfc3339(job.created_at_ms),
             "lastUpdatedAt": rfc3339(_updated_at_ms(job)),
             # How long a job is kept depends on its end and on the number of jobs.
@@ -293,12 +320,31 @@ def _updated_at_ms(job: Job) -> int:
     return max(moment for moment in known if moment is not None)
 
 
-def _message(job: Job, *, now_ms: int) -> str:
-    if job.error is not None:
-        return display.line(wire.shortened(job.error))
+def status_message(job: Job, *, now_ms: int) -> str:
+    """Say in one line what matters most: whom the job waits for, what failed, how far it is."""
+    if job.status is Status.INPUT_REQUIRED:
+        return f"Waits for a person, who runs: mcp-jobs approve {job.id}"
+    told = [part for part in (job.error, _failing_tests(job)) if part]
+    if told:
+        return display.line(wire.shortened(" ".join(told)))
     if not job.ended and (said := progress_message(job, now_ms)):
         return said
     return f"{display.line(job.title)}: {job.status}"
+
+
+def _failing_tests(job: Job) -> str:
+    """Name the first tests that failed; empty where there is no summary that says so."""
+    bad = failed_tests(job)
+    tests = job.result.get("tests") if isinstance(job.result, dict) else None
+    if not bad or not isinstance(tests, dict):
+        return ""
+    # A Python job may return anything under these names.
+    given = tests.get("failed_names")
+    names = [each for each in given if isinstance(each, str)] if isinstance(given, list) else []
+    shown = [display.line(name) for name in names[:_NAMES_SHOWN]]
+    more = [f"and {bad - len(shown)} more"] if shown and bad > len(shown) else []
+    counted = "1 test failed" if bad == 1 else f"{bad} tests failed"
+    return f"{counted}: {', '.join([*shown, *more])}." if shown else f"{counted}."
 
 
 def _input_requests(asked: Sequence[Question]) -> dict[str, Any]:

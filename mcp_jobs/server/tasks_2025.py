@@ -21,9 +21,10 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from mcp_jobs import display
-from mcp_jobs.errors import JobsError, TooManyError, UnknownJobError
+from mcp_jobs.errors import InvalidInputError, JobsError, TooManyError, UnknownJobError
 from mcp_jobs.requests import CheckJob, ListJobs
 from mcp_jobs.server import wire
+from mcp_jobs.server.asking import RELATED_TASK, RefusedError, can_ask, refuse_unasked
 from mcp_jobs.server.callers import connection_of
 from mcp_jobs.server.calls import GONE_CODE, LEFT
 from mcp_jobs.server.mailbox import Mailbox, TaskChanged
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.lowlevel import Server
+    from mcp_types import CallToolResult
 
     from mcp_jobs.models import Job
     from mcp_jobs.server.callers import OwnerOf
@@ -52,9 +54,9 @@ CAPABILITY: Final = ServerTasksCapability.model_validate(
     {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
 )
 
-_RELATED: Final = "io.modelcontextprotocol/related-task"
 _GRACE_S: Final = 5.0
-_LOOK_S: Final = 50.0
+_LOOK_S: Final = 10.0
+"""How late a question may be seen that is asked just when another one was answered."""
 
 
 class Tasks2025:
@@ -117,21 +119,35 @@ class Tasks2025:
         return listed
 
     async def result(self, context: Context, params: TaskParams) -> dict[str, Any]:
-        """Answer tasks/result: wait for the end, however long, and return the call's result."""
+        """Answer tasks/result: wait for the end, however long, and return the call's result.
+
+        What the job asks meanwhile, the user is asked on this request. When that brings no answer,
+        the result is what a call without a task says then: how a person approves.
+        """
         owner = self._owner_of(context)
         job = await self._find(context, params)
         while not job.ended:
             try:
+                if not await self._tools.asking.ask_in_task(context, owner, job.id):
+                    return _related(await self._unanswered(context, owner, job.id), job)
                 await self._service.check(owner, CheckJob(job_id=job.id, wait_seconds=_LOOK_S))
             except TooManyError as error:
                 raise MCPError(code=INVALID_REQUEST, message=str(error)) from None
+            except (InvalidInputError, UnknownJobError) as error:
+                raise MCPError(code=INVALID_PARAMS, message=wire.shortened(str(error))) from None
             job = await self._find(context, params)
             if self._service.leaving.is_set() and not job.ended:
                 raise MCPError(code=GONE_CODE, message=LEFT)
-        result = await self._tasks.result_of(owner, job.id)
-        dumped = result.model_dump(by_alias=True, mode="json", exclude_none=True)
-        dumped.pop("resultType", None)
-        return {**dumped, "_meta": {_RELATED: {"taskId": job.id}}}
+        return _related(await self._tasks.result_of(owner, job.id), job)
+
+    async def _unanswered(self, context: Context, owner: str, job_id: str) -> CallToolResult:
+        """Return what to do about a job that waits for somebody who is not here."""
+        shown = await self._service.check(owner, CheckJob(job_id=job_id))
+        try:
+            refuse_unasked(shown, can_ask=can_ask(context))
+        except RefusedError as error:
+            return wire.failure(str(error))
+        return wire.result(shown, wire.job_text(shown))
 
     async def cancel(self, context: Context, params: TaskParams) -> TaskObject:
         """Answer tasks/cancel; a task that has ended cannot be cancelled any more."""
@@ -195,7 +211,7 @@ class Tasks2025:
                 message = now.progress.message if now.progress is not None else None
                 said = None if message is None else display.line(message)
                 params = {"progressToken": token, "progress": percent, "total": 100.0}
-                meta = {_RELATED: {"taskId": job.id}}
+                meta = {RELATED_TASK: {"taskId": job.id}}
                 more = {} if said is None else {"message": said}
                 await connection.notify("notifications/progress", {**params, **more, "_meta": meta})
             if now.ended:
@@ -203,6 +219,13 @@ class Tasks2025:
 
         stop = self._push.deliver(mailbox, send)
         connection.exit_stack.callback(stop)
+
+
+def _related(result: CallToolResult, job: Job) -> dict[str, Any]:
+    """Return a result as tasks/result gives it."""
+    dumped = result.model_dump(by_alias=True, mode="json", exclude_none=True)
+    dumped.pop("resultType", None)
+    return {**dumped, "_meta": {RELATED_TASK: {"taskId": job.id}}}
 
 
 def _asks_for_task(context: Context) -> bool:

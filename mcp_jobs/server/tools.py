@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 from mcp_jobs.errors import JobsError, StoreError, in_words
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server import bounds, missing, offers, schemas, tasks, wire
-from mcp_jobs.server.asking import Asking, RefusedError, refuse_unasked
+from mcp_jobs.server.asking import Asking, RefusedError, can_ask, refuse_unasked
 from mcp_jobs.server.progress import ProgressReporter
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Tools:
         self._tasks = tasks
         self._owner_of = owner_of
         self._notices = notices
-        self._asking = Asking(service)
+        self.asking = Asking(service)
         self._types: Mapping[str, JobType] | None = None
         self._entries: dict[str, _Entry] = {}
         self._list = ListToolsResult(tools=[])
@@ -261,9 +261,12 @@ class Tools:
         owner = self._owner_of(context)
         reporter = ProgressReporter(context)
         look = reporter if reporter.wanted else None
-        begun = await self._asking.resumed(context, owner, params) if entry.asks else None
+        begun = await self.asking.resumed(context, owner, params) if entry.asks else None
+        if begun is not None and not begun.answered:
+            # Its caller has something to tell the user, which is worth more than to wait.
+            request = request.model_copy(update={"wait_seconds": 0})
         if begun is not None and entry.starts:
-            shown = await self._shown_again(owner, begun, request, look)
+            shown = await self._shown_again(owner, begun.job_id, request, look)
         else:
             with self._leaving_out(request):
                 shown = self._tasks.telling(context, await entry.call(owner, request, look))
@@ -272,17 +275,26 @@ class Tools:
         ):
             return await self._tasks.created(owner, shown["job_id"])
         if entry.asks:
-            asked = await self._asking.ask(context, owner, shown, repeated=begun is not None)
+            asked = await self.asking.ask(context, owner, shown, repeated=begun is not None)
             if isinstance(asked, InputRequiredResult):
                 return asked
             if asked:
                 shown = await self._shown_again(owner, shown["job_id"], request, look)
         if entry.starts:
-            refuse_unasked(shown)
-        result = wire.result(shown, entry.text(shown))
-        if entry.job_type is not None and shown["finished_at"] is not None:
-            result = await self._tasks.result_of(owner, shown["job_id"])
-        return await self._noticed(result)
+            refuse_unasked(shown, can_ask=can_ask(context))
+        if entry.starts and shown["finished_at"] is not None:
+            return await self._noticed(await self._end_of_start(entry, owner, shown))
+        if self._notices is not None and isinstance(request, CheckJob) and shown["finished_at"]:
+            self._notices.read(request.job_id)
+        return await self._noticed(wire.result(shown, entry.text(shown)))
+
+    async def _end_of_start(self, entry: _Entry, owner: str, shown: JobObject) -> CallToolResult:
+        """Return what a start says of a job that has ended, as the task of that start would."""
+        result = await self._tasks.result_of(owner, shown["job_id"], started=shown)
+        if entry.job_type is None:
+            # Only the tool of a type gives a text that its function returned before the rest.
+            return result.model_copy(update={"content": result.content[-1:]})
+        return result
 
     def _leaving_out(self, request: BaseModel) -> AbstractContextManager[None]:
         """Keep the job that a call is about out of the notices of other calls."""

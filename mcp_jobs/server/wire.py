@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _INPUT_SHOWN_CHARS: Final = 60
 _PROBLEMS_SHOWN: Final = 5
 _MESSAGE_CHARS: Final = 2000
+_LAST_LINES: Final = 12
 _WHOLE_S: Final = 100
 """From here on tenths of a second say nothing."""
 _NO_PLACE: Final = re.compile(r"\[key\]|(?:list|str-enum)\[.*\]")
@@ -54,9 +55,13 @@ def job_text(shown: JobObject) -> str:
 def wake_text(shown: JobObject, ending: str) -> str:
     """Describe an ended job to whoever is woken by its end.
 
-    What seems to have failed, or the last lines of a failed job, stand for its output.
+    What seems to have failed, and the last lines of a failed job, stand for its output.
     """
-    instead = _failing(shown) or ([fence.fenced("Last lines", ending)] if ending else [])
+    instead = _failing(shown)
+    if instead:
+        ending = _end_of(shown["output"]["text"], shown["failing"])
+    if ending:
+        instead.append(fence.fenced("Last lines", ending))
     return "\n".join([*_state(shown), *(instead or _output(shown)), *_remarks(shown)])
 
 
@@ -192,6 +197,12 @@ def _state(shown: JobObject) -> list[str]:
 def _failing(shown: JobObject) -> list[str]:
     failing = shown.get("failing")
     return [fence.fenced("What seems to have failed", failing)] if failing else []
+
+
+def _end_of(text: str, failing: str) -> str:
+    """Return the last lines of an output; nothing when its failing part has them all."""
+    last = text.rstrip("\n").split("\n")[-_LAST_LINES:]
+    return "" if set(failing.split("\n")).issuperset(last) else "\n".join(last)
 
 
 def _output(shown: JobObject) -> list[str]:

@@ -100,7 +100,9 @@ def test_the_host_says_that_it_is_connected(place: Place, host: str, report: str
     assert re.search(report, after, re.MULTILINE), after
 
 
-def test_what_claude_code_itself_adds_is_what_install_writes(place: Place) -> None:
+def test_install_writes_what_claude_code_itself_adds_and_that_the_tools_are_there_at_once(
+    place: Place,
+) -> None:
     program = host_program("claude-code")
     script = str(Path(sys.executable).with_name("mcp-jobs"))
     ask(place, program, "mcp", "add", "--scope", "user", "jobs", "--", script)
@@ -109,7 +111,7 @@ def test_what_claude_code_itself_adds_is_what_install_writes(place: Place) -> No
     path.unlink()
     assert cli(place, "install", "--yes", "claude-code").returncode == 0
     ours = json.loads(path.read_text())["mcpServers"]["jobs"]
-    assert {"env": {}, **ours} == {"env": {}, **added}
+    assert {"env": {}, **ours} == {"env": {}, **added, "alwaysLoad": True}
 
 
 def test_codex_lists_the_tools(place: Place) -> None:

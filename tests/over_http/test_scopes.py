@@ -141,6 +141,7 @@ def calls(jobs: Jobs) -> list[tuple[str, Message, set[str]]]:
         ("resources/unsubscribe", {"uri": "jobs://all"}, {"read"}),
         ("tasks/get", task, {"read"}),
         ("tasks/list", {}, {"read"}),
+        ("tasks/result", task, {"read"}),
         *found,
         ("tasks/cancel", {"taskId": jobs.running}, {"cancel"}),
         ("made/up", {}, NOBODY),

@@ -6,16 +6,22 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import anyio.to_thread
 import pytest
+from mcp import MCPDeprecationWarning
 
 from mcp_jobs.cli.doctor import home as home_check
 from mcp_jobs.models import Outcome
 from mcp_jobs.states import Status
 from mcp_jobs.store import SqliteStore
+from tests import contract
 from tests.stores import new_job
+from tests.support import LEGACY, Inbox, open_client
 from tests.system.test_cli_jobs import cli, good
 
 if TYPE_CHECKING:
@@ -51,8 +57,24 @@ def test_a_sound_installation_has_no_fault_and_a_job_went_round(place: Place) ->
     checks = ["versions", "disk", "sockets", "database", "launcher", "stale jobs", "Cursor"]
     assert {check: level(found, check) for check in checks} == dict.fromkeys(checks, "ok")
     assert "started and completed over stdio" in found["round trip"][0]["message"]
-    jobs = json.loads(good(place, "list", "--json"))["jobs"]
-    assert [(job["title"], job["status"]) for job in jobs] == [("mcp-jobs doctor", "completed")]
+    assert json.loads(good(place, "list", "--json"))["jobs"] == []
+
+
+async def test_no_agent_is_shown_the_job_of_the_doctor_or_told_of_its_end(place: Place) -> None:
+    inbox = Inbox()
+    async with open_client(place, LEGACY, message_handler=inbox) as client:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MCPDeprecationWarning)
+            await client.subscribe_resource("jobs://all")
+        code, found = await anyio.to_thread.run_sync(examine, place)
+        # The end of one more job comes after those of all jobs before it.
+        last = await contract.run(client, "true")
+        page = await contract.call(client, "list_jobs")
+    assert (code, level(found, "round trip")) == (0, "ok")
+    assert [job["job_id"] for job in page["jobs"]] == [last["job_id"]]
+    assert (sum(page["counts"].values()), page.get("notices", [])) == (1, [])
+    listed = "notifications/resources/list_changed"
+    assert [getattr(m, "method", "") for m in inbox.messages].count(listed) == 1
 
 
 def test_a_copied_home_is_told(place: Place) -> None:

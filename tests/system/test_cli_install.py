@@ -24,7 +24,7 @@ PLAIN = {"command": SCRIPT, "args": []}
 TYPED = {"type": "stdio", **PLAIN}
 # Where each host looks on Linux, and what it wants to find there.
 WANTED: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "claude-code": (".claude.json", "mcpServers", TYPED),
+    "claude-code": (".claude.json", "mcpServers", {**TYPED, "alwaysLoad": True}),
     "claude-desktop": (".config/Claude/claude_desktop_config.json", "mcpServers", PLAIN),
     "vscode": (".config/Code/User/mcp.json", "servers", TYPED),
     "cursor": (".cursor/mcp.json", "mcpServers", TYPED),
@@ -100,6 +100,16 @@ def test_an_existing_file_is_kept_beside_the_change(place: Place) -> None:
     assert _servers(path, "context_servers")["jobs"]["env"] == {"MCP_JOBS_CAPACITY": "2"}
     assert str(backup) in done.stderr
     assert "-" not in {line[0] for line in done.stdout.splitlines()[2:]}
+
+
+def test_whether_claude_code_always_loads_the_tools_stays_as_its_user_has_set_it(
+    place: Place,
+) -> None:
+    path = place.root / ".claude.json"
+    path.write_text(json.dumps({"mcpServers": {"jobs": {"command": "x", "alwaysLoad": False}}}))
+    assert cli(place, "install", "--yes", "claude-code").returncode == 0
+    assert _servers(path, "mcpServers") == {"jobs": {**TYPED, "alwaysLoad": False}}
+    assert "is set up already" in cli(place, "install", "claude-code").stderr
 
 
 def test_a_broken_file_is_left_alone(place: Place) -> None:

@@ -31,12 +31,12 @@ class User:
 
     def __init__(self, action: Any, content: dict[str, Any] | None = None) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        self._action = action
+        self.action = action
         self._content = content
 
     async def __call__(self, context: object, params: Any) -> ElicitResult:
         self.asked.append((params.message, params.requested_schema))
-        return ElicitResult(action=self._action, content=self._content)
+        return ElicitResult(action=self.action, content=self._content)
 
 
 @pytest.fixture
@@ -78,11 +78,10 @@ async def test_a_user_who_accepts_is_asked_once_and_the_job_runs(
 
 
 @pytest.mark.parametrize("mode", ERAS)
-@pytest.mark.parametrize("action", ["decline", "cancel"])
 async def test_a_user_who_declines_cancels_the_job_before_it_begins(
-    place: Place, script: Path, mode: str, action: str
+    place: Place, script: Path, mode: str
 ) -> None:
-    user = User(action)
+    user = User("decline")
     async with served(place, script, mode, user) as client:
         job = await contract.call(client, "start_job", {**DEPLOY, "idempotency_key": "d"})
         again = await contract.call(client, "start_job", {**DEPLOY, "idempotency_key": "d"})
@@ -91,6 +90,44 @@ async def test_a_user_who_declines_cancels_the_job_before_it_begins(
     assert (again["job_id"], again["status"]) == (job["job_id"], "cancelled")
     assert len(user.asked) == 1
     assert not (place.project / "deployed").exists()
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_question_that_nobody_answered_waits_and_the_agent_is_told_who_approves(
+    place: Place, script: Path, mode: str
+) -> None:
+    nobody = User("cancel")
+    async with served(place, script, mode, nobody) as client:
+        # It would wait so long if a question that was put away were worth to wait for.
+        error = await contract.refused(client, "start_job", {**DEPLOY, "wait_seconds": 50})
+        (job,) = (await contract.call(client, "list_jobs"))["jobs"]
+        assert job["status"] == "input_required"
+        assert "nobody answered when this client asked" in error
+        assert f"mcp-jobs approve {job['job_id']}` in a terminal of their own" in error
+        assert len(nobody.asked) == 1
+        shown = await contract.call(client, "check_job", {"job_id": job["job_id"]})
+        assert (shown["status"], len(nobody.asked)) == ("input_required", 2)
+        assert f"mcp-jobs approve {job['job_id']}`" in shown["next_step"]
+        nobody.action = "decline"
+        shown = await contract.call(client, "check_job", {"job_id": job["job_id"]})
+
+    assert (shown["status"], shown["reason"]) == ("cancelled", "declined")
+
+
+async def test_a_question_in_the_middle_that_nobody_answered_is_asked_again(
+    place: Place, script: Path
+) -> None:
+    user = User("cancel", {"region": "eu"})
+    async with served(place, script, LEGACY, user) as client:
+        job = await contract.call(client, "start_job", {"type": "region"})
+        ask = {"job_id": job["job_id"], "wait_seconds": 20}
+        shown = await contract.call(client, "check_job", ask)
+        assert (shown["status"], len(user.asked)) == ("input_required", 1)
+        user.action = "accept"
+        await contract.call(client, "check_job", {"job_id": job["job_id"]})
+        job = await contract.ended(client, job["job_id"])
+
+    assert (job["status"], job["result"], len(user.asked)) == ("completed", "eu/small", 2)
 
 
 @pytest.mark.parametrize("mode", ERAS)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from mcp import Client
+    from mcp_types import CallToolResult
 
     from tests.support import Place
 
@@ -39,8 +40,24 @@ async def alice(*_: Any) -> ElicitResult:
     return ElicitResult(action="accept", content={"name": "Alice"})
 
 
+FAILING = """
+jobs:
+  breaks:
+    description: Fail.
+    shell: echo went wrong; exit 3
+    expose: tool
+  works:
+    description: Do not fail.
+    shell: echo fine
+"""
+
+
 async def nobody(*_: Any) -> ElicitResult:
     return ElicitResult(action="decline")
+
+
+async def away(*_: Any) -> ElicitResult:
+    return ElicitResult(action="cancel")
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -81,6 +98,34 @@ async def test_a_tool_that_waits_answers_with_the_result(place: Place, mode: str
 
 
 @pytest.mark.parametrize("mode", ERAS)
+async def test_a_failed_job_is_an_error_alike_from_start_job_and_from_its_own_tool(
+    place: Place, mode: str
+) -> None:
+    place.declare(FAILING)
+    async with open_client(place, mode) as client:
+        own = await client.call_tool("breaks", {"wait_seconds": 20})
+        call = {"type": "breaks", "wait_seconds": 20, "idempotency_key": "k"}
+        first = await client.call_tool("start_job", call)
+        again = await client.call_tool("start_job", call)
+        looked = await client.call_tool("check_job", {"job_id": structure(first)["job_id"]})
+        fine = await client.call_tool("start_job", {"type": "works", "wait_seconds": 20})
+    assert [r.is_error for r in (own, first, again, looked, fine)] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+    assert set(structure(own)) == set(structure(first))
+    assert structure(again)["existing"] is True
+    for result in (own, first):
+        assert structure(result)["status"] == "failed"
+        assert "went wrong" in getattr(result.content[-1], "text", "")
+
+
+def structure(result: CallToolResult) -> dict[str, Any]:
+    shown: Any = result.structured_content
+    jsonschema.validate(shown, schemas.JOB_RESULT)
+    return {name: value for name, value in shown.items() if name != "notices"}
+
+
+@pytest.mark.parametrize("mode", ERAS)
 async def test_wrong_parameters_are_refused_with_advice(place: Place, mode: str) -> None:
     async with fixtures(place, mode) as client:
         text = refusal(await client.call_tool("slow_compute", {"minutes": 1}))
@@ -104,7 +149,11 @@ async def test_there_is_no_job_when_the_user_declines_or_cannot_be_asked(
 ) -> None:
     env = {"MCP_JOBS_APP": "tests.system.exposed_app:jobs"}
     async with open_client(place, mode, env=env, elicitation_callback=nobody) as client:
-        assert "decline" in refusal(await client.call_tool("greet_whom", {}))
+        assert "declined" in refusal(await client.call_tool("greet_whom", {}))
+    async with open_client(place, mode, env=env, elicitation_callback=away) as client:
+        text = refusal(await client.call_tool("greet_whom", {}))
+        assert "was asked for name, and nobody answered" in text
+        assert "declined" not in text
     async with open_client(place, mode, env=env) as client:
         assert "name" in refusal(await client.call_tool("greet_whom", {}))
         listed: Any = (await client.call_tool("list_jobs", {})).structured_content

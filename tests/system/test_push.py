@@ -13,7 +13,7 @@ import pytest
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated
 
-from tests.contract import call, check_job_object, ended, start
+from tests.contract import call, check_job_object, ended, run, start
 from tests.gates import gate, open_gate
 from tests.support import BOUND_S, ERAS, LEGACY, MODERN, Inbox, open_client, python, until
 
@@ -166,6 +166,18 @@ async def test_a_new_job_changes_the_list_and_jobs_all(place: Place, mode: str) 
         await call(client, "cancel_job", {"job_id": job["job_id"]})
         await news.until_told(ALL, told + 1)
         # A change of a job that is listed already does not change the list.
+        assert news.count(News.LIST) == 1
+
+
+async def test_a_host_that_follows_no_resource_is_not_told_that_each_start_lists_one_more(
+    place: Place,
+) -> None:
+    async with opened(place, LEGACY) as news:
+        for _ in range(3):
+            await run(news.client, "true")
+        async with subscribed(news, ALL):
+            await run(news.client, "true")
+            await news.until_told(News.LIST)
         assert news.count(News.LIST) == 1
 
 

@@ -109,6 +109,41 @@ async def test_a_failed_job_is_a_completed_task_whose_result_is_an_error(
         assert looked["isError"] is False
 
 
+async def test_a_failed_task_names_the_tests_and_its_text_has_the_end_of_the_output(
+    place: Place,
+) -> None:
+    lines = [f"error: number {i}" for i in range(60)]
+    summary = [
+        "=== short test summary info ===",
+        "FAILED tests/test_a.py::test_one - assert 1 == 2",
+        "=== 1 failed, 3 passed in 0.10s ===",
+    ]
+    code = f"print(*{lines + summary!r}, sep=chr(10)); raise SystemExit(1)"
+    async with task_client(place, "stdio") as client:
+        created = await client.start(python(code))
+        task = await client.ended(created["taskId"])
+    text = task["result"]["content"][0]["text"]
+    assert "1 test failed: tests/test_a.py::test_one." in task["statusMessage"]
+    assert "error: number 59\n" in text
+    assert text.index("error: number 0\n") < text.index("=== 1 failed, 3 passed in 0.10s ===")
+
+
+async def test_an_end_that_check_job_has_told_is_not_told_again_by_the_task(place: Place) -> None:
+    async with task_client(place, "stdio") as client:
+        job_id = (await client.start("it=cause; echo the $it; exit 3"))["taskId"]
+        looked = await client.call("check_job", {"job_id": job_id, "wait_seconds": 20})
+        task = await client.get(job_id)
+        # Whoever starts a job knows its end only from its task.
+        other = await client.ended((await client.start("echo another"))["taskId"])
+    assert "the cause" in looked["structuredContent"]["output"]["text"]
+    assert (task["status"], task["result"]["isError"]) == ("completed", True)
+    shown = check_result(task["result"])
+    assert (shown["status"], "output" in shown) == ("failed", False)
+    assert "check_job has told you of this end already" in shown["next_step"]
+    assert "the cause" not in str(task["result"])
+    assert other["result"]["structuredContent"]["output"]["text"] == "another\n"
+
+
 async def test_the_result_has_what_failed_then_the_head_and_the_tail(place: Place) -> None:
     code = (
         "import sys\n"

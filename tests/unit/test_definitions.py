@@ -220,7 +220,13 @@ def test_an_answer_that_fits_is_taken_as_it_is() -> None:
     assert answer_to(asked(), {"action": "accept", "content": content}) == Answer(
         action="accept", content=content
     )
-    assert answer_to(asked(), {"action": "decline", "content": {"x": 1}}).content == {}
+    assert answer_to(asked(), {"action": "decline", "content": {"x": 1}}) == Answer(
+        action="decline", content={}
+    )
+
+
+def test_a_question_that_was_put_away_has_no_answer() -> None:
+    assert answer_to(asked(), {"action": "cancel", "content": {"name": "Ann"}}) is None
 
 
 @pytest.mark.parametrize(
@@ -263,6 +269,9 @@ def test_no_answer_makes_a_question_fail_in_any_other_way(
     try:
         answer = answer_to(asked(), {"action": action, "content": content})
     except InvalidInputError:
+        return
+    assert (answer is None) == (action == "cancel")
+    if answer is None:
         return
     assert answer.action == action
     if action == "accept":

@@ -132,3 +132,46 @@ def test_a_runtime_directory_of_others_is_one_sentence(place: Place) -> None:
     directory.mkdir()
     directory.chmod(0o777)
     assert_one_sentence(mcp_jobs(place), str(directory), "XDG_RUNTIME_DIR")
+
+
+INTERRUPTED = """\
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPTED_AT"]:
+            del sys.meta_path[0]
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+from mcp_jobs.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("argparse", []),
+        ("anyio", []),
+        ("mcp", []),
+        ("mcp_jobs.server.tools", []),
+        ("mcp_jobs.store", ["worker"]),
+        ("typer", ["list"]),
+    ],
+)
+def test_an_interrupt_during_an_import_ends_it_with_130_and_no_traceback(
+    place: Place, module: str, arguments: list[str]
+) -> None:
+    done = mcp_jobs(place, *arguments, program=INTERRUPTED, INTERRUPTED_AT=module)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_an_interrupt_inside_a_task_group_is_none_the_less_one(place: Place) -> None:
+    program = (
+        "from mcp_jobs import __main__ as main\n"
+        "def run(): raise BaseExceptionGroup('several', [KeyboardInterrupt(), OSError()])\n"
+        "main._guarded(run)"
+    )
+    done = mcp_jobs(place, program=program)
+    assert (done.returncode, done.stderr) == (130, "")

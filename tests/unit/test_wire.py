@@ -76,14 +76,21 @@ def test_a_wake_tells_the_failing_tests_first_and_what_failed_for_output() -> No
         "failed_names": ["t.py::a", "t.py::b"], "failed_names_truncated": True,
     }  # fmt: skip
     job = replace(FAILED, result={"tests": tests})
-    text = wire.wake_text(shown(job, "all of it\n", failing="E  assert", next_step="Mend."), "")
+    printed = "".join(f"line {number}\n" for number in range(20))
+    text = wire.wake_text(shown(job, printed, failing="E  assert", next_step="Mend."), "")
     assert text.split("\n")[1:3] == [
         "Tests: 3 passed, 1 failed, 1 errors: t.py::a, t.py::b, and more",
         "Error: The command ended with exit code 2.",
     ]
-    assert "What seems to have failed <<" in text
-    assert "all of it" not in text
+    assert "line 7\n" not in text
+    assert text.index("What seems to have failed <<") < text.index("Last lines <<")
+    assert text.index("Last lines <<") < text.index("line 8\n") < text.index("line 19\n")
     assert text.endswith("\nMend.")
+
+
+def test_a_wake_tells_no_lines_twice() -> None:
+    text = wire.wake_text(shown(FAILED, "E  a\nE  b\n", failing="E  a\nE  b"), "")
+    assert "Last lines" not in text
 
 
 def test_a_wake_calls_a_mere_tail_the_last_lines() -> None:

@@ -12,6 +12,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from mcp_jobs.cli.doctor.findings import Finding, fault, fine
 from mcp_jobs.cli.install import own_command
+from mcp_jobs.core import DOCTOR
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -70,14 +71,14 @@ async def _round_trip(command: list[str]) -> dict[str, Any]:
         hello = {
             "protocolVersion": _VERSION,
             "capabilities": {},
-            "clientInfo": {"name": "mcp-jobs doctor", "version": "1"},
+            "clientInfo": {"name": DOCTOR, "version": "1"},
         }
         await _ask(server, lines, 1, "initialize", hello)
         await _send(server, {"method": "notifications/initialized"})
         arguments = {
             "params": {"command": f"echo '{_WORD}'"},
             "cwd": "/",
-            "title": "mcp-jobs doctor",
+            "title": DOCTOR,
             "timeout_seconds": _WAIT_S,
             "wait_seconds": _WAIT_S,
         }

@@ -89,7 +89,7 @@ def plan(host: Host, path: Path, name: str, entry: dict[str, Any]) -> Change:
         if host.toml:
             after = toml.set_table(text, (host.table, name), entry)
         else:
-            after = _with_entry(text, (host.table, name), entry)
+            after = _with_entry(text, (host.table, name), entry, host.kept)
     except ValueError as error:
         raise HostFileError(
             f"{path} cannot be changed: {error}. It is left as it is; repair it, or add the lines "
@@ -126,12 +126,16 @@ def apply(change: Change) -> Path | None:
     return backup
 
 
-def _with_entry(text: str, place: tuple[str, str], entry: dict[str, Any]) -> str:
+def _with_entry(
+    text: str, place: tuple[str, str], entry: dict[str, Any], kept: frozenset[str]
+) -> str:
     present = jsonc.loads(text).get(place[0])
     if not isinstance(present, dict) or not isinstance(present.get(place[1]), dict):
         return jsonc.set_member(text, place, entry)
     old = present[place[1]]
     for key, value in entry.items():
+        if key in kept and key in old:
+            continue
         inner = value if isinstance(value, dict) and isinstance(old.get(key), dict) else None
         for name, part in ({} if inner is None else inner).items():
             if old[key].get(name) != part:

@@ -32,6 +32,8 @@ class Host:
     """None: the host reads no servers from a project."""
     then: str
     """What to do next."""
+    kept: frozenset[str] = frozenset()
+    """Members of an entry that stay as a person has set them."""
 
     @property
     def toml(self) -> bool:
@@ -46,6 +48,11 @@ def _common(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
 
 def _typed(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
     return {"type": "stdio", **_common(command, env)}
+
+
+def _claude_code(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
+    # Else the tools stand behind a search, and the first turn of `claude -p` has none of them.
+    return {**_typed(command, env), "alwaysLoad": True}
 
 
 def _opencode(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
@@ -94,9 +101,10 @@ HOSTS: Final[Mapping[str, Host]] = {
             name="claude-code",
             title="Claude Code",
             table="mcpServers",
-            entry=_typed,
+            entry=_claude_code,
             user_file=lambda: _at("CLAUDE_CONFIG_DIR", _home, ".claude.json"),
             project_file=_here(".mcp.json"),
+            kept=frozenset({"alwaysLoad"}),
             then="`claude mcp list` shows whether it connects; running sessions need a restart.",
         ),
         Host(

@@ -1,0 +1,57 @@
+"""Clients hear that the types changed when what they are offered did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mcp_jobs.catalogue import Catalogue, Source
+from mcp_jobs.events import Event, InProcessBus, TypesChanged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BEFORE = "jobs: {build: {description: Build it., command: [make]}}"
+
+
+def news_of(tmp_path: Path, *texts: str) -> list[Event]:
+    """Return what a client hears while a file gets these texts, one after the other."""
+    path = tmp_path / "jobs.yaml"
+    path.write_text(BEFORE, "utf-8")
+    bus, heard = InProcessBus(), list[Event]()
+    catalogue = Catalogue([Source(path, base=str(tmp_path))], bus=bus)
+    assert list(catalogue.types()) == ["build"]
+    bus.subscribe(heard.append)
+    for text in texts:
+        path.write_text(text, "utf-8")
+        before = catalogue.types()
+        assert catalogue.types() is before
+    return heard
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "# How it is built\n" + BEFORE,
+        BEFORE.replace("[make]", "[make, all]"),
+        BEFORE.replace("[make]", "[make], timeout: 5m"),
+    ],
+)
+def test_a_file_that_offers_the_same_as_before_is_no_news(tmp_path: Path, after: str) -> None:
+    assert news_of(tmp_path, after) == []
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "jobs: {}",
+        BEFORE.replace("Build it.", "Build all."),
+        BEFORE.replace("build:", "make:"),
+        BEFORE.replace("[make]", "[make], expose: tool"),
+        BEFORE.replace("[make]", "[make], confirm: true"),
+        BEFORE.replace("[make]", "[make, '{what}'], params: {what: {}}"),
+    ],
+)
+def test_a_file_that_offers_something_else_is_news(tmp_path: Path, after: str) -> None:
+    assert news_of(tmp_path, after) == [TypesChanged()]
