@@ -46,6 +46,9 @@ PLAIN_COMMANDS: Final = {
 _INTERRUPTED: Final = 130
 """The exit code of what a SIGINT ended."""
 
+_CONFIG_HELP: Final = (
+    "a file of job types; can be given several times, nothing else is searched then"
+)
 _FOR_PEOPLE: Final = ("-h", "--help", "--install-completion", "--show-completion")
 
 
@@ -132,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         action="append",
         metavar="FILE",
-        help="a file of job types; can be given several times, nothing else is searched then",
+        help=_CONFIG_HELP,
     )
     parser.add_argument(
         "--only-declared",
@@ -162,7 +165,7 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--port", type=int, help="port; default 8765")
     # Suppressed: an option that was given before the command must not be overwritten.
     serve.add_argument(
-        "--config", action="append", metavar="FILE", default=SUPPRESS, help="see above"
+        "--config", action="append", metavar="FILE", default=SUPPRESS, help=_CONFIG_HELP
     )
     serve.add_argument(
         "--only-declared",

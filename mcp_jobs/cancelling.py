@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mcp_jobs.execution.base import Executor
     from mcp_jobs.models import Job
     from mcp_jobs.store import Store
+    from mcp_jobs.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,7 @@ class Cancelling:
     unstored: str | None = None
     """Why the wish could not be stored, though the order was given; None when it was stored."""
 
-    @property
-    def remark(self) -> str | None:
+    def remark(self, say: Vocabulary) -> str | None:
         """What the caller should know of it besides the job; None when there is nothing."""
         if self.before.ended:
             return f"Nothing was cancelled: the job had already ended as {self.before.status}."
@@ -40,7 +40,7 @@ class Cancelling:
         return (
             "The order to end was given and will be carried out, but it could not be stored: "
             f"{self.unstored} Until that is possible the job may be shown as {self.before.status}; "
-            f'look later with check_job {{"job_id": "{self.job.id}"}}.'
+            f"look later with {say.look(self.job.id)}."
         )
 
 

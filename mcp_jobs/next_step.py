@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 from mcp_jobs import display, outcomes, views
 from mcp_jobs.models import CONFIRM_KEY
 from mcp_jobs.states import Reason, Status
+from mcp_jobs.vocabulary import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mcp_jobs.models import Job, Question
+    from mcp_jobs.vocabulary import Vocabulary
 
 _TITLE_CHARS: Final = 40
 TOLD: Final = "You will be told when it ends; do not poll."
@@ -42,25 +44,28 @@ def next_step(
     now_ms: int,
     queue: Queue | None = None,
     partly: bool = False,
+    say: Vocabulary = TOOLS,
 ) -> str:
-    """Return what to do about a job that asks these questions.
+    """Return what to do about a job that asks these questions, in the words of an interface.
 
     `queue` is there when a job that is due has to wait; `partly` says that there is more output
     than was shown.
     """
-    look = f'check_job {{"job_id": "{job.id}", "wait_seconds": 50}}'
+    look = say.wait(job.id)
     if job.status is Status.COMPLETED:
-        return _after_completion(job) + _more(job, partly=partly and views.failed_tests(job) > 0)
+        return _after_completion(job) + _more(
+            job, say, partly=partly and views.failed_tests(job) > 0
+        )
     if job.status is Status.CANCELLED:
         return _after_cancel(job)
     if job.status is Status.FAILED:
         return "The job failed; see error and output, fix the cause and start it again." + _more(
-            job, partly=partly
+            job, say, partly=partly
         )
     if job.cancel_requested_at_ms is not None:
         return f"The job is being stopped; see whether it is gone with {look}."
     if job.status is Status.INPUT_REQUIRED:
-        return f"{_whom_to_ask(job, asked)} Then see how it goes on with {look}."
+        return f"{_whom_to_ask(job, asked, say)} Then see how it goes on with {look}."
     standing = _standing(job, now_ms, queue)
     return f"{standing} {_GO_ON} {look}."
 
@@ -98,10 +103,8 @@ def _short_title(job: Job) -> str:
     return json.dumps(cut, ensure_ascii=False)
 
 
-def _more(job: Job, *, partly: bool) -> str:
-    if not partly:
-        return ""
-    return f' For more of the output: check_job {{"job_id": "{job.id}", "grep": "{_GREP}"}}.'
+def _more(job: Job, say: Vocabulary, *, partly: bool) -> str:
+    return f" For more of the output: {say.search(job.id, _GREP)}." if partly else ""
 
 
 def _after_cancel(job: Job) -> str:
@@ -124,7 +127,7 @@ def _after_completion(job: Job) -> str:
     )
 
 
-def _whom_to_ask(job: Job, asked: Sequence[Question]) -> str:
+def _whom_to_ask(job: Job, asked: Sequence[Question], say: Vocabulary) -> str:
     by_hand = (
         f"That is for a person: tell the user to run `mcp-jobs approve {job.id}` in a terminal of "
         "their own, and do not run it yourself"
@@ -132,6 +135,6 @@ def _whom_to_ask(job: Job, asked: Sequence[Question]) -> str:
     if [question.key for question in asked] == [CONFIRM_KEY]:
         return (
             f"The job waits for a person's approval and has not begun. {by_hand}; "
-            "cancel_job declines."
+            f"{say.cancel(job.id)} declines."
         )
     return f"The job waits for a person's answer; see questions. {by_hand}."

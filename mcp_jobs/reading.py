@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from mcp_jobs.models import JobFilter
 from mcp_jobs.next_step import Queue, next_step
 from mcp_jobs.requests import CheckJob
 from mcp_jobs.states import Status
+from mcp_jobs.vocabulary import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from mcp_jobs.shares import Shares
     from mcp_jobs.store import Store
     from mcp_jobs.views import JobObject
+    from mcp_jobs.vocabulary import Vocabulary
 
 _REPORT_BYTES: Final = 8 << 10
 _TEXT_LINES: Final = 1000
@@ -67,6 +70,13 @@ class Reader:
         self._settings = settings
         self._clock = clock
         self._shares = shares
+        self._say: Vocabulary = TOOLS
+
+    def in_words_of(self, say: Vocabulary) -> Reader:
+        """Return this reader, telling what to do in the words of another interface."""
+        other = copy(self)
+        other._say = say
+        return other
 
     async def row(self, job: Job, position: int | None = None) -> JobObject:
         """Return a job without its output; `position` is its place in the queue, if known."""
@@ -157,6 +167,7 @@ class Reader:
             now_ms=self._clock.now_ms(),
             queue=await self._queue(job, shown["queue_position"]),
             partly=read["lines_shown"] < read["lines_total"],
+            say=self._say,
         )
         return {**shown, "next_step": step}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from copy import copy
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ from mcp_jobs.reading import Reader
 from mcp_jobs.shares import Shares
 from mcp_jobs.states import TERMINAL, Status
 from mcp_jobs.store import Accepted
+from mcp_jobs.vocabulary import TOOLS
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
     from mcp_jobs.views import JobObject
+    from mcp_jobs.vocabulary import Vocabulary
     from mcp_jobs.waiting import OnLook
 
 _CANCEL_MARGIN_S: Final = 2.0
@@ -87,6 +90,14 @@ class JobService:
         self._reader = Reader(
             store=store, executor=executor, settings=settings, clock=clock, shares=self._shares
         )
+        self._say: Vocabulary = TOOLS
+
+    def in_words_of(self, say: Vocabulary) -> JobService:
+        """Return this service, telling what to do in the words of another interface."""
+        other = copy(self)
+        other._say = say
+        other._reader = self._reader.in_words_of(say)
+        return other
 
     async def start(
         self,
@@ -183,7 +194,8 @@ class JobService:
             wait_s = min(request.grace_seconds + _CANCEL_MARGIN_S, 50.0)
             job = await self._wait_for(job, wait_s, None)
         shown = await self._reader.look(job)
-        return shown if told.remark is None else {**shown, "next_step": told.remark}
+        remark = told.remark(self._say)
+        return shown if remark is None else {**shown, "next_step": remark}
 
     async def begin_cancel(self, owner: str, job_id: str, *, grace_s: float) -> Cancelling:
         """Order the end of a job, without waiting for it."""
@@ -199,8 +211,8 @@ class JobService:
         """Return jobs, newest first, and how many there are in each state."""
         if request.cursor is not None and not is_id(request.cursor):
             raise InvalidInputError(
-                f"cursor {request.cursor!r} is not one that list_jobs returned. Pass next_cursor "
-                "of the previous page, or leave it out to start with the newest jobs."
+                f"cursor {request.cursor!r} is not one that {self._say.list()} returned. Pass "
+                "next_cursor of the previous page, or leave it out to start with the newest jobs."
             )
         await self._wait_in_list(owner, request, on_look)
         page = await self._store.list(
@@ -333,7 +345,7 @@ class JobService:
         nearest = difflib.get_close_matches(job_id.lower(), known, n=_NEAREST_COUNT, cutoff=0.5)
         hint = f" The nearest ids are: {', '.join(nearest)}." if nearest else ""
         return UnknownJobError(
-            f"There is no job {job_id!r}.{hint} list_jobs shows the ids of your jobs."
+            f"There is no job {job_id!r}.{hint} {self._say.list()} shows the ids of your jobs."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +18,7 @@ from mcp_jobs.errors import LauncherError, UnknownJobError
 from mcp_jobs.ids import ID_LENGTH
 from mcp_jobs.launcher import layout
 from mcp_jobs.spool_reader import SpoolFiles
+from mcp_jobs.vocabulary import COMMANDS
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ async def open_desk(*, reading: bool = False, **overrides: Any) -> AsyncIterator
 
         types = apps.types_of(apps.load(settings.app, configuration.project_directory()))
     async with visit(settings, types, reading=reading) as core:
-        yield Desk(core=core, settings=settings)
+        # What to do next is told in commands, not as the tools of agents.
+        service = core.service.in_words_of(COMMANDS)
+        yield Desk(core=replace(core, service=service), settings=settings)
 
 
 def run(command: Callable[..., Awaitable[T]], *arguments: Any) -> T:

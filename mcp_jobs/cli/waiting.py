@@ -11,7 +11,7 @@ from mcp_jobs.cli import desk, screen, words
 from mcp_jobs.cli.exits import FAILED, OK, TIMED_OUT
 from mcp_jobs.cli.options import JobParts, Json, seconds
 from mcp_jobs.cli.rows import progress_display
-from mcp_jobs.states import Status
+from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,5 +81,8 @@ async def _tell(opened: desk.Desk, job: Job, as_json: bool) -> None:
         screen.write_json(shown)
         return
     screen.write_line(words.end_of(shown), words.STYLES[shown["status"]])
+    if shown["reason"] == Reason.SPAWN_ERROR:
+        # It has no output that would say which program it was.
+        screen.write_line(f"  {screen.clean(shown['error'])}")
     for line in words.failing_tests(shown):
         screen.write_line(f"  {line}")

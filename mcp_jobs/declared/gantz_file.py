@@ -55,7 +55,7 @@ def read_tools(
                 problems.append(
                     place.error(
                         f"there is a tool {tool.name} already, which stays; this one can only be "
-                        f'started as start_job {{"type": "{tool.name}"}}'
+                        f'started by its type, "{tool.name}"'
                     )
                 )
         except DeclarationError as error:

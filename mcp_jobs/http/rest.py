@@ -83,7 +83,7 @@ async def cancel_job(
 async def read_output(
     job_id: JobId, query: Annotated[bodies.OutputQuery, Query()], visit: Visitor
 ) -> Response:
-    """Read output as text: its tail, what came after a cursor, or the lines that match."""
+    """Read a part of the output: its tail, what came after a cursor, or what matches."""
     request = CheckJob(job_id=job_id, **query.model_dump())
     return JSONResponse((await visit.parts.service.check(visit.owner, request))["output"])
 

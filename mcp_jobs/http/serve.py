@@ -31,6 +31,7 @@ from mcp_jobs.server.access import check_scope, owner_by_token
 from mcp_jobs.server.app import python_types
 from mcp_jobs.server.oidc import OidcVerifier
 from mcp_jobs.server.streamable import streamable_app
+from mcp_jobs.vocabulary import REST
 from mcp_jobs.worker import leave_without_home
 
 if TYPE_CHECKING:
@@ -93,16 +94,18 @@ async def serve_http(settings: Settings) -> None:
 
 def _parts(settings: Settings, core: Core, authenticator: Authenticator) -> Parts:
     cursors = Cursors(authenticator.tokens.event_key)
-    hub = Hub(service=core.service, bus=core.bus, cursors=cursors)
+    # The tools of /mcp keep their own words.
+    service = core.service.in_words_of(REST)
+    hub = Hub(service=service, bus=core.bus, cursors=cursors)
     return Parts(
         settings=settings,
-        service=core.service,
+        service=service,
         store=core.store,
         upkeep=core.upkeep,
         authenticator=authenticator,
         opened=_opened(settings, authenticator),
         hub=hub,
-        live=Live(hub=hub, service=core.service, store=core.store, cursors=cursors),
+        live=Live(hub=hub, service=service, store=core.store, cursors=cursors),
         metrics=Metrics(hub=hub, store=core.store),
         farewell=Farewell(),
     )

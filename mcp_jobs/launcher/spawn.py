@@ -125,6 +125,11 @@ def _spawn(path: str, argv: list[str], environ: Mapping[str, str], output_fd: in
 
 
 def _exec_problem(program: str, error: OSError) -> str:
+    if error.errno == errno.ENOENT and "/" in program and os.path.exists(program):
+        return (
+            f"The program {program} cannot be started: the interpreter that its first line (#!) "
+            "names was not found."
+        )
     if error.errno == errno.ENOENT:
         return (
             f"The program {program} was not found. Give its full path, or a name that is on the "

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contract import JOB_FIELDS
-from tests.support import dispose, make_place
+from tests.mcp_http import RawHttp
+from tests.support import MODERN, dispose, make_place
 from tests.web import ended, problem, serving, start
 
 if TYPE_CHECKING:
@@ -52,6 +53,21 @@ def test_a_started_job_is_stored_answered_with_its_place_and_comes_to_its_end(
         0,
         "hello\n",
     )
+
+
+def test_what_to_do_next_is_told_as_requests_and_by_the_tools_of_the_server_as_tools(
+    client: httpx2.Client,
+) -> None:
+    job = start(client, "exec sleep 600")
+    job_id = job["job_id"]
+    assert f"GET /jobs/{job_id}?wait_seconds=50" in job["next_step"]
+    unknown = client.get(f"/jobs/{UNKNOWN}").json()["detail"]
+    assert "GET /jobs shows the ids of your jobs." in unknown
+    call = {"name": "check_job", "arguments": {"job_id": job_id}}
+    answer = RawHttp(client, MODERN, {}).request("tools/call", call)
+    told = answer["result"]["structuredContent"]["next_step"]
+    assert f'check_job {{"job_id": "{job_id}"' in told
+    assert client.post(f"/jobs/{job_id}/cancel").json()["status"] == "cancelled"
 
 
 def test_a_start_may_wait_for_the_end(client: httpx2.Client) -> None:

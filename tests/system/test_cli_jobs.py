@@ -202,6 +202,18 @@ def test_an_unknown_type_is_named_with_those_there_are(place: Place) -> None:
     assert done.stderr == "mcp-jobs: There is no job type 'nope'. The types are: shell.\n"
 
 
+def test_a_program_that_cannot_be_started_is_named_and_what_to_do_next_is_a_command(
+    place: Place,
+) -> None:
+    place.declare("jobs:\n  broken: {description: x, command: [no-such-program]}\n")
+    failed = cli(place, "start", "--wait", "--type", "broken")
+    assert failed.returncode == 1
+    assert "\n  The program no-such-program was not found." in failed.stdout
+    job = shown(place, "start", "--", "true")
+    assert f"`mcp-jobs wait {job['job_id']}`" in job["next_step"]
+    assert cli(place, "wait", job["job_id"]).returncode == 0
+
+
 def test_an_unknown_command_is_refused_with_a_proposal(place: Place) -> None:
     done = cli(place, "lst")
     assert (done.returncode, done.stdout) == (2, "")

@@ -175,7 +175,10 @@ async def _record_of(place: Place, *argv: str, **changes: Any) -> ExitRecord:
         ("/nowhere/program", "was not found"),
         ("{project}/plain-file", "not executable"),
         ("{project}", "not executable"),
-        ("{project}/no-interpreter", "was not found"),
+        (
+            "{project}/no-interpreter",
+            "the interpreter that its first line (#!) names",
+        ),
         ("{project}/no-format", "cannot be executed: exec format error"),
     ],
 )

@@ -53,6 +53,12 @@ def test_the_version_is_printed(place: Place) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"mcp-jobs {__version__}\n", "")
 
 
+def test_the_help_of_serve_is_complete_by_itself(place: Place) -> None:
+    done = mcp_jobs(place, "serve", "--help")
+    assert "a file of job types" in done.stdout
+    assert "above" not in done.stdout
+
+
 def test_help_is_printed(place: Place) -> None:
     done = mcp_jobs(place, "--help")
     assert (done.returncode, done.stderr) == (0, "")
