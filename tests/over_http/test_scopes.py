@@ -295,6 +295,12 @@ def test_who_may_not_answer_is_not_asked(place_with_jobs: Place) -> None:
                     first = next(messages)
             # Neither `elicitation/create` nor a result that wants input.
             assert first["result"]["structuredContent"]["status"] == "input_required"
+        with server.client(reader) as client:
+            line = RawHttp(client, "2025-11-25", FORMS)
+            line.open()
+            with line.streaming("tasks/result", {"taskId": job_id}) as messages:
+                first = next(messages)
+        assert f"mcp-jobs approve {job_id}" in first["result"]["content"][0]["text"]
         clean_up(full)
 
 
