@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs import process, registry
+from mcp_jobs import keys, process, registry, secrecy
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.ids import new_id
+from mcp_jobs.launcher.mask import mask_text
 from mcp_jobs.models import Launch, NewJob
-from mcp_jobs.settings import looks_secret, project_directory
+from mcp_jobs.secrecy import MASKED, looks_secret
+from mcp_jobs.settings import project_directory
 from mcp_jobs.terms import terms_of
 
 if TYPE_CHECKING:
@@ -54,13 +58,15 @@ class Acceptor:
         )
         now_ms = self._clock.now_ms()
         added = {**request.env, **job_type.env, **prepared.env}
+        params, hidden = secrecy.hidden(job_type.params.schema(), request.params)
+        launch = self._launch(terms.cwd, prepared, added, hidden)
         return NewJob(
             id=new_id(now_ms),
             owner=owner,
             locality=self._origin.locality,
             type=request.type,
-            params=request.params,
-            title=request.title or prepared.title,
+            params=params,
+            title=mask_text(request.title or prepared.title, map(os.fsencode, launch.secrets)),
             cwd=terms.cwd,
             created_at_ms=now_ms,
             run_at_ms=now_ms + round(request.delay_seconds * 1000),
@@ -70,18 +76,24 @@ class Acceptor:
             retry_on_interrupt=terms.retry_on_interrupt,
             idempotency_key=request.idempotency_key,
             # Only ever compared between jobs of one key.
-            fingerprint=_fingerprint(request, terms.cwd, webhooks)
+            fingerprint=self._fingerprint(request, terms.cwd, webhooks, secret=bool(hidden))
             if request.idempotency_key
             else "",
             shared=self._origin.shared,
             webhooks=_hooks(job_type, webhooks),
             policy=job_type.policy,
-            confirm=registry.question_of(job_type, request.params, besides=_chosen(request, terms)),
-            launch=self._launch(terms.cwd, prepared, added),
+            confirm=registry.question_of(job_type, params, besides=_chosen(request, terms)),
+            launch=launch,
             prepared_in=str(self._origin.incarnation),
         )
 
-    def _launch(self, cwd: str, prepared: registry.Prepared, added: Mapping[str, str]) -> Launch:
+    def _launch(
+        self,
+        cwd: str,
+        prepared: registry.Prepared,
+        added: Mapping[str, str],
+        hidden: tuple[str, ...],
+    ) -> Launch:
         environ = {**self._origin.environ, "PWD": cwd, **added}
         script = prepared.script
         return Launch(
@@ -89,17 +101,34 @@ class Acceptor:
             cwd=cwd,
             umask=self._origin.umask,
             environ=environ,
-            secrets=tuple(value for name, value in environ.items() if looks_secret(name)),
+            secrets=(*(v for name, v in environ.items() if looks_secret(name)), *hidden),
             rlimit_nofile=self._origin.rlimit_nofile,
             call=prepared.call,
         )
+
+    def _fingerprint(
+        self, request: StartJob, cwd: str, webhooks: tuple[str, ...], *, secret: bool
+    ) -> str:
+        """Hash what the caller asked for; how long the call waits is not part of the job.
+
+        A plain hash would let whoever reads the store try passwords, so a secret is hashed with a
+        key that is not in it.
+        """
+        asked: dict[str, Any] = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
+        if webhooks:
+            asked["webhooks"] = webhooks
+        text = json.dumps(asked, sort_keys=True).encode()
+        if secret or any(map(looks_secret, request.env)):
+            key = keys.fingerprint_key(self._settings.home)
+            return hmac.new(key, text, hashlib.sha256).hexdigest()
+        return hashlib.sha256(text).hexdigest()
 
 
 def _chosen(request: StartJob, terms: Terms) -> dict[str, str]:
     """Return what of a caller's choice, besides the parameters, decides what will run."""
     chosen = {} if request.cwd is None else {"cwd": terms.cwd}
     # The question is kept with the job, where no secret belongs.
-    env = {name: "***" if looks_secret(name) else value for name, value in request.env.items()}
+    env = {name: MASKED if looks_secret(name) else value for name, value in request.env.items()}
     return chosen | {f"env {name}": value for name, value in env.items()}
 
 
@@ -124,11 +153,3 @@ def _hooks(job_type: JobType, given: tuple[str, ...]) -> tuple[Mapping[str, Any]
     """Return who is told of the end: as the type declares, and those given with the job."""
     declared = () if job_type.policy.webhook is None else (job_type.policy.webhook,)
     return (*declared, *({"url": url} for url in given))
-
-
-def _fingerprint(request: StartJob, cwd: str, webhooks: tuple[str, ...]) -> str:
-    """Hash what the caller asked for; how long the call waits is not part of the job."""
-    asked: dict[str, Any] = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
-    if webhooks:
-        asked["webhooks"] = webhooks
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -15,7 +15,7 @@ from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.registry import Callers, JobType, ModelParams, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mcp_jobs.definitions import Definition
 
@@ -117,12 +117,23 @@ def _origin(name: str) -> str | None:
     return found if found is not None and os.path.exists(found) else None
 
 
+class _CallParams(ModelParams):
+    """Parameters that are checked here and again in the job's process, which gets them as given.
+
+    A `SecretStr` that was dumped would arrive as asterisks.
+    """
+
+    def check(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        super().check(given)
+        return given
+
+
 def _type(definition: Definition) -> JobType:
     definition.check()
     return JobType(
         name=definition.name,
         description=definition.description,
-        params=ModelParams(definition.params),
+        params=_CallParams(definition.params),
         prepare=_preparing(definition),
         callers=Callers(env=definition.env, cwd=definition.cwd),
         timeout_s=definition.timeout_s,
@@ -145,7 +156,7 @@ def _preparing(definition: Definition) -> Callable[[Any], Prepared]:
             env=pythonpath.for_jobs(),
             call={
                 **definition.location(),
-                "params": params.model_dump(mode="json", by_alias=True, exclude_unset=True),
+                "params": dict(params),
                 "sys_path": [os.path.abspath(folder) for folder in sys.path],
             },
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mcp_jobs.launcher import files, layout
 from mcp_jobs.launcher.files import OddFileError
-from mcp_jobs.launcher.mask import Masker
+from mcp_jobs.launcher.mask import mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,9 +110,7 @@ def waits_for_answer(job_dir: Path) -> bool:
 def _masked(value: Any, secrets: Sequence[bytes]) -> Any:
     """Mask every text in a JSON value."""
     if isinstance(value, str):
-        masker = Masker(secrets)
-        text = value.encode("utf-8", "surrogatepass")
-        return (bytes(masker.feed(text)) + masker.flush()).decode("utf-8", "replace")
+        return mask_text(value, secrets)
     if isinstance(value, list):
         return [_masked(item, secrets) for item in value]
     if isinstance(value, dict):

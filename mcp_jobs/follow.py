@@ -24,7 +24,7 @@ from mcp_jobs.events import JobChanged, OutputGrew
 from mcp_jobs.exchange import read_questions
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.files import open_file
-from mcp_jobs.launcher.mask import Masker
+from mcp_jobs.launcher.mask import mask_text
 from mcp_jobs.launcher.spool import newest_segment
 from mcp_jobs.output.source import Unreadable
 from mcp_jobs.output.view import OutputView
@@ -278,9 +278,7 @@ class Watch:
         return self._unread and self._secrets is not None
 
     def _masked(self, text: str) -> str:
-        masker = Masker(self._secrets or ())
-        masked = bytes(masker.feed(os.fsencode(text))) + masker.flush()
-        return masked.decode("utf-8", "replace")
+        return mask_text(text, self._secrets or ())
 
 
 class Follower:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+FINGERPRINT_KEY: Final = "fingerprint.key"
 WEBHOOK_SECRET: Final = "webhook.secret"  # noqa: S105 - a file name
 _BYTES: Final = 32
 
@@ -27,6 +28,14 @@ def webhook_secret(home: Path) -> str:
     return _signing(
         home / WEBHOOK_SECRET, _kept(home / WEBHOOK_SECRET, lambda: f"whsec_{_random()}")
     )
+
+
+def fingerprint_key(home: Path) -> bytes:
+    """Return the key of this home's hashes of secrets; made at the first use.
+
+    Raises `InvalidInputError` for a file that others could have read.
+    """
+    return _kept(home / FINGERPRINT_KEY, _random).encode()
 
 
 def check_webhook_secret(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -116,10 +117,14 @@ class ModelParams:
 
     def __init__(self, model: type[BaseModel]) -> None:
         self._model = model
+        self._schema: Mapping[str, Any] | None = None
 
     def schema(self) -> Mapping[str, Any]:
         """Return the model's JSON Schema."""
-        return self._model.model_json_schema()
+        if self._schema is None:
+            # Every start of a job looks into it.
+            self._schema = self._model.model_json_schema()
+        return copy.deepcopy(self._schema)
 
     def check(self, given: Mapping[str, Any]) -> Any:
         """Return an instance of the model."""

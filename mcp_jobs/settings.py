@@ -9,9 +9,9 @@ import fnmatch
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_config_path, user_state_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -19,23 +19,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mcp_jobs.errors import InvalidInputError
 from mcp_jobs.limits import signing_secret
+from mcp_jobs.secrecy import looks_secret
 from mcp_jobs.targets import networks
-
-SECRET_PATTERNS: Final = (
-    "*TOKEN*",
-    "*SECRET*",
-    "*PASSWORD*",
-    "*PASSWD*",
-    "*PASSPHRASE*",
-    "*CREDENTIAL*",
-    "*API_KEY*",
-    "*APIKEY*",
-    "*ACCESS_KEY*",
-    "*PRIVATE_KEY*",
-    "*_PAT",
-    "*_AUTH",
-)
-"""Names of environment variables (upper-cased) whose values are taken for secrets."""
 
 _OWN_PREFIX = "MCP_JOBS_"
 _NOT_FOR_WORKERS = frozenset({"MCP_JOBS_CONFIG", "MCP_JOBS_ONLY_DECLARED"})
@@ -283,13 +268,7 @@ def _known() -> set[str]:
     return {f"{_OWN_PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
-@lru_cache(maxsize=4096)
-def looks_secret(name: str) -> bool:
-    """Say whether the value of an environment variable of this name is taken for a secret.
-
-    Remembered, since every start of a job asks it for every variable.
-    """
-    return any(fnmatch.fnmatchcase(name.upper(), pattern) for pattern in SECRET_PATTERNS)
+from typing import Annotated, Any, Literal
 
 
 def job_environment(settings: Settings) -> dict[str, str]:

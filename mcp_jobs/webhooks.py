@@ -21,6 +21,7 @@ from mcp_jobs.errors import JobsError, StoreError
 from mcp_jobs.events import JobChanged
 from mcp_jobs.limits import WEBHOOK_SOON_MS
 from mcp_jobs.models import Delivery
+from mcp_jobs.secrecy import shown_url
 from mcp_jobs.targets import networks
 from mcp_jobs.views import job_object, rfc3339
 
@@ -196,7 +197,7 @@ class Webhooks:
             started_at_ms=started_at_ms,
             finished_at_ms=now_ms,
             http_status=answer.http_status,
-            error=None if answer.error is None else answer.error[:_ERROR_CHARS],
+            error=_said(answer.error, message.url),
             next_attempt_at_ms=None if pause_ms is None else now_ms + pause_ms,
         )
         with anyio.CancelScope(shield=True):
@@ -249,6 +250,11 @@ class Webhooks:
         if problem != self._said:
             logger.warning("webhooks wait to be sent: %s", problem)
         self._said = problem
+
+
+def _said(error: str | None, url: str) -> str | None:
+    """Return an error as it is kept and logged: without what may be secret in the URL."""
+    return None if error is None else error.replace(url, shown_url(url))[:_ERROR_CHARS]
 
 
 def body_of(job: Job) -> str:

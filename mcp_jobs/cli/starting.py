@@ -14,6 +14,7 @@ from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.cli.options import JobPart, Json, json_object, seconds, variables
 from mcp_jobs.cli.waiting import wait_for
 from mcp_jobs.requests import StartJob, check_directory
+from mcp_jobs.secrecy import MASKED
 
 if TYPE_CHECKING:
     from mcp_jobs.models import Job
@@ -180,6 +181,11 @@ async def _tell_output(opened: desk.Desk, job_id: str) -> None:
 
 
 def _again(job: Job) -> StartJob:
+    if hidden := [name for name, value in job.params.items() if MASKED in _values(value)]:
+        raise WrongOptionError(
+            f"Job {job.id} cannot be started again by retry: {', '.join(hidden)} was secret and is "
+            f"not kept. Start it anew with mcp-jobs start --type {job.type} --params '{{...}}'."
+        )
     fields = {
         "type": job.type,
         "params": dict(job.params),
@@ -191,3 +197,9 @@ def _again(job: Job) -> StartJob:
         "retry_on_interrupt": job.retry_on_interrupt,
     }
     return desk.request(StartJob, _OPTIONS, fields)
+
+
+def _values(value: Any) -> list[Any]:
+    """Return a value and all that is in it."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [value, *(found for each in inner for found in _values(each))]

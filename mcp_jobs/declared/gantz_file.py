@@ -96,7 +96,7 @@ def _read_tool(place: Place, base: str | None, reserved: frozenset[str], room: _
         name=name,
         description=" ".join(described.split()),
         params=params,
-        prepare=partial(prepare_script, name, Script(text=text)),
+        prepare=partial(prepare_script, name, Script(text=text), params.secrets()),
         cwd=base,
         callers=callers_of(None, base, base),
         idle_timeout_is_limit=True,

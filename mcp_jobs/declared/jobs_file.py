@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -19,6 +19,7 @@ from mcp_jobs.declared.variables import check_names, variables
 from mcp_jobs.environment import changes_what_runs
 from mcp_jobs.limits import passable
 from mcp_jobs.registry import Callers, JobType, Prepared, title_of
+from mcp_jobs.secrecy import MASKED
 from mcp_jobs.shells import Interpreter, Script
 
 Texts: TypeAlias = dict[str, str | None]
@@ -157,6 +158,7 @@ def _open_variable(place: Place) -> str:
 def _prepare(
     name: str, fields: dict[str, Place], params: DeclaredParams
 ) -> Callable[[Texts], Prepared]:
+    secrets = params.secrets()
     if "command" in fields:
         if "interpreter" in fields:
             raise fields["interpreter"].error(
@@ -165,12 +167,12 @@ def _prepare(
         arguments = read_command(fields["command"], params)
 
         def prepare(texts: Texts) -> Prepared:
-            return Prepared(argv=fill(arguments, texts), title=type_title(name, texts))
+            return Prepared(argv=fill(arguments, texts), title=type_title(name, texts, secrets))
 
         return prepare
     script = read_script(fields["shell"])
     check_names(params, fields["shell"])
-    return partial(prepare_script, name, Script(text=script, interpreter=_interpreter(fields)))
+    return partial(prepare_script, name, Script(text=script, interpreter=_interpreter(fields)), secrets)
 
 
 def _interpreter(fields: dict[str, Place]) -> Interpreter | None:
@@ -188,14 +190,15 @@ def read_script(place: Place) -> str:
         raise place.error(str(error)) from None
 
 
-def prepare_script(name: str, script: Script, texts: Texts) -> Prepared:
+def prepare_script(name: str, script: Script, secrets: Collection[str], texts: Texts) -> Prepared:
     """Return how to run a script; its parameters are variables and never part of its text."""
-    return Prepared(script=script, title=type_title(name, texts), env=variables(texts))
+    title = type_title(name, texts, secrets)
+    return Prepared(script=script, title=title, env=variables(texts))
 
 
-def type_title(name: str, texts: Texts) -> str:
-    """Name a job by its type and parameters."""
-    given = [f"{key}={text}" for key, text in texts.items() if text]
+def type_title(name: str, texts: Texts, secrets: Collection[str]) -> str:
+    """Name a job by its type and parameters, those called `secrets` without their values."""
+    given = [f"{key}={MASKED if key in secrets else text}" for key, text in texts.items() if text]
     return title_of(" ".join(" ".join([name, *given]).split()))
 
 

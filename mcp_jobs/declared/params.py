@@ -16,6 +16,7 @@ from typing import Any, Final
 from mcp_jobs.declared.place import Place
 from mcp_jobs.limits import passable
 from mcp_jobs.patterns import BadPatternError, compiled
+from mcp_jobs.secrecy import looks_secret
 
 TYPES: Final = ("string", "integer", "number", "boolean")
 _KEYS: Final = (
@@ -25,6 +26,7 @@ _KEYS: Final = (
     "enum",
     "pattern",
     "required",
+    "secret",
     "minimum",
     "maximum",
     "minLength",
@@ -59,10 +61,18 @@ class Param:
         """Its JSON type."""
         return str(self.schema["type"])
 
+    @property
+    def secret(self) -> bool:
+        """Whether its value must not be shown."""
+        return bool(self.schema.get("writeOnly")) or (
+            self.type == "string" and looks_secret(self.name)
+        )
+
     def check(self, value: object) -> None:
         """Raise ValueError, without the name of the parameter, if the value does not fit."""
         if not _is(self.type, value):
-            raise ValueError(f"must be {_A[self.type]}, not {_shown(value)}")
+            given = "what was given" if self.secret else _shown(value)
+            raise ValueError(f"must be {_A[self.type]}, not {given}")
         allowed = self.schema.get("enum")
         if allowed is not None and not any(_same(value, one) for one in allowed):
             raise ValueError(f"must be one of {', '.join(map(_shown, allowed))}")
@@ -83,9 +93,12 @@ class Param:
     def _check_number(self, value: float) -> None:
         least, most = self.schema.get("minimum"), self.schema.get("maximum")
         if least is not None and value < least:
-            raise ValueError(f"must be at least {least}, not {value}")
+            raise ValueError(f"must be at least {least}{self._not(value)}")
         if most is not None and value > most:
-            raise ValueError(f"must be at most {most}, not {value}")
+            raise ValueError(f"must be at most {most}{self._not(value)}")
+
+    def _not(self, value: float) -> str:
+        return "" if self.secret else f", not {value}"
 
     def told(self) -> str:
         """Describe the parameter in a few words."""
@@ -99,6 +112,10 @@ class DeclaredParams:
     """Implements `registry.Params`. `check` gives each parameter's text; None for one left out."""
 
     params: Mapping[str, Param] = field(default_factory=dict)
+
+    def secrets(self) -> frozenset[str]:
+        """Return the names of those whose values must not be shown."""
+        return frozenset(name for name, param in self.params.items() if param.secret)
 
     def schema(self) -> Mapping[str, Any]:
         """Return the JSON Schema of the object of all parameters."""
@@ -162,6 +179,13 @@ def read_param(name: str, place: Place, *, required: bool, keys: tuple[str, ...]
     schema: dict[str, Any] = {
         key: _keyword(key, kind, fields[key]) for key in _SHOWN if key in fields
     }
+    if "secret" in fields and fields["secret"].boolean():
+        for key in ("default", "enum"):
+            if key in fields:
+                raise fields[key].error(
+                    f"a secret param has no {key}, which everybody sees who lists the types"
+                )
+        schema["writeOnly"] = True
     needed = fields["required"].boolean() if "required" in fields else required
     param = Param(name=name, schema={"type": kind, **schema}, required=needed, line=place.line)
     return _with_default(param, fields["default"]) if "default" in fields else param

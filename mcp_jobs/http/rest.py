@@ -11,6 +11,7 @@ from mcp_jobs.http import bodies
 from mcp_jobs.http.common import ROUTES, TEXT, JobId, Visitor, problems
 from mcp_jobs.http.raw import raw_response
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
+from mcp_jobs.secrecy import shown_url
 from mcp_jobs.targets import webhook_url
 from mcp_jobs.views import rfc3339
 
@@ -130,7 +131,7 @@ def _fields(body: StartJob, model: type[StartJob]) -> dict[str, Any]:
 def _message(message: OutboxMessage) -> dict[str, Any]:
     return {
         "id": message.id,
-        "url": message.url,
+        "url": shown_url(message.url),
         "status": message.status,
         "created_at": rfc3339(message.created_at_ms),
         "next_attempt_at": rfc3339(message.next_attempt_at_ms),

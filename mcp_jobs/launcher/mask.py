@@ -11,6 +11,59 @@ MIN_SECRET_BYTES = 6
 """Shorter values are not masked: they occur by chance, and the output would be unreadable."""
 
 
+MIN_LINE_BYTES = 12
+"""Shorter lines of a secret of several lines are not masked alone, as a brace of JSON."""
+
+_JSON = {8: b"\\b", 9: b"\\t", 10: b"\\n", 12: b"\\f", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
+_BLANK = 0x20
+_DIGITS = b"0123456789ABCDEF"
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
+
+
+def forms_of(secrets: Iterable[bytes]) -> set[bytes]:
+    """Return the forms in which programs print secrets: trimmed, by lines, in JSON and in URLs.
+
+    Those that are too short to be masked are left out.
+    """
+    forms: set[bytes] = set()
+    for secret in secrets:
+        parts = {secret, secret.strip()}
+        if b"\n" in secret.strip():
+            lines = (line.strip() for line in secret.splitlines())
+            parts.update(line for line in lines if len(line) >= MIN_LINE_BYTES)
+        for part in parts:
+            if len(part.strip()) >= MIN_SECRET_BYTES:
+                forms.update((part, *_in_json(part), *_in_urls(part)))
+    return forms
+
+
+def _in_json(part: bytes) -> tuple[bytes, ...]:
+    plain = b"".join(
+        _JSON.get(byte) or (b"\\u%04x" % byte if byte < _BLANK else b"%c" % byte) for byte in part
+    )
+    text = plain.decode("utf-8", "surrogateescape")
+    points = "".join(
+        c if c.isascii() or c > "\uffff" or "\udc80" <= c <= "\udcff" else f"\\u{ord(c):04x}"
+        for c in text
+    )
+    # Some writers put a backslash before a slash as well.
+    return plain, plain.replace(b"/", b"\\/"), points.encode("utf-8", "surrogateescape")
+
+
+def _in_urls(part: bytes) -> Iterable[bytes]:
+    """Return what encoders of URLs make: they differ in what they leave as it is."""
+    for kept in (b"", b"/", b"!'()*"):
+        quoted = b"".join(
+            b"%c" % byte
+            if byte in _PLAIN or byte in kept
+            else b"%%%c%c" % (_DIGITS[byte >> 4], _DIGITS[byte & 15])
+            for byte in part
+        )
+        yield quoted
+        yield quoted.replace(b"%20", b"+")
+    yield b"".join(b"%c" % byte if byte in _PLAIN else b"%%%02x" % byte for byte in part)
+
+
 class Masker:
     """Replace secrets by `[masked]`: at the leftmost place, the longest that matches there.
 
@@ -94,6 +147,13 @@ class Masker:
             if place >= 0:
                 hold = place
         return hold
+
+
+def mask_text(text: str, secrets: Iterable[bytes]) -> str:
+    """Return text with each of `secrets` in it replaced."""
+    masker = Masker(forms_of(secrets))
+    data = text.encode("utf-8", "surrogatepass")
+    return (bytes(masker.feed(data)) + masker.flush()).decode("utf-8", "replace")
 
 
 def _straddles(buffer: bytes, secret: bytes, place: int) -> bool:

@@ -9,7 +9,7 @@ import select
 import selectors
 import time
 
-from mcp_jobs.launcher.mask import Masker
+from mcp_jobs.launcher.mask import Masker, forms_of
 from mcp_jobs.launcher.spool import Spool
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ class OutputPump:
         self.start = self.spool.bytes_total
         self.last_output_s = time.monotonic()
         self.flush_due_s: float | None = None
-        self._masker = Masker(secret.encode("utf-8", "surrogateescape") for secret in secrets)
+        self._masker = Masker(forms_of(s.encode("utf-8", "surrogateescape") for s in secrets))
         # Small at first: most jobs print little, and a runner's pages are not shared.
         self._buffer = bytearray(_FIRST_CHUNK_BYTES)
         self._read_fd, self.write_fd = _pipe()

@@ -15,6 +15,7 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.secrecy import is_secret, looks_secret
 from mcp_jobs.server import schemas
 from mcp_jobs.server.asking import can_ask
 
@@ -36,6 +37,15 @@ async def completed(
     """
     given = dict(params.arguments or {})
     missing = [name for name in job_type.ask_for if name not in given]
+    if missing:
+        # The protocol lets no server ask for a secret in a form.
+        schema = job_type.params.schema()
+        fields = schema.get("properties", {})
+        missing = [
+            name
+            for name in missing
+            if not looks_secret(name) and not is_secret(fields.get(name, {}), schema)
+        ]
     if not missing:
         return given
     answer = (params.input_responses or {}).get(_KEY)

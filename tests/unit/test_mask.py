@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcp_jobs.launcher.mask import REPLACEMENT, Masker
+from mcp_jobs.launcher.mask import REPLACEMENT, Masker, mask_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,3 +157,33 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     command = [sys.executable, "-I", "-S", "-c", program]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
+
+
+PEM = b"-----BEGIN KEY-----\nMIIEvQIBADANBgkq/kiG9w0BAQ+FAAS=\nshort\n-----END KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("secret", "printed"),
+    [
+        (b" hunter22\n", b"hunter22"),
+        (PEM, b"MIIEvQIBADANBgkq/kiG9w0BAQ+FAAS="),
+        (PEM, json.dumps(PEM.decode()).encode()[1:-1]),
+        (PEM, quote(PEM).encode()),
+        (PEM, quote(b"MIIEvQIBADANBgkq/kiG9w0BAQ+FAAS=", safe="").encode()),
+        (b'pa"ss\\w\tord', json.dumps('pa"ss\\w\tord').encode()[1:-1]),
+        ("pässwörter".encode(), json.dumps("pässwörter").encode()[1:-1]),
+        (b"pass/word", b"pass\\/word"),
+        (b"pass word&x", quote("pass word&x").encode()),
+        (b"pass word&x", quote_plus("pass word&x").encode()),
+        (b"pass:word/x", b"pass%3aword%2fx"),
+        (b"it's(it)!", b"it's(it)!"),
+    ],
+)
+def test_a_secret_is_masked_in_each_form_that_programs_print(secret: bytes, printed: bytes) -> None:
+    assert mask_text(printed.decode(), [secret]) == REPLACEMENT.decode()
+
+
+def test_short_lines_and_short_values_are_no_secrets() -> None:
+    assert mask_text("short {true} 1", [b'{\n"k": 1,\nshort\n}', b"true", b"1", b"  1     "]) == (
+        "short {true} 1"
+    )
