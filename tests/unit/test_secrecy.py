@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field, SecretStr
 
+from mcp_jobs.http.rest import _message
+from mcp_jobs.models import OutboxMessage
 from mcp_jobs.secrecy import MASKED, hidden, looks_secret, shown_url
+from mcp_jobs.webhooks import _said
 from tests.unit.declarations import load, problem
 
 
@@ -83,3 +86,19 @@ def test_a_refused_secret_is_not_repeated(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match="must be a text, not what was given"):
         job_type.params.check({"pin": 9876543})
     assert "hunter22" not in str(caught.value)
+
+
+def test_an_error_of_a_delivery_is_kept_without_the_secrets_of_its_url() -> None:
+    url = "https://example.org/hook?token=hunter2"
+    assert (
+        _said(f"cannot reach {url}", url) == "cannot reach https://example.org/hook?token=[masked]"
+    )
+    assert _said(None, url) is None
+
+
+def test_the_list_of_deliveries_shows_no_secret_of_a_url() -> None:
+    message = OutboxMessage(
+        id="m", job_id="j", url="https://example.org/?key=hunter2", status="pending",
+        created_at_ms=0, attempt=0, next_attempt_at_ms=1,
+    )  # fmt: skip
+    assert _message(message)["url"] == "https://example.org/?key=[masked]"
