@@ -268,7 +268,6 @@ def _known() -> set[str]:
     return {f"{_OWN_PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
-from typing import Annotated, Any, Literal
 
 
 def job_environment(settings: Settings) -> dict[str, str]:

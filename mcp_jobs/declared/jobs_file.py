@@ -172,7 +172,9 @@ def _prepare(
         return prepare
     script = read_script(fields["shell"])
     check_names(params, fields["shell"])
-    return partial(prepare_script, name, Script(text=script, interpreter=_interpreter(fields)), secrets)
+    return partial(
+        prepare_script, name, Script(text=script, interpreter=_interpreter(fields)), secrets
+    )
 
 
 def _interpreter(fields: dict[str, Place]) -> Interpreter | None:
