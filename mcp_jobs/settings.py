@@ -268,8 +268,6 @@ def _known() -> set[str]:
     return {f"{_OWN_PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
-
-
 def job_environment(settings: Settings) -> dict[str, str]:
     """Return this process's environment as jobs get it: without secrets and our own settings.
 
