@@ -49,6 +49,8 @@ _INTERRUPTED: Final = 130
 _CONFIG_HELP: Final = (
     "a file of job types; can be given several times, nothing else is searched then"
 )
+_WITH_VALUE: Final = ("--app", "--config")
+_BEFORE_COMMANDS: Final = ("--app=", "--config=", "--only-declared")
 _FOR_PEOPLE: Final = ("-h", "--help", "--install-completion", "--show-completion")
 
 
@@ -113,8 +115,21 @@ def _is_for_people(arguments: list[str]) -> bool:
         from mcp_jobs import settings
 
         return settings.completing() or (sys.stdin is not None and sys.stdin.isatty())
-    first = arguments[0]
-    return first in _FOR_PEOPLE or not (first.startswith("-") or first in PLAIN_COMMANDS)
+    command = _command_in(arguments)
+    if command is None:
+        return arguments[0] in _FOR_PEOPLE
+    return command not in PLAIN_COMMANDS
+
+
+def _command_in(arguments: list[str]) -> str | None:
+    """Return the command, which options may precede that all commands take."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in _WITH_VALUE:
+            next(rest, None)
+        elif not argument.startswith(_BEFORE_COMMANDS):
+            return None if argument.startswith("-") else argument
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:

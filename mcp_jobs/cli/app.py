@@ -12,6 +12,7 @@ from mcp_jobs import __version__, display, logformat
 from mcp_jobs.cli import (
     acting,
     approving,
+    desk,
     doctor,
     install,
     logs,
@@ -99,8 +100,20 @@ def application(plain_commands: Mapping[str, str]) -> typer.Typer:
 
 
 def _top(
+    app: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:NAME", help="Python jobs to know as well (or /path/to/file.py:NAME)."
+        ),
+    ] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="A file of job types; nothing else is searched then."),
+    ] = None,
+    only_declared: Annotated[bool, typer.Option("--only-declared", help="Refuse shell.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
+    desk.choose({"app": app, "config": config, "only_declared": only_declared})
     if version:
         screen.write_line(f"mcp-jobs {__version__}")
         raise typer.Exit

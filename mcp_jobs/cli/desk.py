@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -33,6 +35,8 @@ T = TypeVar("T")
 R = TypeVar("R", bound=BaseModel)
 
 OWNER: Final = LOCAL_OWNER
+_NOTHING: Final[Mapping[str, Any]] = {}
+_chosen: ContextVar[Mapping[str, Any]] = ContextVar("_chosen", default=_NOTHING)
 _SHOWN_IDS: Final = 5
 
 
@@ -101,13 +105,18 @@ class Desk:
         return SpoolFiles(self.settings.jobs_dir / job_id / layout.OUTPUT)
 
 
+def choose(options: Mapping[str, Any]) -> None:
+    """Let settings from the command line, before the command, win over the environment."""
+    _chosen.set({name: value for name, value in options.items() if value})
+
+
 @asynccontextmanager
 async def open_desk(*, reading: bool = False, **overrides: Any) -> AsyncIterator[Desk]:
     """Open the home; to a command that is only `reading`, also one that it cannot write to.
 
     Raises `InvalidInputError` or `StoreError`.
     """
-    settings = configuration.load(**overrides)
+    settings = configuration.load(**{**_chosen.get(), **overrides})
     types: tuple[JobType, ...] = ()
     if settings.app is not None:
         from mcp_jobs import apps
