@@ -26,6 +26,17 @@ _HOOK: Final = re.compile(r"(?:pre|post).+|prepare|(?:un)?install|publish|versio
 _SERVES: Final = re.compile(
     r"(?:^|[:_-])(?:dev|start|serve|server|watch|preview|storybook)(?:$|[:_-])"
 )
+_GRAVE: Final = re.compile(
+    r"(?<![A-Za-z])(?:publish|releas|deploy|reset|drop)(?:s|e|es|ed|ing|ment)?(?![A-Za-z])", re.I
+)
+"""What changes the world beyond this directory, or takes something away."""
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_ATTRIBUTES: Final = re.compile(r"\[(.+)\]\s*$")
+_DOC: Final = re.compile(r"""doc\s*\(\s*(['"])(.+?)\1\s*\)""")
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
+_ENDLESS: Final = "it serves or watches, so it would not end by itself"
+_HAS_TESTS: Final = re.compile(r"^\s*(?:enable_testing|add_test)\s*\(|include\s*\(\s*CTest", re.M)
+_MAKEFILES: Final = ("GNUmakefile", "makefile", "Makefile")
 _LOCKS: Final = {
     "pnpm-lock.yaml": "pnpm",
     "yarn.lock": "yarn",
@@ -48,6 +59,8 @@ class Task:
     """Lines of YAML."""
     active: bool = True
     """False: written as a comment, as it would not end."""
+    confirm: bool = False
+    """A person is asked first."""
 
     def yaml(self) -> str:
         """Return the entry as lines of YAML; JSON strings are YAML, whatever is in them."""
@@ -57,6 +70,10 @@ class Task:
         lines.append(f"  command: [{', '.join(_quoted(_literal(part)) for part in self.command)}]")
         if self.timeout:
             lines.append(f"  timeout: {self.timeout}")
+        if self.confirm:
+            lines.append("  confirm: true")
+        if not self.active:
+            lines.insert(0, f"Commented out: {_ENDLESS}.")
         return "".join(f"  {'' if self.active else '# '}{line}\n" for line in lines)
 
 
@@ -66,6 +83,10 @@ def found_in(directory: Path) -> list[Task]:
         *_python(directory),
         *_scripts(directory),
         *_cargo(directory),
+        *_go(directory),
+        *_cmake(directory),
+        *_maven(directory),
+        *_gradle(directory),
         *_make(directory),
         *_just(directory),
     ]
@@ -74,7 +95,7 @@ def found_in(directory: Path) -> list[Task]:
     for task in found:
         name, number = task.name, 2
         if name.lower() in taken:
-            name = f"{task.command[0]}_{task.name}"
+            name = _name(f"{os.path.basename(task.command[0])}_{task.name}")
         while name.lower() in taken:
             name, number = f"{task.name}_{number}", number + 1
         taken.add(name.lower())
@@ -97,17 +118,32 @@ def _python(directory: Path) -> Iterator[Task]:
         ),
         None,
     )
-    if source is None:
-        return
-    uv = (directory / "uv.lock").is_file()
-    yield Task(
-        name="test",
-        description="Run the tests with pytest",
-        command=("uv", "run", "pytest", "{path}") if uv else ("python3", "-m", "pytest", "{path}"),
-        params=("path: {type: string, description: 'Only this file, directory or test'}",),
-        source=source,
-        timeout="30m",
-    )
+    if source is not None:
+        yield Task(
+            name="test",
+            description="Run the tests with pytest",
+            command=(*_pytest(directory, tools), "{path}"),
+            params=("path: {type: string, description: 'Only this file, directory or test'}",),
+            source=source,
+            timeout="30m",
+        )
+    files_of = {"tox": ("tox.ini", "tox.toml"), "nox": ("noxfile.py",)}
+    for program, names in files_of.items():
+        found = next((name for name in names if (directory / name).is_file()), None)
+        if found is None and program in tools:
+            found = "pyproject.toml"
+        if found is not None:
+            yield _tool(program, about=f"Run {program}", command=(program,), source=found)
+
+
+def _pytest(directory: Path, tools: dict[str, Any]) -> tuple[str, ...]:
+    """Return how this project runs pytest, as far as its files show it."""
+    if (directory / "uv.lock").is_file():
+        return ("uv", "run", "pytest")
+    if (directory / "poetry.lock").is_file() or "poetry" in tools:
+        return ("poetry", "run", "pytest")
+    own = (directory / ".venv" / "bin" / "python").exists()
+    return (".venv/bin/python" if own else "python3", "-m", "pytest")
 
 
 def _scripts(directory: Path) -> Iterator[Task]:
@@ -123,6 +159,7 @@ def _scripts(directory: Path) -> Iterator[Task]:
             command=(manager, "run", name),
             source="package.json",
             active=not _SERVES.search(name),
+            confirm=_is_grave(name, line),
         )
 
 
@@ -139,8 +176,58 @@ def _cargo(directory: Path) -> Iterator[Task]:
         )
 
 
+def _go(directory: Path) -> Iterator[Task]:
+    makefile = any((directory / name).is_file() for name in _MAKEFILES)
+    if makefile or not (directory / "go.mod").is_file():
+        return
+    for name, about in (("test", "Run the tests"), ("build", "Build it"), ("vet", "Vet it")):
+        command = ("go", name, "./...")
+        yield _tool(f"go_{name}", about=f"{about} with go", command=command, source="go.mod")
+
+
+def _cmake(directory: Path) -> Iterator[Task]:
+    text, source = _text(directory / "CMakeLists.txt"), "CMakeLists.txt"
+    if not text:
+        return
+    commands = {
+        "cmake_configure": ("Configure into build/", "cmake", "-S", ".", "-B", "build"),
+        "cmake_build": ("Build what is configured in build/", "cmake", "--build", "build"),
+    }
+    if _HAS_TESTS.search(text):
+        about = "Run the tests that were built in build/"
+        commands["ctest"] = (about, "ctest", "--test-dir", "build", "--output-on-failure")
+    for name, (about, *command) in commands.items():
+        yield _tool(name, about=about, command=tuple(command), source=source)
+
+
+def _maven(directory: Path) -> Iterator[Task]:
+    if (directory / "pom.xml").is_file():
+        program = "./mvnw" if (directory / "mvnw").is_file() else "mvn"
+        for name, about in (("test", "Run the tests"), ("package", "Build the package")):
+            command = (program, "--batch-mode", name)
+            yield _tool(
+                f"maven_{name}", about=f"{about} with Maven", command=command, source="pom.xml"
+            )
+
+
+def _gradle(directory: Path) -> Iterator[Task]:
+    names = ("build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts")
+    source = next((name for name in names if (directory / name).is_file()), None)
+    if source is not None:
+        program = "./gradlew" if (directory / "gradlew").is_file() else "gradle"
+        for name, about in (("test", "Run the tests"), ("build", "Build and test it")):
+            command = (program, "--console=plain", name)
+            yield _tool(
+                f"gradle_{name}", about=f"{about} with Gradle", command=command, source=source
+            )
+
+
+def _tool(name: str, *, about: str, command: tuple[str, ...], source: str) -> Task:
+    return Task(name=name, description=about, command=command, source=source, timeout="30m")
+
+
 def _make(directory: Path) -> Iterator[Task]:
-    for file in ("GNUmakefile", "makefile", "Makefile"):
+    for file in _MAKEFILES:
         text = _text(directory / file)
         targets: dict[str, str] = {}
         for line in text.splitlines():
@@ -160,14 +247,25 @@ def _make(directory: Path) -> Iterator[Task]:
 def _just(directory: Path) -> Iterator[Task]:
     for file in ("justfile", "Justfile", ".justfile"):
         text = _text(directory / file)
-        above, recipes = "", dict[str, str]()
+        above, attributes, recipes = "", "", dict[str, tuple[str, str]]()
         for line in text.splitlines():
-            match = _RECIPE.match(line)
-            if match and not match[1].startswith("_"):
-                recipes[match[1]] = above or f"just {match[1]}"
-            above = line.lstrip("# ").strip() if line.startswith("#") else ""
-        for recipe, about in _some(recipes):
-            yield _recipe("just", recipe, about=about, source=file)
+            match, attribute = _RECIPE.match(line), _ATTRIBUTES.match(line)
+            if match and not (
+                match[1].startswith("_") or re.search(r"\bprivate\b", _QUOTED.sub("", attributes))
+            ):
+                doc = _DOC.search(attributes)
+                recipes[match[1]] = (doc[2] if doc else above or f"just {match[1]}", attributes)
+            if attribute:
+                # They stand between a recipe and its comment.
+                attributes += f" {attribute[1]}"
+                continue
+            above, attributes = line.lstrip("# ").strip() if line.startswith("#") else "", ""
+        for recipe, (about, said) in _some(recipes):
+            task = _recipe("just", recipe, about=about, source=file)
+            if re.search(r"\bconfirm\b", _QUOTED.sub("", said)):
+                # just itself would ask, and nobody could answer.
+                task = replace(task, command=("just", "--yes", recipe), confirm=True)
+            yield task
         if text:
             return
 
@@ -179,7 +277,17 @@ def _recipe(program: str, name: str, *, about: str, source: str) -> Task:
         command=(program, name),
         source=source,
         active=not _SERVES.search(name),
+        confirm=_is_grave(name),
     )
+
+
+def _is_grave(name: str, line: str = "") -> bool:
+    """Say whether a task publishes, releases, deploys, resets or drops something.
+
+    Options do not count: `cargo build --release` only builds.
+    """
+    words = [name, *(word for word in line.split() if not word.startswith("-"))]
+    return any(_GRAVE.search(_CAMEL.sub(" ", word)) for word in words)
 
 
 def _some(found: dict[str, Any]) -> list[tuple[str, Any]]:

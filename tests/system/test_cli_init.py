@@ -114,3 +114,111 @@ def test_a_file_that_is_there_is_kept_unless_forced(place: Place) -> None:
     shown = json.loads(good(place, "init", "--force", "--json"))
     assert shown == {"path": str(path), "types": ["hello"]}
     assert path.read_text().startswith("# The job types")
+
+
+def found(place: Place, **files: str) -> str:
+    """Return what `init` would write for these files."""
+    for name, text in files.items():
+        path = place.project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return good(place, "init", "--print")
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"pytest.ini": ""}, {"test": ["python3", "-m", "pytest", "{path}"]}),
+        (
+            {"pytest.ini": "", ".venv/bin/python": ""},
+            {"test": [".venv/bin/python", "-m", "pytest", "{path}"]},
+        ),
+        (
+            {"pytest.ini": "", ".venv/bin/python": "", "poetry.lock": ""},
+            {"test": ["poetry", "run", "pytest", "{path}"]},
+        ),
+        ({"tox.ini": "", "noxfile.py": ""}, {"tox": ["tox"], "nox": ["nox"]}),
+        ({"pyproject.toml": "[tool.tox]\n"}, {"tox": ["tox"]}),
+        (
+            {"go.mod": "module x\n"},
+            {f"go_{name}": ["go", name, "./..."] for name in ("test", "build", "vet")},
+        ),
+        ({"go.mod": "module x\n", "Makefile": "all:\n"}, {"all": ["make", "all"]}),
+        (
+            {"CMakeLists.txt": "enable_testing()\n"},
+            {
+                "cmake_configure": ["cmake", "-S", ".", "-B", "build"],
+                "cmake_build": ["cmake", "--build", "build"],
+                "ctest": ["ctest", "--test-dir", "build", "--output-on-failure"],
+            },
+        ),
+        (
+            {"pom.xml": "<project/>", "mvnw": ""},
+            {f"maven_{n}": ["./mvnw", "--batch-mode", n] for n in ("test", "package")},
+        ),
+        (
+            {"build.gradle.kts": "", "gradlew": ""},
+            {f"gradle_{n}": ["./gradlew", "--console=plain", n] for n in ("test", "build")},
+        ),
+        (
+            {"build.gradle": ""},
+            {f"gradle_{n}": ["gradle", "--console=plain", n] for n in ("test", "build")},
+        ),
+    ],
+)
+def test_a_project_is_run_by_the_tools_that_its_files_show(
+    place: Place, files: dict[str, str], expected: dict[str, list[str]]
+) -> None:
+    assert entries(found(place, **files)) == expected
+
+
+def test_what_publishes_or_resets_asks_a_person_first(place: Place) -> None:
+    grave = {
+        "db:reset": "x",
+        "ship": "npm publish --tag next",
+        "deployDocs": "x",
+        "drop-all": "x",
+        "v": "git release",
+    }
+    harmless = {
+        "build": "cargo build --release",
+        "raindrops": "x",
+        "preset": "x",
+        "list": "undeploy",
+    }
+    text = found(place, **{"package.json": json.dumps({"scripts": {**grave, **harmless}})})
+
+    asked = set(re.findall(r"(?m)^  ([\w-]+):\n(?:    .*\n)*?    confirm: true\n", text))
+    assert asked == {"db_reset", "ship", "deployDocs", "drop-all", "v"}
+
+
+def test_attributes_of_just_are_read_and_a_comment_says_why_it_is_one(place: Place) -> None:
+    text = found(
+        place,
+        justfile="""\
+# Wipe it
+[group('db')]
+[confirm("private?")]
+wipe:
+    x
+[private]
+hidden:
+    x
+[doc('Look it over')]
+check:
+    x
+serve:
+    x
+""",
+    )
+
+    assert entries(text) == {"wipe": ["just", "--yes", "wipe"], "check": ["just", "check"]}
+    assert (
+        '    description: "Wipe it"\n    command: ["just", "--yes", "wipe"]\n    confirm: true\n'
+        in text
+    )
+    assert 'description: "Look it over"' in text
+    assert (
+        "  # Commented out: it serves or watches, so it would not end by itself.\n  # serve:\n"
+        in text
+    )

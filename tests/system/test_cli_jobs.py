@@ -423,21 +423,6 @@ def test_the_types_are_listed_with_their_parameters(place: Place) -> None:
     )
 
 
-@pytest.mark.parametrize("options", [["--app", "{app}"], ["--only-declared", "--app={app}"]])
-def test_options_of_the_server_may_stand_before_a_command(place: Place, options: list[str]) -> None:
-    path = place.root / "an_app.py"
-    path.write_text(
-        "from mcp_jobs import Jobs\njobs = Jobs('x')\n@jobs.job()\ndef hello(n: int) -> int: ...\n"
-    )
-    before = [option.format(app=f"{path}:jobs") for option in options]
-    names = [one["name"] for one in json.loads(good(place, *before, "types", "--json"))]
-
-    assert names == (["hello"] if "--only-declared" in options else ["hello", "shell"])
-    declared = place.root / "other.yaml"
-    declared.write_text("jobs: {greet: {description: d, command: [echo]}}\n")
-    assert "greet" in good(place, "--config", str(declared), "types")
-
-
 def test_without_arguments_a_terminal_is_told_what_there_is(place: Place) -> None:
     code, told = on_terminal(place)
     assert code == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.system.test_cli_init import JUSTFILE, MAKEFILE, PACKAGE, entries
 from tests.system.test_cli_jobs import cli, good, shown
 
@@ -78,3 +80,18 @@ def test_what_init_writes_is_understood(place: Place) -> None:
     assert (found.returncode, found.stderr) == (0, "")
     names = {job_type["name"] for job_type in json.loads(found.stdout)}
     assert names == {"shell", *entries((place.project / "jobs.yaml").read_text())}
+
+
+@pytest.mark.parametrize("options", [["--app", "{app}"], ["--only-declared", "--app={app}"]])
+def test_options_of_the_server_may_stand_before_a_command(place: Place, options: list[str]) -> None:
+    path = place.root / "an_app.py"
+    path.write_text(
+        "from mcp_jobs import Jobs\njobs = Jobs('x')\n@jobs.job()\ndef hello(n: int) -> int: ...\n"
+    )
+    before = [option.format(app=f"{path}:jobs") for option in options]
+    names = [one["name"] for one in json.loads(good(place, *before, "types", "--json"))]
+
+    assert names == (["hello"] if "--only-declared" in options else ["hello", "shell"])
+    declared = place.root / "other.yaml"
+    declared.write_text("jobs: {greet: {description: d, command: [echo]}}\n")
+    assert "greet" in good(place, "--config", str(declared), "types")
