@@ -12,11 +12,22 @@ from mcp_jobs.incarnation import identify
 from mcp_jobs.launching import LauncherClient
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mcp_jobs.events import Bus
+    from mcp_jobs.models import Launch
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
 
 
 def local_executor(settings: Settings, store: Store) -> LocalExecutor:
+    """Return the executor of a home with a store."""
+    return local_executor_of(settings, store.launch_of, InProcessBus())
+
+
+def local_executor_of(
+    settings: Settings, launch_of: Callable[[str], Awaitable[Launch | None]], bus: Bus
+) -> LocalExecutor:
     """Return the executor of a home. Its launcher is started by its first attempt."""
     clock = SystemClock()
     settings.jobs_dir.mkdir(parents=True, exist_ok=True)
@@ -28,7 +39,7 @@ def local_executor(settings: Settings, store: Store) -> LocalExecutor:
         launcher=LauncherClient(
             home=settings.home, home_id=here.home_id, runtime_dir=runtime_directory, idle_s=0.2
         ),
-        bus=InProcessBus(),
-        launch_of=store.launch_of,
+        bus=bus,
+        launch_of=launch_of,
         clock=clock,
     )

@@ -115,7 +115,10 @@ class Attempt(Protocol):
         ...
 
     async def left(self) -> None:
-        """Return when nothing of it is in the way of another attempt any more."""
+        """Return when nothing of it is in the way of another attempt any more.
+
+        For an attempt that has `Ended`. What is left of a lost one, `Executor.reap` ends.
+        """
         ...
 
     def close(self) -> None:

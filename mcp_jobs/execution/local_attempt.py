@@ -84,7 +84,9 @@ class FollowedFiles:
         return None if progress is None else Update(progress=progress)
 
     def _take(self) -> Update | None:
-        progress, questions = self.watch.take_progress(), self.watch.questions
+        progress, watch = self.watch.take_progress(), self.watch
+        # A look that began before a question was taken has still seen it.
+        questions = {name: q for name, q in watch.questions.items() if name not in watch.stored}
         if progress is None and not questions:
             return None
         return Update(progress=progress, questions=questions)
