@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.execution.base import Ended, Lost, Update
@@ -78,7 +79,7 @@ class MemoryRun:
         self.tell()
 
     async def _do(self, work: Work) -> int:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         self._print(work.prints)
         if work.percent is not None:
             self._say_progress(work.percent)

@@ -6,8 +6,6 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from mcp_jobs.clock import SystemClock
 from mcp_jobs.events import OutputGrew
 from mcp_jobs.execution.base import Lost, Orphaned, Unstarted
@@ -33,7 +31,9 @@ class MemoryExecutor:
 
     locality = "memory"
 
-    def __init__(self, tasks: TaskGroup, bus: Bus, jobs: dict[str, MemoryJob] | None = None) -> None:
+    def __init__(
+        self, tasks: TaskGroup, bus: Bus, jobs: dict[str, MemoryJob] | None = None
+    ) -> None:
         self.here = "memory first"
         self.jobs: dict[str, MemoryJob] = {} if jobs is None else jobs
         self._tasks = tasks

@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 class Rig(Protocol):
     """An executor under test, and the hand of fate."""
 
-    executor: Executor
     bus: Bus
+
+    @property
+    def executor(self) -> Executor:
+        """Return what is tested."""
+        ...
 
     def launch(self, job_id: str, work: Work) -> Launch:
         """Return what makes an attempt do this work. It is what the store keeps of the job."""
@@ -176,7 +180,7 @@ async def memory_rig(_place: Place) -> AsyncIterator[Rig]:
     """Run an executor in memory until the context ends, and all that runs in it."""
     bus = InProcessBus()
     async with anyio.create_task_group() as tasks:
-        yield MemoryRig(MemoryExecutor(tasks, bus), bus)
+        yield MemoryRig(MemoryExecutor(tasks, bus, {}), bus)
         tasks.cancel_scope.cancel()
 
 

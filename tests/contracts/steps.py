@@ -84,5 +84,5 @@ def printed(rig: Rig, job_id: str) -> bytes:
 async def has_printed(rig: Rig, job_id: str, text: bytes) -> None:
     """Return as soon as a text is in the output."""
     with anyio.fail_after(BOUND_S):
-        while text not in printed(rig, job_id):
+        while text not in printed(rig, job_id):  # noqa: ASYNC110 - outputs give no event
             await anyio.sleep(0.01)

@@ -31,7 +31,7 @@ WAITING = Work(prints="begun\n", waits=True)
 async def test_an_attempt_ends_with_its_record(rig: Rig, code: int) -> None:
     claim = prepared(rig, Work(prints="all\n", code=code))
     end = await run(rig, claim)
-    assert not (end.superseded or end.output_gone or end.unreachable or end.is_function)
+    assert end == Ended(record=end.record)
     assert (end.record["token"], end.record["exit_code"]) == (1, code)
     assert (end.record["reason"], end.record["signal"], end.record["error"]) == (None, None, None)
     assert (end.record["output_start"], end.record["bytes_total"]) == (0, 4)
