@@ -88,6 +88,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.log: list[tuple[str, str, Status, bool]] = []
         self.read: list[Change] = []
         self.accepted = 0
+        self.served: list[str] = []
+        """Owners in the order in which they got slots."""
         self.now_ms = NOW
 
     def teardown(self) -> None:
@@ -168,7 +170,8 @@ class StoreMachine(RuleBasedStateMachine):
         if not due or len(running) >= capacity:
             assert found is None
             return multiple()
-        known = min(due, key=lambda k: k.place)
+        known = min(due, key=self.turn)
+        self.served.append(known.owner)
         assert found is not None
         job = found.job
         assert job.id == known.id
@@ -180,6 +183,13 @@ class StoreMachine(RuleBasedStateMachine):
         waiting = [k.run_at_ms for k in self.known.values() if k.status in WAITING]
         assert found.next_due_ms == min(waiting, default=None)
         return job
+
+    def turn(self, known: Known) -> tuple[int, int, tuple[int, int]]:
+        """Return what is compared of those who wait: the owner with fewest running, in turn."""
+        mine = [k for k in self.known.values() if k.owner == known.owner]
+        busy = sum(k.status is Status.RUNNING for k in mine)
+        last = max((n for n, owner in enumerate(self.served, 1) if owner == known.owner), default=0)
+        return busy, last, known.place
 
     def holds(self, claim: Job) -> Known | None:
         known = self.known.get(claim.id)
