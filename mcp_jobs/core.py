@@ -18,6 +18,7 @@ from mcp_jobs.execution.local_executor import LocalExecutor
 from mcp_jobs.feed import ChangeFeed
 from mcp_jobs.ids import new_id
 from mcp_jobs.incarnation import identify, seen
+from mcp_jobs.launcher.pinned import PinnedPath
 from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
@@ -97,7 +98,7 @@ async def open_core(
     keys.check_webhook_secret(settings.home)
     files_before = host.raise_file_limit()
     homewatch.refuse_second_database(settings.database, settings.owners_dir)
-    store = await SqliteStore.open(settings.database)
+    store = await SqliteStore.open(settings.database, pin=PinnedPath)
     try:
         core = await _assemble(settings, store, files_before, types, shared=shared)
         _begin(core, settings)
@@ -142,12 +143,12 @@ async def _store_of_visit(settings: Settings, *, reading: bool) -> SqliteStore:
     try:
         host.prepare_home(settings)
         homewatch.refuse_second_database(settings.database, settings.owners_dir)
-        return await SqliteStore.open(settings.database)
+        return await SqliteStore.open(settings.database, pin=PinnedPath)
     except JobsError as error:
         if not (reading and is_unwritable(error) and settings.database.exists()):
             raise
     host.require_own_home(settings)
-    return await ReadOnlyStore.open(settings.database)
+    return await ReadOnlyStore.open(settings.database, pin=PinnedPath)
 
 
 async def _close(store: Store) -> None:

@@ -11,9 +11,11 @@ ARGUMENT_LIMIT_BYTES: Final = 128 << 10
 WEBHOOK_SOON_MS: Final = 600_000
 """Webhooks that are due within this time keep a worker that drains; it covers the first pauses."""
 
+PROGRESS_MESSAGE_CHARS: Final = 200
+"""The length of what a job says of its progress."""
+
 SIGNING_BYTES: Final = 24
 """Standard Webhooks: a secret is 24 to 64 bytes."""
-
 
 DECLARATIONS_BYTES: Final = 1 << 20
 """The largest file of job types."""

@@ -32,7 +32,7 @@ _TEXT_LINES: Final = 1000
 _HOLDERS: Final = 3
 """Running jobs that are named to whoever waits for their end."""
 _WAITING: Final = (Status.PENDING, Status.RETRYING)
-_NO_OUTPUT: Final = views.output_object(
+_NO_OUTPUT: Final = output.output_object(
     output.OutputSlice(
         text="",
         bytes_total=0,
@@ -133,7 +133,7 @@ class Reader:
             failed=_went_wrong(job),
             limit_bytes=min(self._limit, _REPORT_BYTES),
         )
-        shown = {**await self.row(job), "output": views.output_object(excerpt.output)}
+        shown = {**await self.row(job), "output": output.output_object(excerpt.output)}
         if excerpt.failing:
             shown = _with_failing(shown, excerpt.failing)
         return await self._told(job, shown), excerpt.ending
@@ -217,7 +217,7 @@ class Reader:
         if part.grep is None and part.after is None and not self.output_of(job.id).begun():
             # Nothing was printed: no need to ask another thread for it.
             return _NO_OUTPUT
-        return views.output_object(await self._slice(job, part))
+        return output.output_object(await self._slice(job, part))
 
     async def _slice(self, job: Job, part: CheckJob) -> output.OutputSlice:
         source = self.output_of(job.id)

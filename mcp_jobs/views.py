@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import display
-from mcp_jobs.progress import with_estimate
 from mcp_jobs.states import Status
+from mcp_jobs.time_left import with_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mcp_jobs.models import Attempt, Job, Question
-    from mcp_jobs.output import OutputSlice
 
 JobObject = dict[str, Any]
 
@@ -70,20 +69,6 @@ def job_object(
         "progress": _progress(job, now_ms),
         "result": job.result,
         "uri": job_uri(job.id),
-    }
-
-
-def output_object(output: OutputSlice) -> JobObject:
-    """Return the `output` part of a job object."""
-    return {
-        "text": output.text,
-        "bytes_total": output.bytes_total,
-        "lines_total": output.lines_total,
-        "lines_shown": output.lines_shown,
-        "first_cursor": output.first_cursor,
-        "next_cursor": output.next_cursor,
-        "dropped_bytes": output.dropped_bytes,
-        "truncated": output.truncated,
     }
 
 

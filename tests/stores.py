@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.ids import new_id
+from mcp_jobs.launcher.pinned import PinnedPath
 from mcp_jobs.models import NewJob, Outcome, Progress, Question
 from mcp_jobs.states import TERMINAL, Reason, Status
 from mcp_jobs.store import SqliteStore
@@ -27,10 +28,15 @@ Factory = Callable[[Path], Awaitable["Store"]]
 """Opens the store that belongs to a directory; twice the same directory is the same store."""
 
 
+async def open_store(path: Path) -> SqliteStore:
+    """Open a file; whoever does closes it."""
+    return await SqliteStore.open(path, pin=PinnedPath)
+
+
 @asynccontextmanager
 async def sqlite_store(path: Path) -> AsyncIterator[SqliteStore]:
     """Open a file; closed however the test ends, since an open store keeps the process alive."""
-    store = await SqliteStore.open(path)
+    store = await open_store(path)
     try:
         yield store
     finally:
@@ -38,7 +44,7 @@ async def sqlite_store(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def _sqlite(directory: Path) -> Store:
-    return await SqliteStore.open(directory / "jobs.db")
+    return await open_store(directory / "jobs.db")
 
 
 STORES: Final[Mapping[str, Factory]] = {"sqlite": _sqlite}

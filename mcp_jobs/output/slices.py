@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mcp_jobs.output.fold import (
     CONTINUATION,
@@ -66,6 +66,20 @@ class OutputSlice:
     dropped_bytes: int
     truncated: bool
     """The text is less than what was asked for: over the limit, or partly dropped."""
+
+
+def output_object(output: OutputSlice) -> dict[str, Any]:
+    """Return the `output` part of a job object."""
+    return {
+        "text": output.text,
+        "bytes_total": output.bytes_total,
+        "lines_total": output.lines_total,
+        "lines_shown": output.lines_shown,
+        "first_cursor": output.first_cursor,
+        "next_cursor": output.next_cursor,
+        "dropped_bytes": output.dropped_bytes,
+        "truncated": output.truncated,
+    }
 
 
 class _Item(NamedTuple):

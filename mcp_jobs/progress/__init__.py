@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mcp_jobs.progress.explicit import ProgressFileParser
 from mcp_jobs.progress.reading import Reading
-from mcp_jobs.progress.tracker import Progress, ProgressTracker, with_estimate
+from mcp_jobs.progress.tracker import Progress, ProgressTracker
 
 if TYPE_CHECKING:
     from mcp_jobs.progress.pattern import PatternRecogniser
@@ -21,7 +21,6 @@ __all__ = [
     "ProgressTracker",
     "Reading",
     "Recogniser",
-    "with_estimate",
 ]
 
 _ON_FIRST_USE = {

@@ -6,7 +6,8 @@ import math
 import re
 from dataclasses import dataclass
 
-MESSAGE_MAX_CHARS = 200
+from mcp_jobs.limits import PROGRESS_MESSAGE_CHARS
+
 ALL_PERCENT = 100
 
 _ANSI_TEXT = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,512}(?:\x07|\x1b\\))")
@@ -20,7 +21,7 @@ class Reading:
     """One reading of progress; every field may be unknown (None).
 
     ``current`` and ``total`` count whatever the job counts, ``percent`` is 0 to 100 and
-    ``message`` is one line of at most ``MESSAGE_MAX_CHARS`` characters.
+    ``message`` is one line of at most ``PROGRESS_MESSAGE_CHARS`` characters.
     """
 
     current: float | None = None
@@ -34,7 +35,7 @@ class Reading:
         return not (self.current is None and self.total is None and self.percent is None)
 
 
-def clean_message(text: str, *, max_chars: int = MESSAGE_MAX_CHARS) -> str | None:
+def clean_message(text: str, *, max_chars: int = PROGRESS_MESSAGE_CHARS) -> str | None:
     """Return ``text`` as one safe line of at most ``max_chars``, or None if nothing is left."""
     # Cleaning may only shrink the text, so a generous cut first bounds the work.
     text = _ANSI_TEXT.sub("", text[: max_chars * 20])

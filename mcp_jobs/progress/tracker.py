@@ -7,21 +7,17 @@ from dataclasses import dataclass
 
 from mcp_jobs.progress.reading import (
     ALL_PERCENT,
-    MESSAGE_MAX_CHARS,
     Reading,
-    clean_message,
     sanitised,
 )
+from mcp_jobs.time_left import rough_duration
 
 ESTIMATE_AFTER_S = 3.0
 ESTIMATE_AFTER_PERCENT = 2.0
 
 _MOST_RECOGNISED = 99.9
 
-_MINUTE_S = 60.0
-_HOUR_S = 3600.0
-_HOURS_FROM_S = 1.5 * _HOUR_S
-_LONGEST_S = 1000 * _HOUR_S
+_LONGEST_S = 1000 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,33 +155,7 @@ def _percent_of(reading: Reading) -> float | None:
     return 100.0 if percent >= ALL_PERCENT else min(round(float(percent), 1), 99.9)
 
 
-def with_estimate(message: str | None, left_s: float | None) -> str | None:
-    """Return a message that ends in about how much time is left, if that is known."""
-    if left_s is None:
-        return message
-    estimate = f"about {_rough(left_s)} left"
-    if message is None:
-        return estimate
-    kept = clean_message(message, max_chars=MESSAGE_MAX_CHARS - len(estimate) - 2)
-    return f"{kept}, {estimate}"
-
-
 def _look(progress: Progress) -> tuple[object, ...]:
     """Return what is seen of it, so that an estimate that is told alike is no change."""
-    left = None if progress.left_s is None else _rough(progress.left_s)
+    left = None if progress.left_s is None else rough_duration(progress.left_s)
     return progress.current, progress.total, progress.percent, progress.message, left
-
-
-def _rough(seconds: float) -> str:
-    """Round coarsely, so that the text does not change with every reading."""
-    if seconds < 2 * 10:
-        return f"{max(5, _nearest(seconds, 5))} s"
-    if _nearest(seconds, 10) < _MINUTE_S:
-        return f"{_nearest(seconds, 10)} s"
-    if seconds < _HOURS_FROM_S:
-        return f"{max(1, round(seconds / _MINUTE_S))} min"
-    return f"{round(seconds / _HOUR_S)} h"
-
-
-def _nearest(value: float, step: int) -> int:
-    return round(value / step) * step

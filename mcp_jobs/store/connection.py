@@ -6,8 +6,9 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
 import aiosqlite
@@ -20,7 +21,6 @@ from mcp_jobs.errors import (
     StoreUnwritableError,
     in_words,
 )
-from mcp_jobs.launcher.pinned import PinnedPath
 from mcp_jobs.store.migrate import migrate
 
 if TYPE_CHECKING:
@@ -66,6 +66,18 @@ class Punctual(sqlite3.Connection):
         raise late
 
 
+class Pin(Protocol):
+    """A path, as long as it names what it named when this was made."""
+
+    def lost(self) -> str | None:
+        """Say what has become of the thing, "removed" or "replaced"; None while it is there."""
+        ...
+
+
+Pinner: TypeAlias = Callable[[str], Pin]
+"""Makes a pin of a path. Raises OSError where there is nothing."""
+
+
 class DatabaseFile:
     """The file that a store has opened, as long as its path names it.
 
@@ -73,15 +85,16 @@ class DatabaseFile:
     nothing more may be written to it. The open file keeps its number from being used again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pin: Pinner) -> None:
         self.path = path
+        self.pin = pin
         try:
-            self._file = PinnedPath(str(path))
+            self._file = pin(str(path))
         except FileNotFoundError:
             raise HomeGoneError(_lost(path, "removed")) from None
         except OSError as error:
             raise translated(path, error) from error
-        self._log: PinnedPath | None = None
+        self._log: Pin | None = None
         self.gone: str | None = None
         """Why nothing may be read or written any more; None as long as it may."""
 
@@ -93,7 +106,7 @@ class DatabaseFile:
         if self._log is None:
             # SQLite makes it with the first write.
             with contextlib.suppress(OSError):
-                self._log = PinnedPath(f"{self.path}-wal")
+                self._log = self.pin(f"{self.path}-wal")
         elif self._log.lost() is not None:
             return (
                 f"The log of the job database, {self.path}-wal, was removed while mcp-jobs worked "

@@ -52,8 +52,9 @@ class SqliteStore:
         writer: aiosqlite.Connection,
         reader: aiosqlite.Connection,
         glance: sqlite.Glance,
+        pin: sqlite.Pinner,
     ) -> None:
-        self._file = sqlite.DatabaseFile(path)
+        self._file = sqlite.DatabaseFile(path, pin)
         self._glance = glance
         self._writer = writer
         self._reader = reader
@@ -61,8 +62,11 @@ class SqliteStore:
         self.outbox = SqliteOutbox(self._file, writer, reader)
 
     @classmethod
-    async def open(cls, path: Path) -> SqliteStore:
-        """Open or create the file. Raises `StoreError` or `StoreBusyError`."""
+    async def open(cls, path: Path, *, pin: sqlite.Pinner) -> SqliteStore:
+        """Open or create the file; `pin` sees whether it is still there.
+
+        Raises `StoreError` or `StoreBusyError`.
+        """
         writer = await sqlite.open_writer(path)
         try:
             reader = await sqlite.open_reader(path)
@@ -70,7 +74,7 @@ class SqliteStore:
             await writer.close()
             raise
         try:
-            return cls(path, writer, reader, sqlite.Glance(path))
+            return cls(path, writer, reader, sqlite.Glance(path), pin)
         except BaseException:
             await reader.close()
             await writer.close()

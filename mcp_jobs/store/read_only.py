@@ -32,12 +32,12 @@ class ReadOnlyStore(SqliteStore):
     _opened_as: tuple[object, ...] = ()
 
     @classmethod
-    async def open(cls, path: Path) -> ReadOnlyStore:
+    async def open(cls, path: Path, *, pin: sqlite.Pinner) -> ReadOnlyStore:
         """Open the file. Raises `StoreError` where it cannot be read as it is."""
         opened_as = _state_of(path)
         how = _way(path)
         reader = await _reader(path, how)
-        store = cls(path, reader, reader, sqlite.Glance(path, how))
+        store = cls(path, reader, reader, sqlite.Glance(path, how), pin)
         store._opened_as = opened_as if how == _ALONE else ()
         return store
 

@@ -28,6 +28,7 @@ from tests.chaos.host import Gone, Refused
 from tests.chaos.ledger import Ledger
 from tests.chaos.mischief import Mischief
 from tests.chaos.orders import Order, draw
+from tests.stores import open_store
 from tests.support import _mentions, _pids, until
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Campaign:
         """Prepare a home. `close` it at the end."""
         settings = place.settings()
         prepare_home(settings)
-        store = await SqliteStore.open(settings.database)
+        store = await open_store(settings.database)
         return cls(place, store, seed=seed, jobs=jobs)
 
     async def close(self) -> None:

@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mcp_jobs.core import LOCAL_OWNER
-from mcp_jobs.store import SqliteStore
 from tests.chaos.__main__ import say
 from tests.chaos.disk import Boot, Disk, NoDisks
 from tests.chaos.host import Gone, Host, Refused
+from tests.stores import open_store
 from tests.support import Place, alive, make_place
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class Rounds:
 
     async def _settled(self, place: DiskPlace, ids: Sequence[str]) -> dict[str, Job]:
         """Return jobs when all have ended, or the time for that is over."""
-        store = await SqliteStore.open(place.settings().database)
+        store = await open_store(place.settings().database)
         try:
             deadline_s = time.monotonic() + _SETTLE_BOUND_S
             while True:

@@ -14,7 +14,7 @@ import anyio.lowlevel
 from mcp_jobs import host
 from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
 from mcp_jobs.requests import StartJob
-from mcp_jobs.store import SqliteStore
+from tests.stores import open_store
 from tests.support import BOUND_S, Place
 from tests.system.station import _SERVER, ROOT, Server, Shown, serving
 
@@ -91,7 +91,7 @@ async def idle_core(place: Place, **settings: Any) -> AsyncIterator[Core]:
     """Open the home in this process without working on its jobs."""
     chosen = place.settings(**settings)
     host.prepare_home(chosen)
-    store = await SqliteStore.open(chosen.database)
+    store = await open_store(chosen.database)
     try:
         core = await _assemble(chosen, store, host.raise_file_limit())
         # Nobody works here, so there is nobody whom the launcher should know of.

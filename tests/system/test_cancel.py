@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from mcp_jobs.core import LOCAL_OWNER
-from mcp_jobs.store import SqliteStore
+from tests.stores import open_store
 from tests.support import Place, alive, python, until
 from tests.system.station import (
     all_gone,
@@ -408,7 +408,7 @@ async def test_a_cancel_whose_giver_died_before_the_order_is_carried_out(place: 
         job_id = await jobs.start("echo $$ > pids; sleep 1000")
         pids = await pids_in(place.project / "pids")
         # The row is marked, and then the canceller was killed.
-        store = await SqliteStore.open(place.home / "jobs.db")
+        store = await open_store(place.home / "jobs.db")
         await store.request_cancel(LOCAL_OWNER, job_id, now_ms=1)
         await store.close()
         job = await jobs.ended(job_id)

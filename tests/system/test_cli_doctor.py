@@ -18,9 +18,8 @@ from mcp import MCPDeprecationWarning
 from mcp_jobs.cli.doctor import home as home_check
 from mcp_jobs.models import Outcome
 from mcp_jobs.states import Status
-from mcp_jobs.store import SqliteStore
 from tests import contract
-from tests.stores import new_job
+from tests.stores import new_job, open_store
 from tests.support import LEGACY, Inbox, open_client
 from tests.system.test_cli_jobs import cli, good
 
@@ -172,7 +171,7 @@ def test_a_runtime_directory_of_others_is_a_fault(place: Place) -> None:
 
 
 async def test_jobs_that_nobody_cares_for_are_named(place: Place) -> None:
-    store = await SqliteStore.open(place.home / "jobs.db")
+    store = await open_store(place.home / "jobs.db")
     foreign = await store.create(new_job(locality="elsewhere/1"))
     lost = (await store.create(new_job(locality="gone/2"))).job
     claimed = await store.claim(
@@ -192,7 +191,7 @@ async def test_jobs_that_nobody_cares_for_are_named(place: Place) -> None:
     assert foreign.job.id in told
     assert level(found, "stale jobs") == "warning"
 
-    store = await SqliteStore.open(place.home / "jobs.db")
+    store = await open_store(place.home / "jobs.db")
     job = await store.find(lost.id)
     assert job is not None
     end = Outcome(

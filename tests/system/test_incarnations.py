@@ -21,7 +21,7 @@ from mcp_jobs.core import open_core
 from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher import tree
 from mcp_jobs.models import JobFilter
-from mcp_jobs.store import SqliteStore
+from tests.stores import open_store
 from tests.support import Place, alive, until
 from tests.system.fleet import accept
 from tests.system.station import (
@@ -60,7 +60,7 @@ def _power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _claimed_by_the_dead(place: Place, *, incarnation: str | None = None) -> Job:
     """Claim a job for an owner who is gone before it launched anything."""
-    store = await SqliteStore.open(place.settings().database)
+    store = await open_store(place.settings().database)
     try:
         (job,) = (await store.list("local", _ANY, limit=1, cursor=None)).jobs
         claimed = await store.claim(

@@ -25,8 +25,8 @@ from mcp_jobs.host import prepare_home
 from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher import layout, tree
 from mcp_jobs.requests import StartJob
-from mcp_jobs.store import SqliteStore
 from tests.raw import RawServer
+from tests.stores import open_store
 from tests.support import Place, until, wait_until
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class Yard:
 async def yard(place: Place) -> AsyncIterator[Yard]:
     settings = place.settings()
     prepare_home(settings)
-    store = await SqliteStore.open(settings.database)
+    store = await open_store(settings.database)
     try:
         core = await _assemble(settings, store, (1024, 1024))
         # It accepts, and is no owner: nobody works off what it leaves.

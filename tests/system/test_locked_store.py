@@ -12,10 +12,9 @@ import pytest
 
 from mcp_jobs.errors import StoreBusyError, StoreError, StoreUnsureError
 from mcp_jobs.models import JobFilter
-from mcp_jobs.store import SqliteStore
 from mcp_jobs.store import connection as sqlite
 from tests.raw import RawServer
-from tests.stores import OWNER, created, new_job
+from tests.stores import OWNER, created, new_job, open_store
 from tests.support import Place, alive, ended, error_of, job_of, open_client, start, until
 from tests.system.station import pids_in, station
 from tests.system.test_faults_of_the_database import locked
@@ -96,7 +95,7 @@ async def test_what_was_refused_as_locked_is_not_done_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcp_jobs.store.connection._BUSY_TIMEOUT_MS", 500)
-    store = await SqliteStore.open(tmp_path / "jobs.db")
+    store = await open_store(tmp_path / "jobs.db")
     other = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
     try:
         other.execute("BEGIN IMMEDIATE")
@@ -124,7 +123,7 @@ async def test_what_was_refused_as_locked_is_not_done_later(
 
 
 async def test_a_lock_that_is_given_up_in_time_is_waited_for(tmp_path: Path) -> None:
-    store = await SqliteStore.open(tmp_path / "jobs.db")
+    store = await open_store(tmp_path / "jobs.db")
     other = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None, check_same_thread=False)
     try:
         other.execute("BEGIN IMMEDIATE")

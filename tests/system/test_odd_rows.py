@@ -11,8 +11,7 @@ import pytest
 
 from mcp_jobs.policy import DEFAULT
 from mcp_jobs.states import Status
-from mcp_jobs.store import SqliteStore
-from tests.stores import ending, in_state, sqlite_store
+from tests.stores import ending, in_state, open_store, sqlite_store
 from tests.support import wait_until
 from tests.system.fleet import accept
 from tests.system.station import shell, station
@@ -102,7 +101,7 @@ async def test_rules_that_make_no_sense_are_the_usual_ones(place: Place, text: s
     with closing(sqlite3.connect(place.home / "jobs.db")) as database, database:
         database.execute("DROP TRIGGER jobs_terminal")
     spoil(place, "UPDATE jobs SET policy = ? WHERE id = ?", text, job_id)
-    store = await SqliteStore.open(place.home / "jobs.db")
+    store = await open_store(place.home / "jobs.db")
     try:
         job = await store.find(job_id)
     finally:

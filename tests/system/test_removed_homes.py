@@ -19,9 +19,8 @@ from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher import layout
 from mcp_jobs.launching import LauncherClient
 from mcp_jobs.owners import Owners
-from mcp_jobs.store import SqliteStore
 from tests.raw import RawServer
-from tests.stores import created
+from tests.stores import created, open_store
 from tests.support import BOUND_S, Place, alive, until
 from tests.system.attempts import make_job, request_for, run_attempt
 from tests.system.fleet import accept, assert_refused_plainly, run_command
@@ -124,7 +123,7 @@ def _opened(place: Place) -> list[str]:
 async def test_a_home_that_is_removed_before_it_is_watched_is_missed_all_the_same(
     place: Place,
 ) -> None:
-    store = await SqliteStore.open(place.settings().database)
+    store = await open_store(place.settings().database)
     watch = HomeWatch(place.settings(), store, lambda: None)
     shutil.rmtree(place.home)
     async with anyio.create_task_group() as tasks:
@@ -191,7 +190,7 @@ async def test_a_database_that_is_gone_is_written_no_more(place: Place, replaced
 
 @pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal"])
 async def test_a_store_notices_before_each_write(tmp_path: Path, name: str) -> None:
-    store = await SqliteStore.open(tmp_path / "jobs.db")
+    store = await open_store(tmp_path / "jobs.db")
     try:
         await created(store)
         await created(store)

@@ -20,7 +20,7 @@ from mcp_jobs.requests import ListJobs
 from mcp_jobs.states import Status
 from mcp_jobs.store import SqliteStore
 from tests.executors import local_executor
-from tests.stores import all_changes, claimed, created, ending
+from tests.stores import all_changes, claimed, created, ending, open_store
 from tests.support import Place
 from tests.system.station import station
 
@@ -110,7 +110,7 @@ class Keeper:
 async def keeper(place: Place, **policy: Any) -> AsyncIterator[Keeper]:
     settings = place.settings(**policy)
     prepare_home(settings)
-    store = await SqliteStore.open(settings.database)
+    store = await open_store(settings.database)
     try:
         yield Keeper(store, settings)
     finally:
@@ -201,7 +201,7 @@ async def test_two_processes_may_clean_up_at_once(
     async with keeper(place, retention_days=1) as home:
         old = [await home.job(Status.COMPLETED, days_ago=2) for _ in range(12)]
         young = [await home.job(Status.COMPLETED) for _ in range(2)]
-        other = await SqliteStore.open(home.settings.database)
+        other = await open_store(home.settings.database)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(home.clean)
             tasks.start_soon(Keeper(other, home.settings).clean)

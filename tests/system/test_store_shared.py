@@ -29,6 +29,7 @@ from tests.stores import (
     created,
     ending,
     in_state,
+    open_store,
     progress,
     sqlite_store,
 )
@@ -109,7 +110,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    opened = await SqliteStore.open(path)
+    opened = await open_store(path)
     yield opened
     await opened.close()
 

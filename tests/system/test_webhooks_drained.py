@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcp_jobs.store import SqliteStore
 from tests.receiver import Received, Receiver, receiving
+from tests.stores import open_store
 from tests.support import BOUND_S, until
 from tests.system.fleet import worker
 from tests.system.test_webhooks import LOCAL, ended_job
@@ -31,7 +31,7 @@ class Busy:
 async def drained(place: Place, receiver: Receiver, pause_s: float) -> tuple[int, int]:
     """Let a worker drain a home with one message; returns its exit code and what is left."""
     (place.home / "jobs").mkdir()
-    store = await SqliteStore.open(place.settings().database)
+    store = await open_store(place.settings().database)
     try:
         await ended_job(store, {"url": receiver.url})
         change = _PAUSES.format(pause_s=pause_s)

@@ -15,7 +15,16 @@ from mcp_jobs.events import InProcessBus, JobChanged
 from mcp_jobs.feed import ChangeFeed
 from mcp_jobs.states import TERMINAL, Status
 from mcp_jobs.store import SqliteStore
-from tests.stores import OWNER, all_changes, claimed, created, ending, in_state, progress
+from tests.stores import (
+    OWNER,
+    all_changes,
+    claimed,
+    created,
+    ending,
+    in_state,
+    open_store,
+    progress,
+)
 from tests.support import BOUND_S, until
 
 if TYPE_CHECKING:
@@ -58,7 +67,7 @@ def as_event(change: Change) -> JobChanged:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = await SqliteStore.open(tmp_path / "jobs.db")
+    opened = await open_store(tmp_path / "jobs.db")
     yield opened
     await opened.close()
 
@@ -66,7 +75,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 @pytest.fixture
 async def other(store: SqliteStore, tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """The same store as another process has it."""
-    opened = await SqliteStore.open(tmp_path / "jobs.db")
+    opened = await open_store(tmp_path / "jobs.db")
     yield opened
     await opened.close()
 

@@ -37,12 +37,13 @@ BROKEN = "ALTER TABLE jobs ADD COLUMN tag TEXT;\nALTER TABLE missing ADD COLUMN 
 OPENER = """
 import asyncio, sys
 from pathlib import Path
+from mcp_jobs.launcher.pinned import PinnedPath
 from mcp_jobs.store import SqliteStore
 
 async def main() -> None:
     print("ready", flush=True)
     sys.stdin.readline()
-    store = await SqliteStore.open(Path(sys.argv[1]))
+    store = await SqliteStore.open(Path(sys.argv[1]), pin=PinnedPath)
     print(await store.last_change())
     await store.close()
 

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from mcp_jobs.progress import Progress, ProgressTracker, Reading, with_estimate
+from mcp_jobs.progress import Progress, ProgressTracker, Reading
+from mcp_jobs.time_left import with_estimate
 
 
 def shown(

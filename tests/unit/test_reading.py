@@ -20,7 +20,7 @@ from mcp_jobs.shares import Shares
 from mcp_jobs.states import Status
 from mcp_jobs.store import SqliteStore
 from tests.executors import local_executor
-from tests.stores import NOW, claimed, created, ending, in_state, progress
+from tests.stores import NOW, claimed, created, ending, in_state, open_store, progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -67,7 +67,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    store = await SqliteStore.open(tmp_path / "jobs.db")
+    store = await open_store(tmp_path / "jobs.db")
     yield Desk(tmp_path, store)
     await store.close()
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mcp_jobs.errors import NewerSchemaError, StoreError
-from mcp_jobs.store import ReadOnlyStore, SqliteStore
-from tests.stores import OWNER, created, new_job, sqlite_store
+from mcp_jobs.launcher.pinned import PinnedPath
+from mcp_jobs.store import ReadOnlyStore
+from tests.stores import OWNER, created, new_job, open_store, sqlite_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +29,7 @@ async def reading(path: Path) -> AsyncIterator[ReadOnlyStore]:
     """Opened when nobody works with the file."""
     async with sqlite_store(path) as store:
         await created(store)
-    opened = await ReadOnlyStore.open(path)
+    opened = await ReadOnlyStore.open(path, pin=PinnedPath)
     yield opened
     await opened.close()
 
@@ -67,16 +68,16 @@ async def test_a_log_that_a_crash_has_left_without_its_index_is_refused_in_words
         for end in ("", "-wal"):
             shutil.copy(f"{path}{end}", f"{left}{end}")
     with pytest.raises(StoreError, match="which a crash has left"):
-        await ReadOnlyStore.open(left)
+        await ReadOnlyStore.open(left, pin=PinnedPath)
 
 
 @pytest.mark.parametrize(("by", "error"), [(-1, StoreError), (1, NewerSchemaError)])
 async def test_another_schema_is_refused_and_not_changed(
     path: Path, by: int, error: type[StoreError]
 ) -> None:
-    await (await SqliteStore.open(path)).close()
+    await (await open_store(path)).close()
     with closing(sqlite3.connect(path)) as file:
         (version,) = file.execute("PRAGMA user_version").fetchone()
         file.execute(f"PRAGMA user_version = {version + by}")
     with pytest.raises(error, match=f"schema version {version + by}"):
-        await ReadOnlyStore.open(path)
+        await ReadOnlyStore.open(path, pin=PinnedPath)

@@ -12,7 +12,7 @@ from mcp_jobs.events import InProcessBus, JobChanged, OutputGrew
 from mcp_jobs.states import TERMINAL, Status
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.waiting import Waiter
-from tests.stores import claimed, created, ending, in_state, progress
+from tests.stores import claimed, created, ending, in_state, open_store, progress
 from tests.support import BOUND_S, until
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Wait:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = await SqliteStore.open(tmp_path / "jobs.db")
+    opened = await open_store(tmp_path / "jobs.db")
     yield opened
     await opened.close()
 
