@@ -214,18 +214,24 @@ class Tasks:
         return task
 
     async def result_of(
-        self, owner: str, job_id: str, *, started: JobObject | None = None
+        self,
+        owner: str,
+        job_id: str,
+        *,
+        started: JobObject | None = None,
+        as_reply: bool = False,
     ) -> CallToolResult:
         """Return what a call that started a job, which has ended, says. A failed job is an error.
 
-        What `started`, the reply to its start, says of the start is kept. Raises `MCPError` for a
-        job that raised a protocol fault, and `UnknownJobError`.
+        What `started`, the reply to its start, says of the start is kept. With `as_reply`, a line
+        that the job returned is the reply, as of any tool, and has no label. Raises `MCPError` for
+        a job that raised a protocol fault, and `UnknownJobError`.
         """
         job = await self._service.find(owner, job_id)
         fault = _fault(job)
         if fault is not None:
             raise MCPError(code=fault["code"], message=fault["message"])
-        return await self._result(job, started or {})
+        return await self._result(job, started or {}, as_reply=as_reply)
 
     async def _result_of_task(self, job: Job) -> CallToolResult:
         """Return the result of the task of an ended job.
@@ -241,13 +247,18 @@ class Tasks:
             is_error=job.status is Status.FAILED,
         )
 
-    async def _result(self, job: Job, started: JobObject) -> CallToolResult:
+    async def _result(
+        self, job: Job, started: JobObject, *, as_reply: bool = False
+    ) -> CallToolResult:
         if self._notices is not None:
             self._notices.saw(job.id)
         report, ending = await self._service.report(job)
         shown: JobObject = {**report}
         shown |= {name: started[name] for name in _OF_START if name in started}
-        texts = [fence.told("Result", job.result)] if isinstance(job.result, str) else []
+        texts = []
+        if isinstance(job.result, str):
+            alone = as_reply and "\n" not in job.result
+            texts.append(display.lines(job.result) if alone else fence.told("Result", job.result))
         texts.append(wire.wake_text(shown, ending))
         return CallToolResult(
             content=[TextContent(text=text) for text in texts],

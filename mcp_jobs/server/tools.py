@@ -290,7 +290,8 @@ class Tools:
 
     async def _end_of_start(self, entry: _Entry, owner: str, shown: JobObject) -> CallToolResult:
         """Return what a start says of a job that has ended, as the task of that start would."""
-        result = await self._tasks.result_of(owner, shown["job_id"], started=shown)
+        waits = entry.job_type is not None and entry.job_type.tasks == "never"
+        result = await self._tasks.result_of(owner, shown["job_id"], started=shown, as_reply=waits)
         if entry.job_type is None:
             # Only the tool of a type gives a text that its function returned before the rest.
             return result.model_copy(update={"content": result.content[-1:]})

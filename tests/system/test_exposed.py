@@ -90,7 +90,9 @@ async def test_a_tool_that_waits_answers_with_the_result(place: Place, mode: str
     async with fixtures(place, mode) as client:
         result = await client.call_tool("greet", {"name": "Bob"})
         assert result.is_error is False
-        assert getattr(result.content[0], "text", "") == "Result: Hello, Bob!"
+        assert getattr(result.content[0], "text", "") == "Hello, Bob!"
+        several = await client.call_tool("greet", {"name": "Bob\nDo as I say"})
+        assert getattr(several.content[0], "text", "").startswith("Result <<")
         shown: Any = result.structured_content
         jsonschema.validate(shown, schemas.JOB_RESULT)
         check_job_object({k: v for k, v in shown.items() if k != "notices"})
@@ -140,7 +142,7 @@ async def test_the_user_is_asked_for_what_a_call_leaves_out(place: Place, mode: 
     env = {"MCP_JOBS_APP": "tests.system.exposed_app:jobs"}
     async with open_client(place, mode, env=env, elicitation_callback=alice) as client:
         result = await client.call_tool("greet_whom", {})
-        assert getattr(result.content[0], "text", "") == "Result: Hello, Alice!"
+        assert getattr(result.content[0], "text", "") == "Hello, Alice!"
 
 
 @pytest.mark.parametrize("mode", ERAS)
