@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from pydantic import SecretBytes, SecretStr
+from pydantic_core import to_jsonable_python
 
 from mcp_jobs import settings as configuration
 from mcp_jobs.apps import types_of
@@ -99,8 +101,20 @@ def _params(
         raise InvalidInputError(
             f"The arguments do not fit the job {definition.name!r}: {error}"
         ) from None
-    params: dict[str, Any] = checked.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    # In two steps: dumped as JSON, a secret would reach the job as asterisks.
+    dumped = checked.model_dump(by_alias=True, exclude_unset=True)
+    params: dict[str, Any] = to_jsonable_python(_revealed(dumped))
     return params
+
+
+def _revealed(value: Any) -> Any:
+    if isinstance(value, SecretStr | SecretBytes):
+        return value.get_secret_value()
+    if isinstance(value, dict):
+        return {key: _revealed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_revealed(item) for item in value]
+    return value
 
 
 def _require_same_home(settings: Settings) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 from mcp_jobs import JobContext, Jobs
 from mcp_jobs.core import LOCAL_OWNER, visit
@@ -33,6 +34,11 @@ class Region(BaseModel):
 @jobs.job()
 def report(ctx: JobContext, pages: int, where: Region | None = None) -> str:
     return f"{pages} {ctx.attempt} {where and where.name}"
+
+
+@jobs.job()
+async def sign(key: SecretStr, when: date, keys: list[SecretStr]) -> int:
+    return when.year + len(key.get_secret_value()) + len(keys[0].get_secret_value())
 
 
 @others.job()
@@ -161,3 +167,11 @@ async def test_values_reach_the_function_as_they_were_given(place: Place) -> Non
 
     (job,) = await seen(place, "completed")
     assert (job["job_id"], job["result"]) == (started.id, "2 1 eu")
+
+
+@pytest.mark.usefixtures("home")
+async def test_a_secret_reaches_the_function_and_not_as_asterisks(place: Place) -> None:
+    await jobs.start(sign, SecretStr("four"), date(2000, 1, 1), [SecretStr("fifty")])
+
+    (job,) = await seen(place, "completed")
+    assert job["result"] == 2009
