@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -32,7 +31,11 @@ def test_a_thread_wakes_a_loop_whose_socket_does_not(loop: event_loop.PipedLoop)
 
     # From within the loop, which has nothing else to wake for before the time is over.
     loop.call_soon(threading.Timer(0.05, wake).start)
-    assert loop.run_until_complete(asyncio.wait_for(woken, BOUND_S))
+    over: list[bool] = []
+    bound = loop.call_later(BOUND_S, over.append, True)
+    assert loop.run_until_complete(woken)
+    bound.cancel()
+    assert not over
 
 
 def test_thousands_of_calls_before_the_loop_looks_are_all_made(loop: event_loop.PipedLoop) -> None:
