@@ -16,7 +16,7 @@ from mcp_jobs import settings as configuration
 from mcp_jobs.cli import screen
 from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.core import LOCAL_OWNER, Core, visit
-from mcp_jobs.errors import LauncherError, UnknownJobError
+from mcp_jobs.errors import LauncherError, StoreUnwritableError, UnknownJobError
 from mcp_jobs.ids import ID_LENGTH
 from mcp_jobs.launcher import layout
 from mcp_jobs.spool_reader import SpoolFiles
@@ -38,6 +38,10 @@ OWNER: Final = LOCAL_OWNER
 _NOTHING: Final[Mapping[str, Any]] = {}
 _chosen: ContextVar[Mapping[str, Any]] = ContextVar("_chosen", default=_NOTHING)
 _SHOWN_IDS: Final = 5
+_IN_SANDBOX: Final = (
+    "In a sandbox, list, show, logs and wait work all the same; start and cancel jobs outside of "
+    "it, where the MCP server of a host runs."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +126,13 @@ async def open_desk(*, reading: bool = False, **overrides: Any) -> AsyncIterator
         from mcp_jobs import apps
 
         types = apps.types_of(apps.load(settings.app, configuration.project_directory()))
-    async with visit(settings, types, reading=reading) as core:
-        # What to do next is told in commands, not as the tools of agents.
-        service = core.service.in_words_of(COMMANDS)
-        yield Desk(core=replace(core, service=service), settings=settings)
+    try:
+        async with visit(settings, types, reading=reading) as core:
+            # What to do next is told in commands, not as the tools of agents.
+            service = core.service.in_words_of(COMMANDS)
+            yield Desk(core=replace(core, service=service), settings=settings)
+    except StoreUnwritableError as error:
+        raise StoreUnwritableError(f"{error} {_IN_SANDBOX}") from error
 
 
 def run(command: Callable[..., Awaitable[T]], *arguments: Any) -> T:

@@ -89,6 +89,7 @@ def test_a_home_that_cannot_be_written_to_is_read_on_when_nobody_works_there(
     refused = inside(closed, place, "start", "--", "true")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "Permission denied" in refused.stderr
+    assert "In a sandbox, list, show, logs and wait work all the same" in refused.stderr
 
 
 def test_a_wait_in_a_home_that_cannot_be_written_to_hears_of_the_end(
