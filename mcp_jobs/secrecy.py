@@ -72,7 +72,11 @@ def shown_url(url: str) -> str:
 
     Receivers of webhooks know senders by such parts of a path as well as by a query.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Where its parts are in what is no URL, nobody can tell.
+        return MASKED
     user, sign, host = parts.netloc.rpartition("@")
     path = "/".join(MASKED if _RANDOM.fullmatch(part) else part for part in parts.path.split("/"))
     query = "&".join(map(_shown_query, parts.query.split("&")))

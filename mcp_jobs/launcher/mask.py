@@ -15,6 +15,9 @@ MIN_LINE_BYTES = 12
 """Shorter lines of a secret of several lines are not masked alone, as a brace of JSON."""
 
 _JSON = {8: b"\\b", 9: b"\\t", 10: b"\\n", 12: b"\\f", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
+_ESCAPE = b"\x1b"
+_ESCAPE_BYTES = 64
+_INTERMEDIATE = b" !\"#$%&'()*+,-./"
 _BLANK = 0x20
 _DIGITS = b"0123456789ABCDEF"
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
@@ -90,6 +93,8 @@ class Masker:
             return data
         # Two operands that are `bytes` are not copied when one of them is empty.
         buffer = self._pending + data
+        if _ESCAPE in buffer:
+            return self._coloured(buffer, final=False)
         safe, end = self._mask(buffer, self._hold_from(buffer, 0))
         self._pending = buffer[end:]
         return safe
@@ -100,6 +105,8 @@ class Masker:
         A secret whose end comes after this call is not seen any more.
         """
         buffer, self._pending = self._pending, b""
+        if _ESCAPE in buffer:
+            return self._coloured(buffer, final=True)
         return bytes(self._mask(buffer, len(buffer), final=True)[0])
 
     def _mask(
@@ -109,12 +116,24 @@ class Masker:
 
         A match may move the place, for its bytes are used up; not when it is `final`.
         """
-        parts: list[bytes | memoryview] = []
-        view = memoryview(buffer)
-        done = 0
         found = self._find_all(buffer)
         if len(found) == 1 and not _straddles(buffer, next(iter(found)), hold):
             return buffer[:hold].replace(next(iter(found)), REPLACEMENT), hold
+        spans, hold = self._spans(buffer, found, hold, final=final)
+        parts: list[bytes | memoryview] = []
+        view = memoryview(buffer)
+        done = 0
+        for place, end in spans:
+            parts += (view[done:place], REPLACEMENT)
+            done = end
+        parts.append(view[done:hold])
+        return (b"".join(parts) if done else parts[0]), hold
+
+    def _spans(
+        self, buffer: bytes, found: dict[bytes, int], hold: int, *, final: bool
+    ) -> tuple[list[tuple[int, int]], int]:
+        """Return where secrets stand before the place to hold from, and that place."""
+        spans: list[tuple[int, int]] = []
         while found:
             # `found` keeps the order of lengths and `min` takes the first of equals.
             secret = min(found, key=found.__getitem__)
@@ -122,13 +141,32 @@ class Masker:
             if place >= hold:
                 # The held bytes may become a secret that begins earlier, or a longer one here.
                 break
-            parts += (view[done:place], REPLACEMENT)
             done = place + len(secret)
+            spans.append((place, done))
             if done > hold:
                 hold = len(buffer) if final else self._hold_from(buffer, done)
             found = _found_from(buffer, found, done)
-        parts.append(view[done:hold])
-        return (b"".join(parts) if done else parts[0]), hold
+        return spans, hold
+
+    def _coloured(self, buffer: bytes, *, final: bool) -> bytes:
+        """Mask bytes with escape sequences in them, which readers fold away.
+
+        A secret that is broken by some is found all the same, and they are kept behind its mask.
+        """
+        pieces, cut = _plain_pieces(buffer, final=final)
+        folded = b"".join([buffer[start:end] for start, end in pieces])
+        hold = len(folded) if final else self._hold_from(folded, 0)
+        spans, hold = self._spans(folded, self._find_all(folded), hold, final=final)
+        raw = _Places(pieces)
+        parts: list[bytes] = []
+        done = 0
+        for place, end in spans:
+            first, last = raw.of(place), raw.of(end - 1) + 1
+            parts += (buffer[done:first], REPLACEMENT, *raw.between(buffer, first))
+            done = last
+        kept = cut if hold == len(folded) else raw.of(hold)
+        self._pending = buffer[kept:]
+        return b"".join([*parts, buffer[done:kept]])
 
     def _find_all(self, buffer: bytes) -> dict[bytes, int]:
         places = ((secret, buffer.find(secret)) for secret in self._secrets)
@@ -147,6 +185,65 @@ class Masker:
             if place >= 0:
                 hold = place
         return hold
+
+
+class _Places:
+    """Where the bytes of a text stand that was put together from pieces."""
+
+    def __init__(self, pieces: list[tuple[int, int]]) -> None:
+        self._pieces = pieces
+        self._at = 0
+        self._before = 0
+        """The length of the pieces before the one that was looked at last."""
+
+    def of(self, place: int) -> int:
+        """Return the place of a byte; those that are asked for rise."""
+        while True:
+            start, end = self._pieces[self._at]
+            if place - self._before < end - start:
+                return start + place - self._before
+            self._before += end - start
+            self._at += 1
+
+    def between(self, buffer: bytes, first: int) -> list[bytes]:
+        """Return what stands between the pieces from a place on to the one looked at last."""
+        inner, at = [], self._at
+        while at and self._pieces[at][0] > first:
+            inner.append(buffer[self._pieces[at - 1][1] : self._pieces[at][0]])
+            at -= 1
+        return inner[::-1]
+
+
+def _plain_pieces(buffer: bytes, *, final: bool) -> tuple[list[tuple[int, int]], int]:
+    """Return the parts between escape sequences, and where an unfinished one begins, or the end."""
+    pieces: list[tuple[int, int]] = []
+    start = searched = 0
+    while (escape := buffer.find(_ESCAPE, searched)) >= 0:
+        end = _escape_end(buffer, escape)
+        if end is None and not final:
+            return [*pieces, (start, escape)], escape
+        searched = end or escape + 1
+        if end:
+            pieces.append((start, escape))
+            start = end
+    return [*pieces, (start, len(buffer))], len(buffer)
+
+
+def _escape_end(buffer: bytes, escape: int) -> int | None:
+    """Return where an escape sequence ends; 0 when it is none, None when it may go on."""
+    rest = buffer[escape + 1 : escape + 1 + _ESCAPE_BYTES]
+    begun = rest[:1]
+    if begun == b"[":
+        after = rest[1:].lstrip(b"0123456789:;<=>?").lstrip(_INTERMEDIATE)
+        complete, unfinished = b"@" <= after[:1] <= b"~", not after
+    else:
+        after = rest[1:]
+        known = not begun or begun in _INTERMEDIATE
+        complete = known and bool(begun) and b"0" <= after[:1] <= b"~"
+        unfinished = known and not after
+    if complete:
+        return escape + 2 + len(rest) - len(after)
+    return None if unfinished and len(rest) < _ESCAPE_BYTES else 0
 
 
 def mask_text(text: str, secrets: Iterable[bytes]) -> str:

@@ -14,6 +14,7 @@ from mcp_jobs.cli.starting import _again
 from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.definitions import definition_of
 from mcp_jobs.errors import KeyConflictError
+from mcp_jobs.producer import _params
 from mcp_jobs.registry import prepare
 from mcp_jobs.requests import StartJob
 from mcp_jobs.secrecy import hidden
@@ -101,3 +102,9 @@ def test_a_secret_str_reaches_a_python_job_as_it_was_given() -> None:
     arguments = definition.arguments(prepared.call["params"], None)  # type: ignore[arg-type]
     assert arguments["key"].get_secret_value() == SECRET
     assert hidden(job_type.params.schema(), {"key": SECRET}) == ({"key": "[masked]"}, (SECRET,))
+
+
+def test_a_secret_str_is_passed_on_by_code_that_starts_a_job() -> None:
+    definition = definition_of(login)
+    assert _params(definition, (SecretStr(SECRET),), {}) == {"key": SECRET}
+    assert _params(definition, (), {"key": SECRET}) == {"key": SECRET}

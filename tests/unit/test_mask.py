@@ -187,3 +187,34 @@ def test_short_lines_and_short_values_are_no_secrets() -> None:
     assert mask_text("short {true} 1", [b'{\n"k": 1,\nshort\n}', b"true", b"1", b"  1     "]) == (
         "short {true} 1"
     )
+
+
+_ESCAPES = ("\x1b[31m", "\x1b[0m", "\x1b[K", "\x1b(B", "\x1b[1;38:5:9m", "\x1b[", "\x1b", "\x1bz")
+
+
+def _folded(data: bytes) -> bytes:
+    return re.sub(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[ -/][0-~])", b"", data)
+
+
+@given(
+    st.lists(st.text("ab", min_size=6, max_size=8).map(str.encode), min_size=1, max_size=4),
+    st.lists(st.text("ab", max_size=9) | st.sampled_from(_ESCAPES), max_size=14),
+    st.lists(st.integers(0, 200), max_size=20),
+)
+@example([b"aaaaaa"], ["aaa", "\x1b[31m", "aaa", "\x1b[0m"], [3, 4, 6])
+def test_escape_sequences_hide_no_secret_however_the_stream_is_cut(
+    secrets: list[bytes], parts: list[str], places: list[int]
+) -> None:
+    data = "".join(parts).encode()
+    written = _mask_chunks(secrets, [data])
+    assert _mask_chunks(secrets, _cut(data, places)) == written
+    assert _folded(written) == _mask_whole(secrets, _folded(data))
+    # Colours stay as they were, also those that stood inside of a secret.
+    assert re.findall(rb"\x1b\[\d\d?m", written) == re.findall(rb"\x1b\[\d\d?m", data)
+
+
+def test_a_secret_broken_by_a_colour_is_masked_with_its_colours_kept() -> None:
+    data = b"key \x1b[01;31mhunt\x1b[m\x1b[Ker22\x1b[0m end"
+    assert _mask_chunks([b"hunter22"], [data]) == (
+        b"key \x1b[01;31m[masked]\x1b[m\x1b[K\x1b[0m end"
+    )

@@ -61,6 +61,7 @@ def test_what_a_type_declares_secret_is_hidden_wherever_it_stands() -> None:
     ("url", "shown"),
     [
         ("https://example.org/hook?ref=main", "https://example.org/hook?ref=main"),
+        ("http://[x]?token=hunter2", "[masked]"),
         ("https://ann:pw@example.org:8443/x", "https://[masked]@example.org:8443/x"),
         ("https://example.org/?token=a&n=1&sig=b", "https://example.org/?token=[masked]&n=1&sig=[masked]"),
         ("https://h.example.org/services/T0AB/x9Yk2mPq7LwE4rTzU8vB", "https://h.example.org/services/T0AB/[masked]"),
