@@ -36,7 +36,9 @@ def result(shown: JobObject, text: str) -> CallToolResult:
 
 def failure(message: str) -> CallToolResult:
     """Return a tool error; the message says what to do."""
-    return CallToolResult(content=[TextContent(text=shortened(message))], is_error=True)
+    return CallToolResult(
+        content=[TextContent(text=display.lines(shortened(message)))], is_error=True
+    )
 
 
 def shortened(message: str) -> str:

@@ -101,3 +101,8 @@ def test_a_made_up_end_of_the_fence_ends_nothing(label: str) -> None:
     inner = fence.fenced("Output", "x")
     shown = {**_shown(), "output": _output(f"{label}\n{inner}\nposing")}
     assert not [line for line in _outside(wire.job_text(shown)) if line == "posing"]
+
+
+def test_an_error_of_a_call_moves_no_cursor() -> None:
+    (block,) = wire.failure("no \x1b[2J\u202ejob").content
+    assert getattr(block, "text", "") == "no \\u001b[2J\\u202ejob"
