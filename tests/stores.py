@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.ids import new_id
 from mcp_jobs.launcher.pinned import PinnedPath
-from mcp_jobs.models import NewJob, Outcome, Progress, Question
+from mcp_jobs.models import Job, NewJob, Outcome, Progress, Question
+from mcp_jobs.policy import DEFAULT
 from mcp_jobs.states import TERMINAL, Reason, Status
 from mcp_jobs.store import SqliteStore
 
 if TYPE_CHECKING:
-    from mcp_jobs.models import Job
     from mcp_jobs.store import Change, Store
 
 NOW: Final = 1_790_000_000_000
@@ -71,6 +71,33 @@ def new_job(**given: Any) -> NewJob:
         "fingerprint": "same",
     }
     return NewJob(**{**fields, **given})
+
+
+def running(**given: Any) -> Job:
+    """Return the row of a job in its first attempt, of no store; any field may be given."""
+    fields: dict[str, Any] = {
+        **dict.fromkeys(Job.__slots__),
+        "id": "a",
+        "owner": OWNER,
+        "locality": HERE,
+        "type": "shell",
+        "params": {},
+        "title": "t",
+        "cwd": "/",
+        "status": Status.RUNNING,
+        "attempt": 1,
+        "max_attempts": 1,
+        "interrupts": 0,
+        "created_at_ms": NOW,
+        "run_at_ms": NOW,
+        "retry_on_interrupt": False,
+        "claim_token": 1,
+        "launch_token": 1,
+        "claimed_by": "server-1",
+        "fingerprint": "f",
+        "policy": DEFAULT,
+    }
+    return Job(**{**fields, **given})
 
 
 def ending(status: Status, reason: Reason | None = None, **given: Any) -> Outcome:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.models import Job
 from mcp_jobs.outcomes import (
     INTERRUPTS_RETRIED,
     backoff_ms,
@@ -20,40 +19,15 @@ from mcp_jobs.outcomes import (
     outcome_of,
     with_retry,
 )
-from mcp_jobs.policy import DEFAULT, RETRIED, Policy
+from mcp_jobs.policy import RETRIED, Policy
 from mcp_jobs.states import LONGEST_PAUSE_MS, TERMINAL, Reason, Status
-from tests.stores import HERE, NOW, OWNER, ending
+from tests.stores import NOW, ending, running
 
 if TYPE_CHECKING:
     from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.models import Job
 
 GONE = "every process of the job is gone"
-
-
-def running(**given: Any) -> Job:
-    fields: dict[str, Any] = {
-        **dict.fromkeys(Job.__slots__),
-        "id": "a",
-        "owner": OWNER,
-        "locality": HERE,
-        "type": "shell",
-        "params": {},
-        "title": "t",
-        "cwd": "/",
-        "status": Status.RUNNING,
-        "attempt": 1,
-        "max_attempts": 1,
-        "interrupts": 0,
-        "created_at_ms": NOW,
-        "run_at_ms": NOW,
-        "retry_on_interrupt": False,
-        "claim_token": 1,
-        "launch_token": 1,
-        "claimed_by": "server-1",
-        "fingerprint": "f",
-        "policy": DEFAULT,
-    }
-    return Job(**{**fields, **given})
 
 
 def record(**given: Any) -> ExitRecord:
