@@ -84,7 +84,7 @@ class Acceptor:
             policy=job_type.policy,
             confirm=registry.question_of(job_type, params, besides=_chosen(request, terms)),
             launch=launch,
-            prepared_in=str(self._origin.incarnation),
+            prepared_in=self._origin.here,
         )
 
     def _launch(

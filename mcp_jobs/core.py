@@ -179,12 +179,9 @@ async def _assemble(
     launcher = _launcher(settings, here, read_only=read_only)
     feed = ChangeFeed(store, bus)
     await feed.start()
-    presence = _presence(settings, store, launcher, clock)
-    upkeep = Upkeep(clock, tell=presence.tell)
+    presence = _presence(settings, store, bus, launcher, clock)
+    members, upkeep = presence.members, Upkeep(clock, tell=presence.tell)
     executor = _executor(settings, store, bus, launcher, here)
-    supervisor = Supervisor(
-        store=store, feed=feed, executor=executor, settings=settings, clock=clock
-    )
     declared = _catalogue(settings, bus, types)
     origin = _origin(settings, here, shared=shared, files_before=files_before)
     acceptor = _acceptor(settings, types, declared, origin, clock)
@@ -205,18 +202,20 @@ async def _assemble(
         home=homewatch.HomeWatch(settings, store, None if read_only else presence.mend),
         executor=executor,
         pool=Pool(
-            presence=presence,
+            members=members,
             executor=executor,
             store=store,
             bus=bus,
-            supervisor=supervisor,
+            supervisor=Supervisor(
+                store=store, feed=feed, executor=executor, settings=settings, clock=clock
+            ),
             settings=settings,
             clock=clock,
             upkeep=upkeep,
         ),
         maintenance=Maintenance(store=store, executor=executor, settings=settings, clock=clock),
         webhooks=Webhooks(
-            store=store, bus=bus, presence=presence, settings=settings, clock=clock, upkeep=upkeep
+            store=store, bus=bus, members=members, settings=settings, clock=clock, upkeep=upkeep
         ),
         presence=presence,
         registry=acceptor.registry,
@@ -296,16 +295,17 @@ def _origin(
         umask=host.current_umask(),
         rlimit_nofile=files_before,
         shells=find_shells(settings),
-        incarnation=here,
+        here=str(here),
     )
 
 
 def _presence(
-    settings: Settings, store: Store, launcher: launching.LauncherClient, clock: Clock
+    settings: Settings, store: Store, bus: Bus, launcher: launching.LauncherClient, clock: Clock
 ) -> Presence:
     return Presence(
         owners=Owners(settings.owners_dir, new_id(clock.now_ms()), clock),
         store=store,
+        bus=bus,
         launcher=launcher,
         drain=launching.drain_command(configuration.own_environment(settings)),
         locality=process.locality(),

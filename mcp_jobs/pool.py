@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus, Event
-    from mcp_jobs.execution.base import Executor
+    from mcp_jobs.execution.base import Executor, Members
     from mcp_jobs.models import Job
-    from mcp_jobs.presence import Presence
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
     from mcp_jobs.supervise import Supervisor
@@ -48,7 +47,7 @@ class Pool:
     def __init__(
         self,
         *,
-        presence: Presence,
+        members: Members,
         executor: Executor,
         store: Store,
         bus: Bus,
@@ -57,7 +56,7 @@ class Pool:
         clock: Clock,
         upkeep: Upkeep,
     ) -> None:
-        self._presence = presence
+        self._members = members
         self._executor = executor
         self._locality = executor.locality
         self._store = store
@@ -124,8 +123,6 @@ class Pool:
                 self._use_slot()
         elif event.status is Status.RETRYING:
             self._use_slot()
-        if not event.ended:
-            self._presence.expect_work()
 
     def _note_freed(self, job_id: str) -> None:
         """Use the slot of a job of ours before the feed tells of its end."""
@@ -169,8 +166,9 @@ class Pool:
         self._full = False
         while self._look or self._is_due():
             self._look = False
+            known_ms = self._next_due_ms
             claimed = await self._store.claim(
-                claimer=self._presence.own_id,
+                claimer=self._members.own_id,
                 locality=self._locality,
                 incarnation=self._executor.here,
                 capacity=self._settings.capacity,
@@ -178,6 +176,9 @@ class Pool:
             )
             if claimed is None:
                 self._next_due_ms = await self._store.next_due_ms(self._locality)
+                if self._is_due() and self._next_due_ms != known_ms:
+                    # Due since before the claim, or only after it: another claim tells.
+                    continue
                 # Overdue means that no slot is free: the end of some job wakes us.
                 self._full = self._is_due()
                 return _LONGEST_NAP_S if self._full else self._until_due_s()
@@ -226,7 +227,7 @@ class Pool:
 
     async def _adopt_for_ever(self, tasks: TaskGroup) -> None:
         while True:
-            self._presence.renew()
+            self._members.renew()
             self._wake_guards()
             try:
                 if await self._store.mend_future(now_ms=self._clock.now_ms()):
@@ -244,7 +245,7 @@ class Pool:
         """Take over every running job whose owner is gone, once."""
         # A thousand healthy jobs of ours need no look.
         look_at_all = self._abandoned or self._strays is not None
-        own_id = "" if look_at_all else self._presence.own_id
+        own_id = "" if look_at_all else self._members.own_id
         running = await self._store.running(untroubled_of=own_id)
         self._note_strays(running)
         stranded: dict[str, float] = {}
@@ -269,7 +270,7 @@ class Pool:
         if not here and self._clock.monotonic_s() - stranded_since_s < LEASE_S:
             return
         with anyio.CancelScope(shield=True):
-            taken = await self._store.take_over(job, claimer=self._presence.own_id)
+            taken = await self._store.take_over(job, claimer=self._members.own_id)
             self._abandoned.discard(job.id)
             if taken is not None:
                 self._supervise(tasks, taken, partial(self._supervisor.adopt, startable=here))
@@ -291,7 +292,7 @@ class Pool:
         self._strays = {
             job.id: job.claim_token
             for job in running
-            if job.claimed_by == self._presence.own_id and job.id not in self._active
+            if job.claimed_by == self._members.own_id and job.id not in self._active
         }
         twice = {name for name, token in self._strays.items() if before.get(name) == token}
         self._abandoned |= twice
@@ -350,7 +351,7 @@ class Pool:
         return self._stranded.get(job.id, now_s)
 
     def _cared_for(self, job: Job) -> bool:
-        if job.claimed_by == self._presence.own_id:
+        if job.claimed_by == self._members.own_id:
             # Just claimed or just ended, unless its supervision broke.
             return job.id not in self._abandoned
-        return not self._presence.is_gone(str(job.claimed_by))
+        return not self._members.is_gone(str(job.claimed_by))

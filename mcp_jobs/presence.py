@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from mcp_jobs.errors import LauncherError, StoreError
+from mcp_jobs.events import JobChanged
 from mcp_jobs.limits import WEBHOOK_SOON_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mcp_jobs.clock import Clock
+    from mcp_jobs.events import Bus, Event
+    from mcp_jobs.execution.base import Members
     from mcp_jobs.launching import Drain, LauncherClient, LauncherLink
     from mcp_jobs.owners import Owners
     from mcp_jobs.store import Store
@@ -41,14 +44,18 @@ class Presence:
         *,
         owners: Owners,
         store: Store,
+        bus: Bus,
         launcher: LauncherClient,
         drain: Drain,
         locality: str,
         clock: Clock,
     ) -> None:
         self.own_id = owners.own_id
+        self.members: Members = owners
+        """Who else cares for jobs, and whether they still do."""
         self._owners = owners
         self._store = store
+        self._bus = bus
         self._launcher = launcher
         self._drain = drain
         self._locality = locality
@@ -67,17 +74,9 @@ class Presence:
         told = {"pid": os.getpid(), "faults": [asdict(fault) for fault in faults]}
         self._owners.tell(json.dumps(told) if faults else "")
 
-    def renew(self) -> None:
-        """Renew the lease."""
-        self._owners.renew()
-
     def mend(self) -> None:
         """Be known as an owner again should that have been undone. Raises OSError."""
         self._owners.mend()
-
-    def is_gone(self, owner_id: str) -> bool:
-        """Say whether another owner is dead or has stood still for a whole lease."""
-        return self._owners.is_gone(owner_id)
 
     def expect_work(self) -> None:
         """Something is queued or runs: be attached from now on."""
@@ -109,10 +108,7 @@ class Presence:
 
     async def stay_attached(self) -> None:
         """Keep the launcher informed as long as the home is there."""
-        with contextlib.suppress(StoreError):
-            if await self._work_left():
-                self.expect_work()
-        await self._work.wait()
+        await self._until_work()
         # Else the launcher of a home that was replaced would begin its work in the new one.
         while not self._store.lost():
             if self._link is not None:
@@ -138,6 +134,20 @@ class Presence:
             self._link = None
         self._tried.set()
         await anyio.sleep_forever()
+
+    async def _until_work(self) -> None:
+        unsubscribe = self._bus.subscribe(self._on_event)
+        try:
+            with contextlib.suppress(StoreError):
+                if await self._work_left():
+                    self.expect_work()
+            await self._work.wait()
+        finally:
+            unsubscribe()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, JobChanged) and not event.ended:
+            self.expect_work()
 
     async def _work_left(self) -> bool:
         """Say whether jobs are left, or webhooks that must not wait for the next server."""

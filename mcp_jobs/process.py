@@ -27,7 +27,6 @@ from mcp_jobs.verdicts import Traces
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mcp_jobs.incarnation import Incarnation
     from mcp_jobs.shells import Shells
 
 Homes: TypeAlias = tuple[str | None, ...]
@@ -62,8 +61,8 @@ class Origin:
     rlimit_nofile: tuple[int, int] | None
     """The limits on open files that jobs get, soft and hard."""
     shells: Shells
-    incarnation: Incarnation
-    """That of the home in which it makes the files of its jobs."""
+    here: str
+    """Names the place and its life in which it prepares its jobs, as `Executor.here`."""
 
 
 def make_job_dir(job_dir: Path, launch: Launch) -> None:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from mcp_jobs.clock import Clock
     from mcp_jobs.events import Bus, Event
+    from mcp_jobs.execution.base import Members
     from mcp_jobs.models import Job, OutboxMessage
     from mcp_jobs.posting import Answer, Poster
-    from mcp_jobs.presence import Presence
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
     from mcp_jobs.upkeep import Upkeep
@@ -59,7 +59,7 @@ class Webhooks:
         *,
         store: Store,
         bus: Bus,
-        presence: Presence,
+        members: Members,
         settings: Settings,
         clock: Clock,
         upkeep: Upkeep,
@@ -67,7 +67,7 @@ class Webhooks:
         self._upkeep = upkeep
         self._store = store
         self._bus = bus
-        self._presence = presence
+        self._members = members
         self._settings = settings
         self._clock = clock
         self._poster: Poster | None = None
@@ -166,14 +166,14 @@ class Webhooks:
             # First: it is due, and would be sent again and again without a pause.
             await anyio.sleep(_LOOK_S)
             try:
-                await self._store.outbox.give_back(message, claimer=self._presence.own_id)
+                await self._store.outbox.give_back(message, claimer=self._members.own_id)
             except StoreError:
                 continue
             return
 
     async def _release_dead(self) -> None:
         for claimer in await self._store.outbox.claimers():
-            if claimer != self._presence.own_id and self._presence.is_gone(claimer):
+            if claimer != self._members.own_id and self._members.is_gone(claimer):
                 await self._store.outbox.release(claimer)
 
     async def _claim(self) -> OutboxMessage | None:
@@ -181,7 +181,7 @@ class Webhooks:
         message = None
         with anyio.CancelScope(shield=True):
             message = await self._store.outbox.claim(
-                claimer=self._presence.own_id, now_ms=self._clock.now_ms()
+                claimer=self._members.own_id, now_ms=self._clock.now_ms()
             )
         return message  # noqa: RET504 - mypy takes the scope for one that swallows errors
 
@@ -201,7 +201,7 @@ class Webhooks:
             next_attempt_at_ms=None if pause_ms is None else now_ms + pause_ms,
         )
         with anyio.CancelScope(shield=True):
-            await self._store.outbox.record(message, delivery, claimer=self._presence.own_id)
+            await self._store.outbox.record(message, delivery, claimer=self._members.own_id)
         if answer.error is not None:
             logger.warning(
                 "webhook %s, attempt %d: %s", message.id, message.attempt, delivery.error

@@ -32,11 +32,19 @@ supervise.Supervisor.run = run
 """Says when the supervision of a job has ended, in the file `let-go` of the project."""
 
 _STOPS_ITSELF: Final = """
-import signal
+import builtins, signal
+import anyio
 from mcp_jobs import launching
+_print, _said = builtins.print, []
+def say(*words, **how):
+    _print(*words, **how)
+    _said.extend(words)
+builtins.print = say
 _launch = launching.LauncherClient.run
 async def launch(self, request):
     launching.LauncherClient.run = _launch
+    while "ready" not in _said:
+        await anyio.sleep(0.01)
     open("stopping", "w").write("now")
     os.kill(os.getpid(), signal.SIGSTOP)
     return await _launch(self, request)

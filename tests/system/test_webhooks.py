@@ -19,7 +19,6 @@ from mcp_jobs import keys
 from mcp_jobs.events import InProcessBus
 from mcp_jobs.models import Delivery, Outcome
 from mcp_jobs.owners import Owners
-from mcp_jobs.presence import Presence
 from mcp_jobs.states import Status
 from mcp_jobs.store.base import DELIVERIES_OF_OWNER
 from mcp_jobs.upkeep import Upkeep
@@ -67,22 +66,13 @@ class Sender:
         settings = place.settings(webhook_private=("127.0.0.0/8",))
         settings.owners_dir.mkdir(exist_ok=True)
         self.owners = Owners(settings.owners_dir, name, self.clock)
-        unused: Any = None
-        presence = Presence(
-            owners=self.owners,
-            store=store,
-            launcher=unused,
-            drain=unused,
-            locality="",
-            clock=self.clock,
-        )
         self.webhooks = Webhooks(
             store=store,
             bus=InProcessBus(),
-            presence=presence,
+            members=self.owners,
             settings=settings,
             clock=self.clock,
-            upkeep=Upkeep(self.clock, tell=presence.tell),
+            upkeep=Upkeep(self.clock, tell=lambda _: None),
         )
         self.owners.join()
 

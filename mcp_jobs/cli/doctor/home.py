@@ -168,7 +168,7 @@ async def _stale(opened: Desk, settings: Settings) -> list[Finding]:
         job
         for job in await store.running()
         if not process.runner_alive(settings.jobs_dir / job.id)
-        and opened.core.presence.is_gone(str(job.claimed_by))
+        and opened.core.presence.members.is_gone(str(job.claimed_by))
     ]
     waiting = await store.list(
         desk.OWNER,

@@ -1,0 +1,233 @@
+"""The rules of the service hold on any executor: here without a process or a job's directory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from mcp_jobs import pool
+from mcp_jobs.requests import ListJobs
+from tests.contracts.serving import Server, Shown, World, serving, work_type
+from tests.stores import OWNER, sqlite_store
+from tests.support import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+ANSWER = {"action": "accept", "content": {"name": "Ada"}}
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with sqlite_store(tmp_path / "jobs.db") as store, anyio.create_task_group() as tasks:
+        yield World(store, tasks)
+        tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def server(world: World, tmp_path: Path) -> AsyncIterator[Server]:
+    async with serving(world, tmp_path) as server:
+        yield server
+
+
+async def test_a_job_that_is_waited_for_is_returned_with_its_output(server: Server) -> None:
+    job = await server.start(prints="all done\n", call={"wait_seconds": 20})
+    assert (job["status"], job["exit_code"], job["attempt"]) == ("completed", 0, 1)
+    assert job["output"]["text"] == "all done\n"
+    assert (await server.check(job["job_id"]))["output"]["bytes_total"] == 9
+
+
+async def test_a_job_that_went_wrong_says_how(server: Server) -> None:
+    job = await server.start(code=3, call={"wait_seconds": 20})
+    assert (job["status"], job["reason"], job["exit_code"]) == ("failed", "exit_code", 3)
+    assert job["error"] == "The command ended with exit code 3."
+
+
+async def test_a_running_job_shows_its_output_and_its_progress(
+    server: Server, world: World
+) -> None:
+    job = await server.start(prints="begun\n", percent=40, waits=True)
+    seen = await server.seen(job["job_id"], lambda job: job["progress"])
+    assert (seen["status"], seen["progress"]["percent"]) == ("running", 40)
+    assert seen["output"]["text"] == "begun\n"
+    await world.release(job["job_id"])
+    assert (await server.ended(job["job_id"]))["status"] == "completed"
+
+
+async def test_output_is_searched_and_read_on(server: Server) -> None:
+    job = await server.start(prints="one\ntwo\nthree\n", call={"wait_seconds": 20})
+    found = await server.check(job["job_id"], grep="^t")
+    assert found["output"]["text"] == "2: two\n3: three\n"
+    assert (await server.check(job["job_id"], after=8))["output"]["text"] == "three\n"
+
+
+async def test_a_running_job_is_cancelled(server: Server) -> None:
+    job = await server.start(waits=True)
+    await server.reaches(job["job_id"], "running")
+    ended = await server.cancel(job["job_id"])
+    assert (ended["status"], ended["reason"]) == ("cancelled", "cancelled_by_user")
+
+
+async def test_a_job_that_does_not_obey_is_cancelled_by_force(server: Server) -> None:
+    job = await server.start(stubborn=True, waits=True)
+    await server.reaches(job["job_id"], "running")
+    assert (await server.cancel(job["job_id"], 0.1))["status"] == "cancelled"
+
+
+async def test_a_job_that_has_not_begun_is_cancelled_and_never_begins(
+    server: Server, world: World
+) -> None:
+    job = await server.start(prints="never\n", call={"delay_seconds": 1000})
+    assert (await server.cancel(job["job_id"]))["status"] == "cancelled"
+    assert not server.executor.output(job["job_id"]).begun()
+    assert world.jobs[job["job_id"]].launch is None
+
+
+async def test_a_failed_job_is_tried_again_behind_its_output(server: Server) -> None:
+    call = {"max_retries": 2, "wait_seconds": 20}
+    job = await server.start(prints="tried\n", code=1, call=call)
+    assert (job["status"], job["attempt"]) == ("failed", 3)
+    shown = await server.check(job["job_id"])
+    assert [attempt["exit_code"] for attempt in shown["attempts"]] == [1, 1, 1]
+    assert shown["output"]["text"] == "tried\n" * 3
+
+
+async def test_a_question_is_shown_and_its_answer_reaches_the_job(server: Server) -> None:
+    job = await server.start(asks="who")
+    asking = await server.reaches(job["job_id"], "input_required")
+    assert [question["key"] for question in asking["questions"]] == ["who"]
+    await server.service.answer(OWNER, job["job_id"], "who", ANSWER)
+    ended = await server.ended(job["job_id"])
+    assert ended["status"] == "completed"
+    assert '"Ada"' in ended["output"]["text"]
+
+
+async def test_an_answer_is_not_asked_for_again_by_the_next_attempt(server: Server) -> None:
+    job = await server.start(asks="who", code=1, call={"max_retries": 1})
+    await server.reaches(job["job_id"], "input_required")
+    await server.service.answer(OWNER, job["job_id"], "who", ANSWER)
+    ended = await server.ended(job["job_id"])
+    assert (ended["status"], ended["attempt"]) == ("failed", 2)
+
+
+@pytest.mark.parametrize(("action", "status"), [("accept", "completed"), ("decline", "cancelled")])
+async def test_a_job_that_a_person_must_confirm_begins_when_he_does(
+    world: World, tmp_path: Path, action: str, status: str
+) -> None:
+    async with serving(world, tmp_path, job_type=work_type(confirm=True)) as server:
+        job = await server.start(prints="begun\n")
+        assert job["status"] == "input_required"
+        answer: Shown = {"action": action, "content": {}}
+        (question,) = await server.service.questions(OWNER, job["job_id"])
+        await server.service.answer(OWNER, job["job_id"], question.key, answer)
+        assert (await server.ended(job["job_id"]))["status"] == status
+
+
+async def test_lists_count_jobs_and_wait_for_them(server: Server, world: World) -> None:
+    done = await server.start(call={"wait_seconds": 20})
+    waiting = await server.start(waits=True)
+    ids = [waiting["job_id"], done["job_id"]]
+    shown = await server.service.list(OWNER, ListJobs(job_ids=ids, wait_for="any", wait_seconds=20))
+    assert [job["job_id"] for job in shown["jobs"]] == ids
+    assert shown["counts"]["completed"] == 1
+    await world.release(waiting["job_id"])
+    shown = await server.service.list(OWNER, ListJobs(job_ids=ids, wait_for="all", wait_seconds=20))
+    assert shown["counts"]["completed"] == 2
+
+
+async def test_a_job_that_is_accepted_while_the_queue_is_looked_at_need_not_wait(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_LONGEST_NAP_S", 1000.0)
+    looked, accepted = anyio.Event(), anyio.Event()
+    next_due_ms = world.store.next_due_ms
+
+    async def late(locality: str) -> int | None:
+        # Nothing was due a moment ago, when the pool tried to claim something.
+        looked.set()
+        await accepted.wait()
+        return await next_due_ms(locality)
+
+    monkeypatch.setattr(world.store, "next_due_ms", late)
+    async with serving(world, tmp_path) as server:
+        await looked.wait()
+        job = await server.start()
+        accepted.set()
+        assert (await server.ended(job["job_id"]))["status"] == "completed"
+
+
+async def test_the_same_key_is_the_same_job(server: Server, world: World) -> None:
+    call = {"idempotency_key": "once", "wait_seconds": 20}
+    first = await server.start(call=call)
+    again = await server.start(call=call)
+    assert (again["job_id"], again["existing"]) == (first["job_id"], True)
+    assert list(world.jobs) == [first["job_id"]]
+
+
+async def test_another_server_goes_on_with_a_job_whose_server_left(
+    world: World, tmp_path: Path
+) -> None:
+    async with serving(world, tmp_path, own_id="first") as first:
+        job = await first.start(prints="begun\n", waits=True)
+        await first.seen(job["job_id"], lambda job: job["output"]["text"])
+    async with serving(world, tmp_path, own_id="second") as second:
+        await world.release(job["job_id"])
+        ended = await second.ended(job["job_id"])
+    assert (ended["status"], ended["attempt"]) == ("completed", 1)
+    assert ended["output"]["text"] == "begun\n"
+
+
+async def test_what_nobody_followed_ends_as_its_record_says(world: World, tmp_path: Path) -> None:
+    async with serving(world, tmp_path, own_id="first") as first:
+        job = await first.start(waits=True, code=3)
+        await first.reaches(job["job_id"], "running")
+    await world.release(job["job_id"])
+    await _over(world, job["job_id"])
+    async with serving(world, tmp_path, own_id="second") as second:
+        ended = await second.ended(job["job_id"])
+    assert (ended["status"], ended["exit_code"], ended["attempt"]) == ("failed", 3, 1)
+
+
+@pytest.mark.parametrize(("again", "attempts"), [(False, 1), (True, 2)])
+async def test_a_lost_job_is_interrupted_and_tried_again_only_where_it_may_be(
+    server: Server, world: World, again: bool, attempts: int
+) -> None:
+    job_id = (await server.start(waits=True, call={"retry_on_interrupt": again}))["job_id"]
+    await server.reaches(job_id, "running")
+    await until(lambda: server.executor.is_watched(job_id))
+    run = world.jobs[job_id].newest
+    assert run is not None
+    run.watched = False
+    run.tell()
+    if again:
+        await server.seen(job_id, lambda job: job["status"] == "running" and job["attempt"] == 2)
+        await world.release(job_id)
+    ended = await server.ended(job_id)
+    assert ended["attempt"] == attempts
+    assert ended["status"] == ("completed" if again else "failed")
+    assert ended["reason"] == (None if again else "interrupted")
+    assert not run.lives
+
+
+async def test_retention_keeps_what_has_a_row_and_forgets_what_has_none(
+    server: Server, world: World
+) -> None:
+    job = await server.start(prints="kept\n", call={"wait_seconds": 20})
+    launch = await world.store.launch_of(job["job_id"])
+    assert launch is None
+    for made in world.jobs.values():
+        made.made_ms = 0
+    stray = "0" * 26
+    world.jobs[stray] = world.jobs[job["job_id"]]
+    assert await server.maintenance.run_once() == 0
+    assert list(world.jobs) == [job["job_id"]]
+    assert (await server.check(job["job_id"]))["output"]["text"] == "kept\n"
+
+
+async def _over(world: World, job_id: str) -> None:
+    run = world.jobs[job_id].newest
+    assert run is not None
+    await run.gone()
