@@ -162,6 +162,8 @@ class Executor(Protocol):
     async def attach(self, claim: Job, *, has_lived: bool = False) -> Found:
         """Find out what there is of a claimed attempt; earlier claims cannot start it any more.
 
+        What may have begun is never `Unstarted`: what was prepared here and is gone, and what was
+        claimed in another life of this place, is `Lost` unless it is known how it ended.
         `has_lived` says that processes of it were seen: it has begun then, whatever is left.
         """
         ...
@@ -171,12 +173,12 @@ class Executor(Protocol):
         ...
 
     async def stop(self, job_id: str, *, reason: str, grace_s: float | None = None) -> None:
-        """Order the end of what runs or will run of a job: TERM, after the grace KILL.
+        """Order the end of what runs or will run of a job: TERM, after the grace (seconds) KILL.
 
         The order reaches an attempt wherever it is in its life, whoever follows it, and needs
         neither the store nor room on a disk. Without a grace, which is how an owner reminds of an
         order that should have been given, the one that was given stands; and what no order can
-        reach is ended by force.
+        reach is ended by force. Raises OSError for a job of which nothing is here.
         """
         ...
 
@@ -247,9 +249,12 @@ class Members(Protocol):
         ...
 
     def is_gone(self, owner_id: str) -> bool:
-        """Say whether another member is dead, or has not renewed for a whole lease."""
+        """Say whether another member is dead, or has not renewed for a whole lease.
+
+        An id that nobody has joined with is gone. The lease is measured on this member's clock.
+        """
         ...
 
     def leave(self) -> None:
-        """Stop being a member: its jobs are free for others."""
+        """Stop being a member: its jobs are free for others. Again is fine."""
         ...
