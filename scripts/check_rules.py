@@ -41,8 +41,13 @@ THREADS = {"_thread", "asyncio", "concurrent", "multiprocessing", "threading"}
 PURE = (
     *LAUNCHER,
     "mcp_jobs/__init__.py",
-    *(f"mcp_jobs/{name}.py" for name in ("errors", "states", "clock", "ids", "models")),
-    *(f"mcp_jobs/{name}{end}" for name in ("progress", "summaries") for end in (".py", "/")),
+    "mcp_jobs/errors.py",
+    "mcp_jobs/states.py",
+    "mcp_jobs/clock.py",
+    "mcp_jobs/ids.py",
+    "mcp_jobs/models.py",
+    "mcp_jobs/progress/",
+    "mcp_jobs/summaries/",
 )
 
 
