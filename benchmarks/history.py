@@ -10,7 +10,7 @@ from contextlib import closing
 from benchmarks.figures import Figure, Options, p50, spread
 from benchmarks.place import Place, new_place
 from benchmarks.rpc import open_server
-from mcp_jobs.ids import new_id
+from mcp_jobs.domain.ids import new_id
 
 _FEW = 10
 _FAILED = 4

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         Retry,
         RetryableError,
     )
-    from mcp_jobs.errors import JobsError
+    from mcp_jobs.domain.errors import JobsError
     from mcp_jobs.jobs import Jobs
     from mcp_jobs.producer import StartedJob
 
@@ -40,7 +40,7 @@ _LAZY = {
     "JobCancelledError": "mcp_jobs.context",
     "JobContext": "mcp_jobs.context",
     "Jobs": "mcp_jobs.jobs",
-    "JobsError": "mcp_jobs.errors",
+    "JobsError": "mcp_jobs.domain.errors",
     "ProtocolError": "mcp_jobs.context",
     "Retry": "mcp_jobs.context",
     "RetryableError": "mcp_jobs.context",

@@ -21,7 +21,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import __version__
-from mcp_jobs.errors import (
+from mcp_jobs.domain.errors import (
     InvalidInputError,
     JobsError,
     NewerSchemaError,

@@ -8,19 +8,20 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs import keys, process, registry, secrecy
-from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.ids import new_id
+from mcp_jobs import keys, process, registry
+from mcp_jobs.domain import secrecy
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.ids import new_id
+from mcp_jobs.domain.models import Launch, NewJob
+from mcp_jobs.domain.secrecy import MASKED, looks_secret
 from mcp_jobs.launcher.mask import mask_text
-from mcp_jobs.models import Launch, NewJob
-from mcp_jobs.secrecy import MASKED, looks_secret
 from mcp_jobs.settings import project_directory
 from mcp_jobs.terms import terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mcp_jobs.clock import Clock
+    from mcp_jobs.domain.clock import Clock
     from mcp_jobs.registry import JobType, Registry
     from mcp_jobs.requests import StartJob
     from mcp_jobs.settings import Settings

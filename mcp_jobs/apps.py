@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import pythonpath
 from mcp_jobs.definitions import JobSet
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.registry import Callers, JobType, ModelParams, Prepared
 
 if TYPE_CHECKING:

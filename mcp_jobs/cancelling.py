@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_jobs.errors import StoreError
-from mcp_jobs.states import Reason
+from mcp_jobs.domain.errors import StoreError
+from mcp_jobs.domain.states import Reason
 
 if TYPE_CHECKING:
-    from mcp_jobs.clock import Clock
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.models import Job
+    from mcp_jobs.domain.vocabulary import Vocabulary
     from mcp_jobs.execution.base import Executor
-    from mcp_jobs.models import Job
     from mcp_jobs.store import Store
-    from mcp_jobs.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs.events import TypesChanged
+from mcp_jobs.domain.events import TypesChanged
+from mcp_jobs.domain.limits import DECLARATIONS_BYTES
 from mcp_jobs.launcher import files
-from mcp_jobs.limits import DECLARATIONS_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from mcp_jobs.events import Bus
+    from mcp_jobs.domain.events import Bus
     from mcp_jobs.registry import JobType
     from mcp_jobs.trust import Trust
 

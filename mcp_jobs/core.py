@@ -11,12 +11,12 @@ import anyio
 from mcp_jobs import catalogue, homewatch, host, keys, launching, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.accepting import Acceptor
-from mcp_jobs.clock import SystemClock
-from mcp_jobs.errors import JobsError, StoreError, in_words, is_unwritable
-from mcp_jobs.events import InProcessBus
+from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.errors import JobsError, StoreError, in_words, is_unwritable
+from mcp_jobs.domain.events import InProcessBus
+from mcp_jobs.domain.ids import new_id
 from mcp_jobs.execution.local_executor import LocalExecutor
 from mcp_jobs.feed import ChangeFeed
-from mcp_jobs.ids import new_id
 from mcp_jobs.incarnation import identify, seen
 from mcp_jobs.launcher.pinned import PinnedPath
 from mcp_jobs.maintenance import Maintenance
@@ -34,8 +34,8 @@ from mcp_jobs.webhooks import Webhooks
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from mcp_jobs.clock import Clock
-    from mcp_jobs.events import Bus
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.events import Bus
     from mcp_jobs.incarnation import Incarnation
     from mcp_jobs.registry import JobType
     from mcp_jobs.settings import Settings

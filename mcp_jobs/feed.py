@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs.errors import HomeGoneError, StoreError
-from mcp_jobs.events import JobChanged
-from mcp_jobs.states import TERMINAL
+from mcp_jobs.domain.errors import HomeGoneError, StoreError
+from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.states import TERMINAL
 
 if TYPE_CHECKING:
-    from mcp_jobs.events import Bus
+    from mcp_jobs.domain.events import Bus
     from mcp_jobs.store import Store
 
 logger = logging.getLogger(__name__)

@@ -19,8 +19,9 @@ import anyio
 import anyio.to_thread
 
 from mcp_jobs import progress
-from mcp_jobs.errors import in_words
-from mcp_jobs.events import JobChanged, OutputGrew
+from mcp_jobs.domain.errors import in_words
+from mcp_jobs.domain.events import JobChanged, OutputGrew
+from mcp_jobs.domain.patterns import searcher
 from mcp_jobs.exchange import read_questions
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.files import open_file
@@ -28,7 +29,6 @@ from mcp_jobs.launcher.mask import mask_text
 from mcp_jobs.launcher.spool import newest_segment
 from mcp_jobs.output.source import Unreadable
 from mcp_jobs.output.view import OutputView
-from mcp_jobs.patterns import searcher
 from mcp_jobs.process import read_output_start, runner_alive
 from mcp_jobs.spool_reader import SpoolFiles
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from mcp_jobs.clock import Clock
-    from mcp_jobs.events import Bus, Event
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.events import Bus, Event
     from mcp_jobs.output.source import OutputSource
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from mcp_jobs import owners
-from mcp_jobs.errors import HomeGoneError
+from mcp_jobs.domain.errors import HomeGoneError
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.pinned import PinnedHome
 

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.errors import InvalidInputError, in_words
+from mcp_jobs.domain.errors import InvalidInputError, in_words
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.files import OddFileError
 from mcp_jobs.launcher.identity import boot_id

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.models import Answer
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.models import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mcp_jobs.models import Question
+    from mcp_jobs.domain.models import Question
 
 _ACTIONS: Final = ("accept", "decline", "cancel")
 _TEXT_CHARS: Final = 10_000

@@ -8,8 +8,8 @@ import secrets
 import stat
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs.errors import InvalidInputError, in_words
-from mcp_jobs.limits import signing_secret
+from mcp_jobs.domain.errors import InvalidInputError, in_words
+from mcp_jobs.domain.limits import signing_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import SocketAttribute
 
-from mcp_jobs.errors import InvalidInputError, LauncherError, in_words
+from mcp_jobs.domain.errors import InvalidInputError, LauncherError, in_words
 from mcp_jobs.launcher import bell, layout, tree
 from mcp_jobs.launcher.identity import pid_namespace
 from mcp_jobs.launcher.record import is_record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from mcp_jobs import display
+from mcp_jobs.domain import display
 
 
 class Formatter(logging.Formatter):

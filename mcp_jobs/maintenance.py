@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.lowlevel
 
-from mcp_jobs.errors import StoreError
-from mcp_jobs.states import TERMINAL
+from mcp_jobs.domain.errors import StoreError
+from mcp_jobs.domain.states import TERMINAL
 
 if TYPE_CHECKING:
-    from mcp_jobs.clock import Clock
+    from mcp_jobs.domain.clock import Clock
     from mcp_jobs.execution.base import Executor
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store

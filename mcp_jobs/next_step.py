@@ -6,16 +6,17 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs import display, outcomes, views
-from mcp_jobs.models import CONFIRM_KEY
-from mcp_jobs.states import Reason, Status
-from mcp_jobs.vocabulary import TOOLS
+from mcp_jobs import outcomes
+from mcp_jobs.domain import display, job_object
+from mcp_jobs.domain.models import CONFIRM_KEY
+from mcp_jobs.domain.states import Reason, Status
+from mcp_jobs.domain.vocabulary import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mcp_jobs.models import Job, Question
-    from mcp_jobs.vocabulary import Vocabulary
+    from mcp_jobs.domain.models import Job, Question
+    from mcp_jobs.domain.vocabulary import Vocabulary
 
 _TITLE_CHARS: Final = 40
 TOLD: Final = "You will be told when it ends; do not poll."
@@ -54,7 +55,7 @@ def next_step(
     look = say.wait(job.id)
     if job.status is Status.COMPLETED:
         return _after_completion(job) + _more(
-            job, say, partly=partly and views.failed_tests(job) > 0
+            job, say, partly=partly and job_object.failed_tests(job) > 0
         )
     if job.status is Status.CANCELLED:
         return _after_cancel(job)
@@ -84,7 +85,7 @@ def _standing(job: Job, now_ms: int, queue: Queue | None) -> str:
         return _turn(queue)
     begun = "Accepted; starts" if job.status is Status.PENDING else "The next attempt starts"
     if job.run_at_ms > now_ms:
-        return f"{begun} at {views.rfc3339(job.run_at_ms)}."
+        return f"{begun} at {job_object.rfc3339(job.run_at_ms)}."
     return f"{begun} now."
 
 
@@ -116,7 +117,7 @@ def _after_cancel(job: Job) -> str:
 
 
 def _after_completion(job: Job) -> str:
-    bad = views.failed_tests(job)
+    bad = job_object.failed_tests(job)
     if not bad:
         return "The job completed; nothing more to do."
     # As in `pytest | tail`: the exit code is that of the pipe's last program.

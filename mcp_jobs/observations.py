@@ -6,18 +6,18 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs import display
-from mcp_jobs.errors import StoreError, in_words
-from mcp_jobs.models import Progress, Question
+from mcp_jobs.domain import display
+from mcp_jobs.domain.errors import StoreError, in_words
+from mcp_jobs.domain.models import Progress, Question
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp_jobs import progress
-    from mcp_jobs.clock import Clock
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.models import Answer, Job
     from mcp_jobs.execution.base import Attempt, Executor, Update
     from mcp_jobs.feed import ChangeFeed
-    from mcp_jobs.models import Answer, Job
     from mcp_jobs.store import Store
 
 logger = logging.getLogger(__name__)

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.models import Outcome
-from mcp_jobs.policy import RETRIED
-from mcp_jobs.states import LONGEST_PAUSE_MS, Reason, Status
+from mcp_jobs.domain.models import Outcome
+from mcp_jobs.domain.policy import RETRIED
+from mcp_jobs.domain.states import LONGEST_PAUSE_MS, Reason, Status
 
 if TYPE_CHECKING:
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.execution.base import ExitRecord, Report
-    from mcp_jobs.models import Job
 
 LINEAR_DELAY_S: Final = 30.0
 """The step of a linear backoff where its type names none."""

@@ -19,7 +19,7 @@ from mcp_jobs.launcher import layout
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mcp_jobs.clock import Clock
+    from mcp_jobs.domain.clock import Clock
 
 logger = logging.getLogger(__name__)
 

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.lowlevel
 
-from mcp_jobs.errors import HomeGoneError, StoreError, in_words
-from mcp_jobs.events import JobChanged
+from mcp_jobs.domain.errors import HomeGoneError, StoreError, in_words
+from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.owners import LEASE_S
-from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from anyio.abc import TaskGroup
 
-    from mcp_jobs.clock import Clock
-    from mcp_jobs.events import Bus, Event
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.events import Bus, Event
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.execution.base import Executor, Members
-    from mcp_jobs.models import Job
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
     from mcp_jobs.supervise import Supervisor

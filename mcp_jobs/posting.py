@@ -23,7 +23,7 @@ import httpcore2
 from standardwebhooks import Webhook
 
 from mcp_jobs import __version__
-from mcp_jobs.targets import Network, checked_url, may_connect
+from mcp_jobs.domain.webhook_urls import Network, checked_url, may_connect
 
 logger = logging.getLogger(__name__)
 

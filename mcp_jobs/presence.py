@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs.errors import LauncherError, StoreError
-from mcp_jobs.events import JobChanged
-from mcp_jobs.limits import WEBHOOK_SOON_MS
+from mcp_jobs.domain.errors import LauncherError, StoreError
+from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.limits import WEBHOOK_SOON_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mcp_jobs.clock import Clock
-    from mcp_jobs.events import Bus, Event
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.events import Bus, Event
     from mcp_jobs.execution.base import Members
     from mcp_jobs.launching import Drain, LauncherClient, LauncherLink
     from mcp_jobs.owners import Owners

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from mcp_jobs.domain.models import Launch
 from mcp_jobs.launcher import bell, files, layout, record, tree
 from mcp_jobs.launcher.files import OddFileError
 from mcp_jobs.launcher.identity import Stat, is_here, pid_namespace
-from mcp_jobs.models import Launch
 from mcp_jobs.verdicts import Traces
 
 if TYPE_CHECKING:

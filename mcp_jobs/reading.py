@@ -6,26 +6,27 @@ from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs import output, views
-from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.models import JobFilter
+from mcp_jobs import output
+from mcp_jobs.domain import job_object
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.models import JobFilter
+from mcp_jobs.domain.states import Status
+from mcp_jobs.domain.vocabulary import TOOLS
 from mcp_jobs.next_step import Queue, next_step
 from mcp_jobs.requests import CheckJob
-from mcp_jobs.states import Status
-from mcp_jobs.vocabulary import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mcp_jobs.clock import Clock
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.job_object import JobObject
+    from mcp_jobs.domain.models import Attempt, Job, Question
+    from mcp_jobs.domain.vocabulary import Vocabulary
     from mcp_jobs.execution.base import Executor
-    from mcp_jobs.models import Attempt, Job, Question
     from mcp_jobs.output import OutputSource
     from mcp_jobs.settings import Settings
     from mcp_jobs.shares import Shares
     from mcp_jobs.store import Store
-    from mcp_jobs.views import JobObject
-    from mcp_jobs.vocabulary import Vocabulary
 
 _REPORT_BYTES: Final = 8 << 10
 _TEXT_LINES: Final = 1000
@@ -88,7 +89,7 @@ class Reader:
         printed_at_ms = None
         if job.status is Status.RUNNING:
             printed_at_ms = self.output_of(job.id).printed_at_ms()
-        return views.job_object(
+        return job_object.job_object(
             job, now_ms=now_ms, queue_position=position, printed_at_ms=printed_at_ms
         )
 
@@ -114,7 +115,7 @@ class Reader:
             if not shown["output"]["text"].lstrip("\n").startswith(failing):
                 shown = _with_failing(shown, failing)
         if attempts and job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
-            shown["attempts"] = views.attempt_objects(await self._ended_attempts(job))
+            shown["attempts"] = job_object.attempt_objects(await self._ended_attempts(job))
         return await self._told(job, shown)
 
     async def show(self, job: Job) -> JobObject:
@@ -159,7 +160,7 @@ class Reader:
         """Return `shown` with what the job asks, if it asks, and what to do now."""
         asked = await self.outstanding(job)
         if asked:
-            shown = {**shown, "questions": views.question_objects(asked)}
+            shown = {**shown, "questions": job_object.question_objects(asked)}
         read = shown["output"]
         step = next_step(
             job,
@@ -243,7 +244,7 @@ class Reader:
 
 
 def _went_wrong(job: Job) -> bool:
-    return job.status is Status.FAILED or (job.ended and views.failed_tests(job) > 0)
+    return job.status is Status.FAILED or (job.ended and job_object.failed_tests(job) > 0)
 
 
 def _with_failing(shown: JobObject, failing: str) -> JobObject:

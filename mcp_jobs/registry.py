@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.limits import passable
-from mcp_jobs.policy import DEFAULT, Policy
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.limits import passable
+from mcp_jobs.domain.policy import DEFAULT, Policy
 from mcp_jobs.shells import Interpreter, Script
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def question_of(
     """
     if not job_type.confirm:
         return None
-    from mcp_jobs.questions import start_question  # noqa: PLC0415 - few types ask
+    from mcp_jobs.domain.questions import start_question  # noqa: PLC0415 - few types ask
 
     asked = job_type.confirm if isinstance(job_type.confirm, str) else "May this job start?"
     schema = job_type.params.schema()

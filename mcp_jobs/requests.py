@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from mcp_jobs.limits import passable
-from mcp_jobs.states import Status
+from mcp_jobs.domain.limits import passable
+from mcp_jobs.domain.states import Status
 
 WAIT_LIMIT_S: Final = 50
 """Longest wait of one call. Hosts give a call up after 60 s, so more would lose the answer."""

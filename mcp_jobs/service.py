@@ -12,7 +12,7 @@ import anyio
 
 from mcp_jobs import inputs
 from mcp_jobs.cancelling import Canceller
-from mcp_jobs.errors import (
+from mcp_jobs.domain.errors import (
     HomeGoneError,
     InvalidInputError,
     StoreBusyError,
@@ -20,13 +20,13 @@ from mcp_jobs.errors import (
     StoreUnsureError,
     UnknownJobError,
 )
-from mcp_jobs.ids import is_id
-from mcp_jobs.models import Job, JobFilter
+from mcp_jobs.domain.ids import is_id
+from mcp_jobs.domain.models import Job, JobFilter
+from mcp_jobs.domain.states import TERMINAL, Status
+from mcp_jobs.domain.vocabulary import TOOLS
 from mcp_jobs.reading import Reader
 from mcp_jobs.shares import Shares
-from mcp_jobs.states import TERMINAL, Status
 from mcp_jobs.store import Accepted
-from mcp_jobs.vocabulary import TOOLS
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
     from mcp_jobs.accepting import Acceptor
     from mcp_jobs.cancelling import Cancelling
-    from mcp_jobs.clock import Clock
-    from mcp_jobs.events import Bus
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.events import Bus
+    from mcp_jobs.domain.job_object import JobObject
+    from mcp_jobs.domain.models import NewJob, OutboxMessage, Question
+    from mcp_jobs.domain.vocabulary import Vocabulary
     from mcp_jobs.execution.base import Executor
     from mcp_jobs.feed import ChangeFeed
-    from mcp_jobs.models import NewJob, OutboxMessage, Question
     from mcp_jobs.output import OutputSource
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
-    from mcp_jobs.views import JobObject
-    from mcp_jobs.vocabulary import Vocabulary
     from mcp_jobs.waiting import OnLook
 
 _CANCEL_MARGIN_S: Final = 2.0

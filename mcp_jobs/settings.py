@@ -17,10 +17,10 @@ from platformdirs import user_config_path, user_state_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.limits import signing_secret
-from mcp_jobs.secrecy import looks_secret
-from mcp_jobs.targets import networks
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.limits import signing_secret
+from mcp_jobs.domain.secrecy import looks_secret
+from mcp_jobs.domain.webhook_urls import networks
 
 _OWN_PREFIX = "MCP_JOBS_"
 _NOT_FOR_WORKERS = frozenset({"MCP_JOBS_CONFIG", "MCP_JOBS_ONLY_DECLARED"})

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mcp_jobs import outcomes
-from mcp_jobs.states import Reason, Status
+from mcp_jobs.domain.states import Reason, Status
 
 if TYPE_CHECKING:
-    from mcp_jobs.models import Job, Outcome
+    from mcp_jobs.domain.models import Job, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs.errors import TooManyError
+from mcp_jobs.domain.errors import TooManyError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mcp_jobs.environment import changes_what_runs
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.environment import changes_what_runs
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.requests import check_directory
 
 if TYPE_CHECKING:

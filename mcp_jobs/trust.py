@@ -15,8 +15,8 @@ import shutil
 import stat
 from typing import TYPE_CHECKING
 
-from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.questions import visible
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.questions import visible
 
 if TYPE_CHECKING:
     from pathlib import Path

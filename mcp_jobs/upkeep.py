@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs.errors import FatalError
+from mcp_jobs.domain.errors import FatalError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from mcp_jobs.clock import Clock
+    from mcp_jobs.domain.clock import Clock
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.incarnation import Incarnation
     from mcp_jobs.launcher.record import ExitRecord
-    from mcp_jobs.models import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

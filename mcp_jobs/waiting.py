@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
 
-from mcp_jobs.events import JobChanged
-from mcp_jobs.models import Job
-from mcp_jobs.states import Status
+from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.models import Job
+from mcp_jobs.domain.states import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mcp_jobs.events import Bus, Event
+    from mcp_jobs.domain.events import Bus, Event
     from mcp_jobs.store import Store
 
 OnLook = Callable[[Sequence[Job]], Awaitable[None]]

@@ -17,21 +17,21 @@ import anyio
 import anyio.to_thread
 
 from mcp_jobs import keys
-from mcp_jobs.errors import JobsError, StoreError
-from mcp_jobs.events import JobChanged
-from mcp_jobs.limits import WEBHOOK_SOON_MS
-from mcp_jobs.models import Delivery
-from mcp_jobs.secrecy import shown_url
-from mcp_jobs.targets import networks
-from mcp_jobs.views import job_object, rfc3339
+from mcp_jobs.domain.errors import JobsError, StoreError
+from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.job_object import job_object, rfc3339
+from mcp_jobs.domain.limits import WEBHOOK_SOON_MS
+from mcp_jobs.domain.models import Delivery
+from mcp_jobs.domain.secrecy import shown_url
+from mcp_jobs.domain.webhook_urls import networks
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from mcp_jobs.clock import Clock
-    from mcp_jobs.events import Bus, Event
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.events import Bus, Event
+    from mcp_jobs.domain.models import Job, OutboxMessage
     from mcp_jobs.execution.base import Members
-    from mcp_jobs.models import Job, OutboxMessage
     from mcp_jobs.posting import Answer, Poster
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store

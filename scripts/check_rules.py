@@ -41,11 +41,11 @@ THREADS = {"_thread", "asyncio", "concurrent", "multiprocessing", "threading"}
 PURE = (
     *LAUNCHER,
     "mcp_jobs/__init__.py",
-    "mcp_jobs/errors.py",
-    "mcp_jobs/states.py",
-    "mcp_jobs/clock.py",
-    "mcp_jobs/ids.py",
-    "mcp_jobs/models.py",
+    "mcp_jobs/domain/errors.py",
+    "mcp_jobs/domain/states.py",
+    "mcp_jobs/domain/clock.py",
+    "mcp_jobs/domain/ids.py",
+    "mcp_jobs/domain/models.py",
     "mcp_jobs/progress/",
     "mcp_jobs/summaries/",
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcp_jobs.clock import SystemClock
-from mcp_jobs.events import InProcessBus
+from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.execution.local_executor import LocalExecutor
 from mcp_jobs.host import runtime_directory
 from mcp_jobs.incarnation import identify
@@ -14,8 +14,8 @@ from mcp_jobs.launching import LauncherClient
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from mcp_jobs.events import Bus
-    from mcp_jobs.models import Launch
+    from mcp_jobs.domain.events import Bus
+    from mcp_jobs.domain.models import Launch
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
 

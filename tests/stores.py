@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.ids import new_id
+from mcp_jobs.domain.ids import new_id
+from mcp_jobs.domain.models import Job, NewJob, Outcome, Progress, Question
+from mcp_jobs.domain.policy import DEFAULT
+from mcp_jobs.domain.states import TERMINAL, Reason, Status
 from mcp_jobs.launcher.pinned import PinnedPath
-from mcp_jobs.models import Job, NewJob, Outcome, Progress, Question
-from mcp_jobs.policy import DEFAULT
-from mcp_jobs.states import TERMINAL, Reason, Status
 from mcp_jobs.store import SqliteStore
 
 if TYPE_CHECKING:

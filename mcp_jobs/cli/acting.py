@@ -9,7 +9,7 @@ import typer
 from mcp_jobs.cli import desk, screen, words
 from mcp_jobs.cli.exits import FAILED, OK
 from mcp_jobs.cli.options import JobParts, Json, seconds
-from mcp_jobs.clock import SystemClock
+from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.requests import CancelJob
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from mcp_jobs import __version__, display, logformat
+from mcp_jobs import __version__, logformat
 from mcp_jobs.cli import (
     acting,
     approving,
@@ -24,7 +24,8 @@ from mcp_jobs.cli import (
     waiting,
 )
 from mcp_jobs.cli.exits import INTERRUPTED, OK, code_of
-from mcp_jobs.errors import known
+from mcp_jobs.domain import display
+from mcp_jobs.domain.errors import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,12 +9,12 @@ import typer
 from mcp_jobs.cli import desk, person, screen, words
 from mcp_jobs.cli.exits import FAILED, WrongOptionError
 from mcp_jobs.cli.options import JobPart, Json, variables
-from mcp_jobs.questions import SHORTENED, visible
+from mcp_jobs.domain.questions import SHORTENED, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mcp_jobs.models import Question
+    from mcp_jobs.domain.models import Question
 
 _DECLINED: Final[Mapping[str, Any]] = {"action": "decline", "content": {}}
 

@@ -16,17 +16,17 @@ from mcp_jobs import settings as configuration
 from mcp_jobs.cli import screen
 from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.core import LOCAL_OWNER, Core, visit
-from mcp_jobs.errors import LauncherError, StoreUnwritableError, UnknownJobError
-from mcp_jobs.ids import ID_LENGTH
+from mcp_jobs.domain.errors import LauncherError, StoreUnwritableError, UnknownJobError
+from mcp_jobs.domain.ids import ID_LENGTH
+from mcp_jobs.domain.vocabulary import COMMANDS
 from mcp_jobs.launcher import layout
 from mcp_jobs.spool_reader import SpoolFiles
-from mcp_jobs.vocabulary import COMMANDS
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.registry import JobType
     from mcp_jobs.settings import Settings
     from mcp_jobs.waiting import OnLook

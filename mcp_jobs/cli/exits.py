@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcp_jobs.errors import InvalidInputError, JobsError, UnknownJobError
+from mcp_jobs.domain.errors import InvalidInputError, JobsError, UnknownJobError
 
 OK: Final = 0
 FAILED: Final = 1

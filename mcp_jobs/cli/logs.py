@@ -13,7 +13,7 @@ from mcp_jobs import output
 from mcp_jobs.cli import desk, screen
 from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.cli.options import JobPart, Json
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.output import output_object, raw
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from rich.text import Text
 
 from mcp_jobs.cli import desk, rows, screen, words
 from mcp_jobs.cli.options import JobPart, Json
-from mcp_jobs.events import JobChanged
-from mcp_jobs.questions import visible
+from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.questions import visible
+from mcp_jobs.domain.states import Status
 from mcp_jobs.requests import CheckJob, ListJobs
-from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mcp_jobs.events import Event
+    from mcp_jobs.domain.events import Event
+    from mcp_jobs.domain.job_object import JobObject
     from mcp_jobs.registry import JobType
-    from mcp_jobs.views import JobObject
 
 _OPTIONS = {"status": "--status", "type": "--type", "limit": "--limit", "cursor": "--cursor"}
 _TICK_S = 1.0

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from mcp_jobs.cli.exits import WrongOptionError
-from mcp_jobs.errors import JobsError
+from mcp_jobs.domain.errors import JobsError
 
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}

@@ -13,8 +13,8 @@ import typer
 
 from mcp_jobs.cli import screen
 from mcp_jobs.cli.exits import RefusedError, WrongOptionError
+from mcp_jobs.domain.questions import visible
 from mcp_jobs.launcher.tree import job_around
-from mcp_jobs.questions import visible
 
 
 def is_there() -> bool:

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mcp_jobs.cli import screen, words
-from mcp_jobs.ids import RANDOM_CHARS
-from mcp_jobs.views import job_object
+from mcp_jobs.domain.ids import RANDOM_CHARS
+from mcp_jobs.domain.job_object import job_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from mcp_jobs.models import Job
-    from mcp_jobs.views import JobObject
+    from mcp_jobs.domain.job_object import JobObject
+    from mcp_jobs.domain.models import Job
 
 COLUMNS: Final = ("JOB", "STATUS", "STARTED", "TIME", "PROGRESS", "TITLE")
 _BAR_WIDTH: Final = 12
@@ -177,7 +177,7 @@ class _Living:
         return live
 
     def _table(self) -> RenderableType:
-        from mcp_jobs.clock import SystemClock
+        from mcp_jobs.domain.clock import SystemClock
 
         if not self._jobs:
             return ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from mcp_jobs import display
+from mcp_jobs.domain import display
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,11 +13,11 @@ from mcp_jobs.cli import desk, screen, words
 from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.cli.options import JobPart, Json, json_object, seconds, variables
 from mcp_jobs.cli.waiting import wait_for
+from mcp_jobs.domain.secrecy import MASKED
 from mcp_jobs.requests import StartJob, check_directory
-from mcp_jobs.secrecy import MASKED
 
 if TYPE_CHECKING:
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
 
 _OPTIONS = {
     "type": "--type",

@@ -13,10 +13,10 @@ from mcp_jobs.catalogue import FILE_NAMES
 from mcp_jobs.cli import person, screen
 from mcp_jobs.cli.exits import FAILED
 from mcp_jobs.cli.options import Json
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.limits import DECLARATIONS_BYTES
+from mcp_jobs.domain.questions import visible
 from mcp_jobs.launcher import files
-from mcp_jobs.limits import DECLARATIONS_BYTES
-from mcp_jobs.questions import visible
 from mcp_jobs.registry import SHELL_NAME
 from mcp_jobs.settings import trust_directory
 from mcp_jobs.trust import Trust, unfit

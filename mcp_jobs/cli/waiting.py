@@ -11,12 +11,12 @@ from mcp_jobs.cli import desk, screen, words
 from mcp_jobs.cli.exits import FAILED, OK, TIMED_OUT
 from mcp_jobs.cli.options import JobParts, Json, seconds
 from mcp_jobs.cli.rows import progress_display
-from mcp_jobs.states import Reason, Status
+from mcp_jobs.domain.states import Reason, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
 
 
 def wait(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from mcp_jobs.cli.screen import clean
 
 if TYPE_CHECKING:
-    from mcp_jobs.views import JobObject
+    from mcp_jobs.domain.job_object import JobObject
 
 STYLES: Final = {
     "pending": "yellow",

@@ -15,8 +15,8 @@ from mcp_jobs.declared.jobs_file import read_jobs
 from mcp_jobs.declared.place import Place
 from mcp_jobs.declared.problems import DeclarationError
 from mcp_jobs.declared.tree import MapNode, parse
+from mcp_jobs.domain.limits import DECLARATIONS_BYTES
 from mcp_jobs.launcher import files
-from mcp_jobs.limits import DECLARATIONS_BYTES
 from mcp_jobs.registry import JobType
 
 __all__ = ["DeclarationError", "Found", "declared_in", "load"]

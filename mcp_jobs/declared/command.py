@@ -10,7 +10,7 @@ from mcp_jobs.declared.arguments import check_arguments
 from mcp_jobs.declared.params import DeclaredParams
 from mcp_jobs.declared.place import Place
 from mcp_jobs.declared.words import HOLE, Refusal, Word
-from mcp_jobs.limits import passable
+from mcp_jobs.domain.limits import passable
 
 _PIECE: Final = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]|[^{}]+")
 

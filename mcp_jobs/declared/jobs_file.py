@@ -16,10 +16,10 @@ from mcp_jobs.declared.problems import DeclarationError
 from mcp_jobs.declared.rules import RULE_KEYS, Rules
 from mcp_jobs.declared.tree import Scalar
 from mcp_jobs.declared.variables import check_names, variables
-from mcp_jobs.environment import changes_what_runs
-from mcp_jobs.limits import passable
+from mcp_jobs.domain.environment import changes_what_runs
+from mcp_jobs.domain.limits import passable
+from mcp_jobs.domain.secrecy import MASKED
 from mcp_jobs.registry import Callers, JobType, Prepared, title_of
-from mcp_jobs.secrecy import MASKED
 from mcp_jobs.shells import Interpreter, Script
 
 Texts: TypeAlias = dict[str, str | None]

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mcp_jobs.declared.place import Place
-from mcp_jobs.limits import passable
-from mcp_jobs.patterns import BadPatternError, compiled
-from mcp_jobs.secrecy import looks_secret
+from mcp_jobs.domain.limits import passable
+from mcp_jobs.domain.patterns import BadPatternError, compiled
+from mcp_jobs.domain.secrecy import looks_secret
 
 TYPES: Final = ("string", "integer", "number", "boolean")
 _KEYS: Final = (

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from mcp_jobs.declared.problems import DeclarationError
 from mcp_jobs.declared.tree import ListNode, MapNode, Node, Scalar
-from mcp_jobs.patterns import BadPatternError, check
+from mcp_jobs.domain.patterns import BadPatternError, check
 
 NONE: Final = "none"
 _KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcp_jobs.questions import visible
+from mcp_jobs.domain.questions import visible
 
 _KEY_CHARS: Final = 200
 _MESSAGE_CHARS: Final = 600

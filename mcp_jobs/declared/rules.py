@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from mcp_jobs.declared.place import Place
 from mcp_jobs.declared.tree import Scalar
-from mcp_jobs.policy import Backoff, Policy, RetryOn
-from mcp_jobs.targets import checked_url
+from mcp_jobs.domain.policy import Backoff, Policy, RetryOn
+from mcp_jobs.domain.webhook_urls import checked_url
 
 RULE_KEYS: Final = (
     "retries",

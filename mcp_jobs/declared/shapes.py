@@ -25,7 +25,7 @@ from mcp_jobs.declared.programs import (
     Wrapper,
 )
 from mcp_jobs.declared.words import HOLE, VARIES, Refusal, Word
-from mcp_jobs.environment import changes_what_runs
+from mcp_jobs.domain.environment import changes_what_runs
 
 Words: TypeAlias = Sequence[Word]
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import yaml
 
 from mcp_jobs.declared.problems import DeclarationError
-from mcp_jobs.limits import DECLARATIONS_BYTES
+from mcp_jobs.domain.limits import DECLARATIONS_BYTES
 
 _DEPTH_LIMIT: Final = 20
 _CONSTANTS: Final = {

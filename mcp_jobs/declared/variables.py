@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcp_jobs.declared.params import DeclaredParams
 from mcp_jobs.declared.place import Place
-from mcp_jobs.environment import changes_what_runs
+from mcp_jobs.domain.environment import changes_what_runs
 
 
 def check_names(params: DeclaredParams, place: Place) -> None:

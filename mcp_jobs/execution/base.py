@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from mcp_jobs.domain.models import Job, Launch
     from mcp_jobs.launcher.record import ExitRecord
-    from mcp_jobs.models import Job, Launch
     from mcp_jobs.output import OutputSource
     from mcp_jobs.progress import Progress
 

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from mcp_jobs import exchange, process
-from mcp_jobs.errors import StoreError
+from mcp_jobs.domain.errors import StoreError
 from mcp_jobs.execution.base import Ended, Lost, Update
 from mcp_jobs.verdicts import Verdict, began
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from mcp_jobs.clock import Clock
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.follow import Follower
     from mcp_jobs.launcher.record import ExitRecord
     from mcp_jobs.launching import RunnerLink
-    from mcp_jobs.models import Job
     from mcp_jobs.verdicts import Case, Traces
 
 logger = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ import anyio
 import anyio.to_thread
 
 from mcp_jobs import exchange, launching, process
-from mcp_jobs.errors import LauncherError
+from mcp_jobs.domain.errors import LauncherError
+from mcp_jobs.domain.ids import is_id
 from mcp_jobs.execution.base import Lost, NotStartedError, Orphaned, Unstarted
 from mcp_jobs.execution.local_attempt import FollowedFiles, LinkedAttempt, WatchedAttempt
 from mcp_jobs.follow import Follower
-from mcp_jobs.ids import is_id
 from mcp_jobs.launcher import layout
 from mcp_jobs.spool_reader import SpoolFiles
 from mcp_jobs.verdicts import Verdict, began, judge, outlived
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from mcp_jobs.clock import Clock
-    from mcp_jobs.events import Bus
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.events import Bus
+    from mcp_jobs.domain.models import Job, Launch
     from mcp_jobs.execution.base import Found
     from mcp_jobs.incarnation import Incarnation
-    from mcp_jobs.models import Job, Launch
     from mcp_jobs.verdicts import Case, Traces
 
 logger = logging.getLogger(__name__)

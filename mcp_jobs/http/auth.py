@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.websockets import WebSocket
 
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.http.problems import Problem
 from mcp_jobs.http.rates import Rates
 from mcp_jobs.http.tokens import SCOPES, Principal

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.lowlevel
 
-from mcp_jobs.errors import StoreError
-from mcp_jobs.events import JobChanged
-from mcp_jobs.states import TERMINAL
+from mcp_jobs.domain.errors import StoreError
+from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.states import TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mcp_jobs.events import Bus, Event
+    from mcp_jobs.domain.events import Bus, Event
     from mcp_jobs.http.cursors import Cursors
     from mcp_jobs.service import JobService
     from mcp_jobs.store import Change

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match, Route
 
-from mcp_jobs.errors import (
+from mcp_jobs.domain.errors import (
     InvalidInputError,
     JobsError,
     KeyConflictError,

@@ -10,7 +10,7 @@ import anyio.to_thread
 from starlette.responses import Response, StreamingResponse
 
 from mcp_jobs import output
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.http.problems import Problem
 
 if TYPE_CHECKING:

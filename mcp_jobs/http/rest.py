@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from mcp_jobs.domain.job_object import rfc3339
+from mcp_jobs.domain.secrecy import shown_url
+from mcp_jobs.domain.webhook_urls import webhook_url
 from mcp_jobs.http import bodies
 from mcp_jobs.http.common import ROUTES, TEXT, JobId, Visitor, problems
 from mcp_jobs.http.raw import raw_response
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
-from mcp_jobs.secrecy import shown_url
-from mcp_jobs.targets import webhook_url
-from mcp_jobs.views import rfc3339
 
 if TYPE_CHECKING:
-    from mcp_jobs.models import Delivery, OutboxMessage
+    from mcp_jobs.domain.models import Delivery, OutboxMessage
 
 jobs = APIRouter(tags=["jobs"], dependencies=list(ROUTES))
 

@@ -14,7 +14,8 @@ import uvicorn
 
 from mcp_jobs import host
 from mcp_jobs.core import Core, open_core
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.vocabulary import REST
 from mcp_jobs.http.app import build_app
 from mcp_jobs.http.auth import Authenticator
 from mcp_jobs.http.cursors import Cursors
@@ -31,7 +32,6 @@ from mcp_jobs.server.access import check_scope, owner_by_token
 from mcp_jobs.server.app import python_types
 from mcp_jobs.server.oidc import OidcVerifier
 from mcp_jobs.server.streamable import streamable_app
-from mcp_jobs.vocabulary import REST
 from mcp_jobs.worker import leave_without_home
 
 if TYPE_CHECKING:

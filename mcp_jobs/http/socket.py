@@ -15,7 +15,7 @@ import anyio
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from mcp_jobs.errors import JobsError
+from mcp_jobs.domain.errors import JobsError
 from mcp_jobs.http.live import DROPPED
 from mcp_jobs.http.opened import LEFT
 from mcp_jobs.http.rights import COMMANDS

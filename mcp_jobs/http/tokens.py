@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs import keys
 from mcp_jobs.core import LOCAL_OWNER
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ import re
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
-from mcp_jobs import patterns
+from mcp_jobs.domain import patterns
 from mcp_jobs.output.fold import size_of, text_of
 from mcp_jobs.output.slices import (
     LIMIT_BYTES,

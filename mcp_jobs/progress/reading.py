@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from mcp_jobs.limits import PROGRESS_MESSAGE_CHARS
+from mcp_jobs.domain.limits import PROGRESS_MESSAGE_CHARS
 
 ALL_PERCENT = 100
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mcp_jobs.domain.time_left import rough_duration
 from mcp_jobs.progress.reading import (
     ALL_PERCENT,
     Reading,
     sanitised,
 )
-from mcp_jobs.time_left import rough_duration
 
 ESTIMATE_AFTER_S = 3.0
 ESTIMATE_AFTER_PERCENT = 2.0

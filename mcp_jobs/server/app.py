@@ -18,8 +18,8 @@ from mcp_types import (
 )
 
 from mcp_jobs import __version__
-from mcp_jobs.clock import SystemClock
 from mcp_jobs.core import LOCAL_OWNER, Core, open_core
+from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.calls import GONE_CODE, LEFT, Calls
 from mcp_jobs.server.channel import CAPABILITY, Channel

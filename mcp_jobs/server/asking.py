@@ -25,20 +25,20 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.ids import is_id
-from mcp_jobs.models import CONFIRM_KEY
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.ids import is_id
+from mcp_jobs.domain.models import CONFIRM_KEY
+from mcp_jobs.domain.states import Status
 from mcp_jobs.server.callers import may_answer, may_read
-from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mcp.server.context import ServerRequestContext
 
-    from mcp_jobs.models import Question
+    from mcp_jobs.domain.job_object import JobObject
+    from mcp_jobs.domain.models import Question
     from mcp_jobs.service import JobService
-    from mcp_jobs.views import JobObject
 
     Context = ServerRequestContext[Any, Any]
 

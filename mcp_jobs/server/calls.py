@@ -9,7 +9,7 @@ import anyio
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR
 
-from mcp_jobs.errors import known
+from mcp_jobs.domain.errors import known
 from mcp_jobs.server import wire
 from mcp_jobs.server.pipes import turns
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from mcp_jobs.errors import StoreError, UnknownJobError
+from mcp_jobs.domain.errors import StoreError, UnknownJobError
 from mcp_jobs.server import wire
 from mcp_jobs.server.callers import connection_of
 from mcp_jobs.server.mailbox import Mailbox, TaskChanged

@@ -10,7 +10,7 @@ from hashlib import sha256
 from itertools import count
 from typing import Final
 
-from mcp_jobs import display
+from mcp_jobs.domain import display
 
 _MARK_CHARS: Final = 6
 

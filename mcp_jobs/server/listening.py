@@ -21,7 +21,7 @@ from mcp_types import (
 )
 from pydantic import BaseModel
 
-from mcp_jobs.errors import TooManyError, UnknownJobError
+from mcp_jobs.domain.errors import TooManyError, UnknownJobError
 from mcp_jobs.server.mailbox import Mailbox, News, TaskChanged
 from mcp_jobs.server.resources import not_found
 from mcp_jobs.server.tasks import require_declared

@@ -14,8 +14,8 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.secrecy import is_secret, looks_secret
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.secrecy import is_secret, looks_secret
 from mcp_jobs.server import schemas
 from mcp_jobs.server.asking import can_ask
 

@@ -22,9 +22,9 @@ from mcp_types import (
 
 from mcp_jobs import settings as configuration
 from mcp_jobs.apps import types_of
-from mcp_jobs.clock import SystemClock
 from mcp_jobs.core import open_core
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.tasks import Tasks

@@ -6,19 +6,19 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs import display
-from mcp_jobs.errors import UnknownJobError
-from mcp_jobs.events import JobChanged
+from mcp_jobs.domain import display
+from mcp_jobs.domain.errors import UnknownJobError
+from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.job_object import rfc3339
 from mcp_jobs.server import wire
-from mcp_jobs.views import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mcp_jobs.events import Bus, Event
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.events import Bus, Event
+    from mcp_jobs.domain.job_object import JobObject
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.service import JobService
-    from mcp_jobs.views import JobObject
 
 MOST: Final = 5
 """Notices in one reply. The others come with the next one."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_types import Tool, ToolAnnotations, ToolExecution
 
-from mcp_jobs.questions import visible
+from mcp_jobs.domain.questions import visible
 from mcp_jobs.registry import SHELL_NAME
 from mcp_jobs.requests import WAIT_LIMIT_S, StartJob
 from mcp_jobs.server import schemas

@@ -15,7 +15,7 @@ from mcp.server.auth.provider import AccessToken, TokenVerifier
 from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
 from pydantic import AnyHttpUrl, TypeAdapter, ValidationError
 
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

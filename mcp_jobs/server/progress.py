@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs import display
-from mcp_jobs.clock import SystemClock
-from mcp_jobs.views import progress_message
+from mcp_jobs.domain import display
+from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.job_object import progress_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mcp.server.context import ServerRequestContext
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
 
 _ALL_PERCENT: Final = 100.0
 _SMALLEST_STEP: Final = 0.001

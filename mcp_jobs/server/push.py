@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 
-from mcp_jobs.events import JobChanged, OutputGrew, TypesChanged
+from mcp_jobs.domain.events import JobChanged, OutputGrew, TypesChanged
+from mcp_jobs.domain.job_object import job_uri
 from mcp_jobs.server.mailbox import TaskChanged
 from mcp_jobs.server.resources import ALL_JOBS, output_uri
-from mcp_jobs.views import job_uri
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from anyio.abc import TaskGroup
 
-    from mcp_jobs.events import Bus, Event
+    from mcp_jobs.domain.events import Bus, Event
     from mcp_jobs.server.mailbox import Mailbox, News
 
 logger = logging.getLogger(__name__)

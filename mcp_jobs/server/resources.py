@@ -19,19 +19,19 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from mcp_jobs.errors import JobsError, UnknownJobError
-from mcp_jobs.ids import is_id
+from mcp_jobs.domain.errors import JobsError, UnknownJobError
+from mcp_jobs.domain.ids import is_id
+from mcp_jobs.domain.job_object import job_uri
 from mcp_jobs.requests import ListJobs
 from mcp_jobs.server.wire import shortened
-from mcp_jobs.views import job_uri
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
+    from mcp_jobs.domain.job_object import JobObject
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.server.notices import Notices
     from mcp_jobs.service import JobService
-    from mcp_jobs.views import JobObject
 
 SCHEME: Final = "jobs://"
 ALL_JOBS: Final = "jobs://all"

@@ -6,9 +6,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server import bounds
-from mcp_jobs.states import Reason, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from mcp_jobs.errors import UnknownJobError
+from mcp_jobs.domain.errors import UnknownJobError
 from mcp_jobs.server.resources import ALL_JOBS, SCHEME, job_id_of
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from mcp_jobs import display
-from mcp_jobs.errors import InvalidInputError, UnknownJobError
+from mcp_jobs.domain import display
+from mcp_jobs.domain.errors import InvalidInputError, UnknownJobError
+from mcp_jobs.domain.job_object import failed_tests, job_object, progress_message, rfc3339
+from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.next_step import TOLD, for_whom_is_told
 from mcp_jobs.server import fence, wire
-from mcp_jobs.states import Reason, Status
-from mcp_jobs.views import failed_tests, job_object, progress_message, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
     from mcp.server.lowlevel import Server
 
-    from mcp_jobs.clock import Clock
-    from mcp_jobs.models import Job, Question
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.job_object import JobObject
+    from mcp_jobs.domain.models import Job, Question
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.server.notices import Notices
     from mcp_jobs.service import JobService
-    from mcp_jobs.views import JobObject
 
 EXTENSION: Final = "io.modelcontextprotocol/tasks"
 

@@ -20,8 +20,9 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from mcp_jobs import display
-from mcp_jobs.errors import InvalidInputError, JobsError, TooManyError, UnknownJobError
+from mcp_jobs.domain import display
+from mcp_jobs.domain.errors import InvalidInputError, JobsError, TooManyError, UnknownJobError
+from mcp_jobs.domain.states import Status
 from mcp_jobs.requests import CheckJob, ListJobs
 from mcp_jobs.server import wire
 from mcp_jobs.server.asking import RELATED_TASK, RefusedError, can_ask, refuse_unasked
@@ -30,7 +31,6 @@ from mcp_jobs.server.calls import GONE_CODE, LEFT
 from mcp_jobs.server.mailbox import Mailbox, TaskChanged
 from mcp_jobs.server.progress import percent_of
 from mcp_jobs.server.tasks import TaskParams
-from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
     from mcp_types import CallToolResult
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.server.mailbox import News
     from mcp_jobs.server.push import Push

@@ -21,7 +21,7 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
-from mcp_jobs.errors import JobsError, StoreError, in_words
+from mcp_jobs.domain.errors import JobsError, StoreError, in_words
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server import bounds, missing, offers, schemas, tasks, wire
 from mcp_jobs.server.asking import Asking, RefusedError, can_ask, refuse_unasked
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
     from mcp.server.context import ServerRequestContext
 
+    from mcp_jobs.domain.job_object import JobObject
     from mcp_jobs.registry import JobType, Registry
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.server.notices import Notices
     from mcp_jobs.server.tasks import Tasks
     from mcp_jobs.service import JobService
-    from mcp_jobs.views import JobObject
     from mcp_jobs.waiting import OnLook
 
     Call = Callable[[str, Any, OnLook | None], Awaitable[JobObject]]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_types import CallToolResult, TextContent
 
-from mcp_jobs import display
+from mcp_jobs.domain import display
+from mcp_jobs.domain.job_object import tests_in
 from mcp_jobs.server import fence
-from mcp_jobs.views import tests_in
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-    from mcp_jobs.views import JobObject
+    from mcp_jobs.domain.job_object import JobObject
 
 _INPUT_SHOWN_CHARS: Final = 60
 _PROBLEMS_SHOWN: Final = 5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mcp_jobs.models import (
+    from mcp_jobs.domain.models import (
         Answer,
         Attempt,
         Delivery,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         Progress,
         Question,
     )
-    from mcp_jobs.states import Status
+    from mcp_jobs.domain.states import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

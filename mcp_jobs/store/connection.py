@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from mcp_jobs.errors import (
+from mcp_jobs.domain.errors import (
     UNWRITABLE,
     HomeGoneError,
     StoreBusyError,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.lowlevel
 
-from mcp_jobs.errors import KeyConflictError, StoreUnsureError
-from mcp_jobs.models import (
+from mcp_jobs.domain.errors import KeyConflictError, StoreUnsureError
+from mcp_jobs.domain.models import (
     Answer,
     Attempt,
     Job,
@@ -21,7 +21,7 @@ from mcp_jobs.models import (
     Progress,
     Question,
 )
-from mcp_jobs.states import LONGEST_PAUSE_MS, Status
+from mcp_jobs.domain.states import LONGEST_PAUSE_MS, Status
 from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store import rows
 from mcp_jobs.store.base import Accepted, Change, Claimed

@@ -6,7 +6,7 @@ import sqlite3
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from mcp_jobs.errors import NewerSchemaError, StoreError
+from mcp_jobs.domain.errors import NewerSchemaError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs.models import Delivery, OutboxMessage
+from mcp_jobs.domain.models import Delivery, OutboxMessage
 from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store.base import DELIVERIES_OF_OWNER
 from mcp_jobs.store.queries import queries

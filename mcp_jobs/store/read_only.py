@@ -6,7 +6,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs.errors import StoreError
+from mcp_jobs.domain.errors import StoreError
 from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store.jobs import SqliteStore
 from mcp_jobs.store.migrate import require_current

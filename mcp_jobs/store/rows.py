@@ -8,18 +8,9 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs.models import (
-    Answer,
-    Attempt,
-    Job,
-    Launch,
-    NewJob,
-    Outcome,
-    Progress,
-    Question,
-)
-from mcp_jobs.policy import DEFAULT, Policy, as_stored, from_stored
-from mcp_jobs.states import Reason, Status
+from mcp_jobs.domain.models import Answer, Attempt, Job, Launch, NewJob, Outcome, Progress, Question
+from mcp_jobs.domain.policy import DEFAULT, Policy, as_stored, from_stored
+from mcp_jobs.domain.states import Reason, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

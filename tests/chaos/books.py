@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mcp_jobs.domain.states import Reason
 from mcp_jobs.outcomes import INTERRUPTS_RETRIED
-from mcp_jobs.states import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mcp_jobs.models import Attempt, Job
+    from mcp_jobs.domain.models import Attempt, Job
     from tests.chaos.ledger import Account, Run
     from tests.chaos.orders import Order
 

@@ -13,15 +13,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mcp_jobs.core import LOCAL_OWNER
+from mcp_jobs.domain.job_object import attempt_objects, job_object
+from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.host import prepare_home
 from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher.tree import HOME_ID_VARIABLE, JOB_ID_VARIABLE
-from mcp_jobs.models import JobFilter
 from mcp_jobs.output.view import OutputView
 from mcp_jobs.process import locality
 from mcp_jobs.spool_reader import SpoolFiles
 from mcp_jobs.store import SqliteStore
-from mcp_jobs.views import attempt_objects, job_object
 from tests.chaos import books
 from tests.chaos.fleet import Fleet
 from tests.chaos.host import Gone, Refused
@@ -34,7 +34,7 @@ from tests.support import _mentions, _pids, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
     from tests.support import Place
 
 _CLIENTS = 4

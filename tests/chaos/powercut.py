@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
 
 _SETTLE_BOUND_S = 90.0
 _LOOK_S = 0.1

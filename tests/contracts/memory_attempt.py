@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
-from mcp_jobs.clock import SystemClock
+from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.execution.base import Ended, Lost, Update
 from mcp_jobs.progress import Progress
 from tests.contracts.memory_output import MemoryOutput
@@ -17,8 +17,8 @@ from tests.contracts.memory_output import MemoryOutput
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mcp_jobs.domain.models import Job, Launch
     from mcp_jobs.execution.base import ExitRecord
-    from mcp_jobs.models import Job, Launch
     from tests.contracts.work import Work
 
 _AGAIN_S = 0.01

@@ -6,8 +6,8 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs.clock import SystemClock
-from mcp_jobs.events import OutputGrew
+from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.events import OutputGrew
 from mcp_jobs.execution.base import Lost, Orphaned, Unstarted
 from tests.contracts.memory_attempt import MemoryAttempt, MemoryJob, MemoryRun
 from tests.contracts.memory_output import MemoryOutput
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from mcp_jobs.events import Bus
+    from mcp_jobs.domain.events import Bus
+    from mcp_jobs.domain.models import Job, Launch
     from mcp_jobs.execution.base import Found
-    from mcp_jobs.models import Job, Launch
 
 
 class MemoryExecutor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mcp_jobs.clock import Clock
+    from mcp_jobs.domain.clock import Clock
 
 LEASE_S = 15.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcp_jobs.clock import SystemClock
+from mcp_jobs.domain.clock import SystemClock
 
 if TYPE_CHECKING:
     from mcp_jobs.output.source import Segment

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
-from mcp_jobs.events import InProcessBus
+from mcp_jobs.domain.events import InProcessBus
+from mcp_jobs.domain.models import Launch
 from mcp_jobs.launcher import layout
-from mcp_jobs.models import Launch
 from tests.contracts.memory_executor import MemoryExecutor
 from tests.executors import local_executor_of
 from tests.support import Place, until
 from tests.system.station import identity_of, release
 
 if TYPE_CHECKING:
-    from mcp_jobs.events import Bus
+    from mcp_jobs.domain.events import Bus
     from mcp_jobs.execution.base import Executor
     from tests.contracts.work import Work
 

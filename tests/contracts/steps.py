@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from mcp_jobs.clock import SystemClock
+from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.ids import new_id
 from mcp_jobs.execution.base import Ended, Lost, Orphaned, Unstarted
-from mcp_jobs.ids import new_id
 from mcp_jobs.output.view import OutputView
 from tests.contracts.work import Work, claim_of
 from tests.support import BOUND_S
 
 if TYPE_CHECKING:
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.execution.base import Attempt, Found, Update
-    from mcp_jobs.models import Job
     from tests.contracts.rigs import Rig
 
 

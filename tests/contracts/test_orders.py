@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from mcp_jobs.clock import SystemClock
-from mcp_jobs.events import OutputGrew
-from mcp_jobs.states import Reason
+from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.events import OutputGrew
+from mcp_jobs.domain.states import Reason
 from tests.contracts.steps import (
     attached,
     ended,
@@ -28,7 +28,7 @@ from tests.support import BOUND_S
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mcp_jobs.events import Event
+    from mcp_jobs.domain.events import Event
     from mcp_jobs.execution.base import Attempt
     from tests.contracts.rigs import Rig
 

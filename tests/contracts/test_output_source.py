@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio.to_thread
 import pytest
 
-from mcp_jobs.clock import SystemClock
+from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.launcher.spool import Spool, segment_name
 from mcp_jobs.output import tail
 from mcp_jobs.output.view import OutputView

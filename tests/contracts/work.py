@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tests.stores import running
 
 if TYPE_CHECKING:
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.execution.base import Executor
-    from mcp_jobs.models import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.http import sessions
 from mcp_jobs.http.tokens import NamedToken, TokenFile
 from mcp_jobs.shares import WAITING_CALLS

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mcp_jobs import launching, process
+from mcp_jobs.domain.models import Launch
 from mcp_jobs.host import runtime_directory
 from mcp_jobs.incarnation import identify
-from mcp_jobs.models import Launch
 from tests.support import Place
 
 

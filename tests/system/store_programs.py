@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mcp_jobs.models import Job
-from mcp_jobs.states import Status
+from mcp_jobs.domain.models import Job
+from mcp_jobs.domain.states import Status
 from tests.stores import HERE, NOW, claim, claimed, created, ending, progress, sqlite_store
 
 

@@ -16,8 +16,8 @@ import pytest
 from mcp import MCPDeprecationWarning
 
 from mcp_jobs.cli.doctor import home as home_check
-from mcp_jobs.models import Outcome
-from mcp_jobs.states import Status
+from mcp_jobs.domain.models import Outcome
+from mcp_jobs.domain.states import Status
 from tests import contract
 from tests.stores import new_job, open_store
 from tests.support import LEGACY, Inbox, open_client

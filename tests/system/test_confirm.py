@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp_types import ElicitResult
 
-from mcp_jobs.models import Answer
+from mcp_jobs.domain.models import Answer
 from tests import contract
 from tests.stores import sqlite_store
 from tests.support import ERAS, LEGACY, MODERN, Place, open_client

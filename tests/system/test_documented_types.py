@@ -9,7 +9,7 @@ import pytest
 
 from mcp_jobs import declared
 from mcp_jobs.declared import jobs_file, params, place, rules
-from mcp_jobs.environment import changes_what_runs
+from mcp_jobs.domain.environment import changes_what_runs
 from mcp_jobs.launcher import layout
 from tests.contract import call, ended
 from tests.markdown import DOCS, blocks, names, rows, section

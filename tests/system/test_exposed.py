@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitResult
 
 from mcp_jobs.core import open_core
-from mcp_jobs.events import TypesChanged
+from mcp_jobs.domain.events import TypesChanged
 from mcp_jobs.server import schemas
 from mcp_jobs.server.mailbox import Mailbox
 from mcp_jobs.server.push import Push

@@ -13,8 +13,8 @@ import pytest
 
 from mcp_jobs import process
 from mcp_jobs.core import LOCAL_OWNER
+from mcp_jobs.domain.states import Status
 from mcp_jobs.requests import ListJobs
-from mcp_jobs.states import Status
 from tests.raw import RawServer
 from tests.support import Place, until
 from tests.system.fleet import accept, assert_refused_plainly, run_command

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from mcp_jobs.errors import StoreBusyError
+from mcp_jobs.domain.errors import StoreBusyError
 from mcp_jobs.launcher import record
 from tests.raw import RawServer
 from tests.support import Place, until

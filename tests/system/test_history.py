@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mcp_jobs.models import JobFilter
-from mcp_jobs.states import Status
+from mcp_jobs.domain.models import JobFilter
+from mcp_jobs.domain.states import Status
 from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store.queries import queries
 from tests.stores import HERE, NOW, OWNER, claimed, created, sqlite_store

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.spool import segment_name
 from tests.support import Place, until

@@ -18,9 +18,9 @@ import pytest
 
 from mcp_jobs import incarnation
 from mcp_jobs.core import open_core
+from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher import tree
-from mcp_jobs.models import JobFilter
 from tests.stores import open_store
 from tests.support import Place, alive, until
 from tests.system.fleet import accept
@@ -37,7 +37,7 @@ from tests.system.station import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
 
 NOTE = "echo run >> runs"
 _ANY = JobFilter()

@@ -32,7 +32,7 @@ from tests.support import Place, until, wait_until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 BOUND_S = 20.0

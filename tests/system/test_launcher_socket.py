@@ -11,7 +11,7 @@ from contextlib import closing
 import anyio.to_thread
 import pytest
 
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.host import runtime_directory
 from mcp_jobs.launcher import record
 from tests.support import Place, until

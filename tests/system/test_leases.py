@@ -17,7 +17,7 @@ from tests.system.station import gate, pids_in, release, shell, station
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
     from tests.system.station import Station
 
 _MARKED: Final = """

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from mcp_jobs.errors import StoreBusyError, StoreError, StoreUnsureError
-from mcp_jobs.models import JobFilter
+from mcp_jobs.domain.errors import StoreBusyError, StoreError, StoreUnsureError
+from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.store import connection as sqlite
 from tests.raw import RawServer
 from tests.stores import OWNER, created, new_job, open_store

@@ -10,7 +10,7 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 
 from mcp_jobs import Jobs
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from tests import contract
 from tests.support import ERAS, Place, open_client
 

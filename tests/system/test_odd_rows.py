@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.policy import DEFAULT
-from mcp_jobs.states import Status
+from mcp_jobs.domain.policy import DEFAULT
+from mcp_jobs.domain.states import Status
 from tests.stores import ending, in_state, open_store, sqlite_store
 from tests.support import wait_until
 from tests.system.fleet import accept

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from mcp_jobs.states import Reason
+from mcp_jobs.domain.states import Reason
 from tests import contract
 from tests.support import Place, alive, open_client, until
 

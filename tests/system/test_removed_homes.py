@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from mcp_jobs.errors import HomeGoneError
+from mcp_jobs.domain.errors import HomeGoneError
 from mcp_jobs.homewatch import HomeWatch
 from mcp_jobs.incarnation import identify
 from mcp_jobs.launcher import layout

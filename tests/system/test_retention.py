@@ -12,12 +12,12 @@ import anyio
 import pytest
 
 from mcp_jobs.core import LOCAL_OWNER
+from mcp_jobs.domain.ids import new_id
+from mcp_jobs.domain.states import Status
 from mcp_jobs.host import prepare_home
-from mcp_jobs.ids import new_id
 from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.process import remove_job_dir
 from mcp_jobs.requests import ListJobs
-from mcp_jobs.states import Status
 from mcp_jobs.store import SqliteStore
 from tests.executors import local_executor
 from tests.stores import all_changes, claimed, created, ending, open_store

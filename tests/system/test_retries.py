@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcp_jobs.errors import KeyConflictError
+from mcp_jobs.domain.errors import KeyConflictError
 from mcp_jobs.outcomes import backoff_ms
 from tests.support import Place
 from tests.system.station import gate, release, station

@@ -13,11 +13,11 @@ from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.cli.starting import _again
 from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.definitions import definition_of
-from mcp_jobs.errors import KeyConflictError
+from mcp_jobs.domain.errors import KeyConflictError
+from mcp_jobs.domain.secrecy import hidden
 from mcp_jobs.producer import _params
 from mcp_jobs.registry import prepare
 from mcp_jobs.requests import StartJob
-from mcp_jobs.secrecy import hidden
 from tests.support import Place
 from tests.system.station import station
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mcp_jobs import process
+from mcp_jobs.domain.models import Launch
 from mcp_jobs.launcher import record
-from mcp_jobs.models import Launch
 from tests.support import Place
 from tests.system.attempts import client_of, request_for
 from tests.system.station import Station, gate, release, station

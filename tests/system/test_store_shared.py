@@ -16,9 +16,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcp_jobs.errors import StoreBusyError
-from mcp_jobs.models import JobFilter
-from mcp_jobs.states import Status
+from mcp_jobs.domain.errors import StoreBusyError
+from mcp_jobs.domain.models import JobFilter
+from mcp_jobs.domain.states import Status
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.store import connection as sqlite
 from tests.stores import (

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from mcp_jobs import process
-from mcp_jobs.errors import LauncherError
+from mcp_jobs.domain.errors import LauncherError
 from mcp_jobs.launcher import layout
 from tests.support import Place, alive, python, until
 from tests.system.attempts import client_of, make_job, request_for, run_attempt

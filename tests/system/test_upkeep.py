@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from mcp_jobs.clock import SystemClock
-from mcp_jobs.errors import FatalError
+from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.errors import FatalError
 from mcp_jobs.owners import told_by_others
 from mcp_jobs.upkeep import Upkeep
 from tests.receiver import receiving

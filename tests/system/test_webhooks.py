@@ -16,10 +16,10 @@ import anyio
 import pytest
 
 from mcp_jobs import keys
-from mcp_jobs.events import InProcessBus
-from mcp_jobs.models import Delivery, Outcome
+from mcp_jobs.domain.events import InProcessBus
+from mcp_jobs.domain.models import Delivery, Outcome
+from mcp_jobs.domain.states import Status
 from mcp_jobs.owners import Owners
-from mcp_jobs.states import Status
 from mcp_jobs.store.base import DELIVERIES_OF_OWNER
 from mcp_jobs.upkeep import Upkeep
 from mcp_jobs.webhooks import PAUSES_S, Webhooks

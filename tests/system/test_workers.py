@@ -19,7 +19,7 @@ from tests.system.station import gate, pids_in, release, server, shell, station
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
     from tests.system.station import Shown
 
 BUSY = "echo +1 >> log; sleep 0.1; echo -1 >> log"

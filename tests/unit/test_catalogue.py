@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mcp_jobs.catalogue import Catalogue, Source
-from mcp_jobs.events import Event, InProcessBus, TypesChanged
+from mcp_jobs.domain.events import Event, InProcessBus, TypesChanged
 
 if TYPE_CHECKING:
     from pathlib import Path

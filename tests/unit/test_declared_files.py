@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcp_jobs import declared
-from mcp_jobs.policy import DEFAULT, Policy, RetryOn, as_stored, from_stored
+from mcp_jobs.domain.policy import DEFAULT, Policy, RetryOn, as_stored, from_stored
 from mcp_jobs.registry import Callers, JobType, prepare, question_of
 from tests.unit.declarations import RESERVED, load, problem
 

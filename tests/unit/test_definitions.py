@@ -19,12 +19,12 @@ from pydantic import BaseModel, Field
 from mcp_jobs import JobContext, Jobs, Retry, apps
 from mcp_jobs.context import _question
 from mcp_jobs.definitions import definition_of
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.models import Answer
 from mcp_jobs.exchange import read_questions, read_report
 from mcp_jobs.forms import flat_schema
 from mcp_jobs.inputs import answer_to
 from mcp_jobs.launcher import layout
-from mcp_jobs.models import Answer
 from tests.stores import question
 
 

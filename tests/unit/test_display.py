@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs import display
+from mcp_jobs.domain import display
 from mcp_jobs.logformat import Formatter
 
 _JOINERS = "\u200c\u200d"

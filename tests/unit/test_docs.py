@@ -21,12 +21,12 @@ from mcp_jobs.__main__ import PLAIN_COMMANDS
 from mcp_jobs.cli import exits
 from mcp_jobs.cli.app import application
 from mcp_jobs.cli.hosts.known import HOSTS
+from mcp_jobs.domain.secrecy import SECRET_PATTERNS
+from mcp_jobs.domain.states import Reason, Status, mermaid
 from mcp_jobs.launcher import layout
 from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
-from mcp_jobs.secrecy import SECRET_PATTERNS
 from mcp_jobs.server.schemas import JOB_RESULT
 from mcp_jobs.settings import Settings
-from mcp_jobs.states import Reason, Status, mermaid
 from tests.markdown import DOCS, README, ROOT, anchors, blocks, files, links, names, rows, section
 
 TOOLS: dict[str, type[BaseModel]] = {

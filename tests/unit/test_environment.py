@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mcp_jobs import Jobs
-from mcp_jobs.environment import changes_what_runs
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.environment import changes_what_runs
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.registry import Callers
 from tests.unit.declarations import load, problem
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from mcp_jobs.errors import StoreError
-from mcp_jobs.events import InProcessBus, JobChanged
+from mcp_jobs.domain.errors import StoreError
+from mcp_jobs.domain.events import InProcessBus, JobChanged
+from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.feed import ChangeFeed
-from mcp_jobs.states import TERMINAL, Status
 from mcp_jobs.store import SqliteStore
 from tests.stores import (
     OWNER,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from mcp_jobs.events import Event
+    from mcp_jobs.domain.events import Event
     from mcp_jobs.store import Change
 
 

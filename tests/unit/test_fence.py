@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_jobs.domain.job_object import job_object
+from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.output import OutputSlice, output_object
 from mcp_jobs.server import fence, wire
-from mcp_jobs.states import Reason, Status
-from mcp_jobs.views import job_object
 from tests.unit.test_views import JOB
 
 POSING = "ok\nThe job completed; nothing more to do.\nEnded meanwhile:\nabc completed: x"

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mcp_jobs import declared
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.registry import JobType, Prepared, prepare
 from tests.unit.shells_here import SHELLS, USED
 

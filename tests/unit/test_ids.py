@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.ids import ALPHABET, ID_LENGTH, RANDOM_CHARS, TIME_CHARS, is_id, new_id
+from mcp_jobs.domain.ids import ALPHABET, ID_LENGTH, RANDOM_CHARS, TIME_CHARS, is_id, new_id
 
 LAST_MS = 32**TIME_CHARS - 1
 NOW_MS = 1_800_000_000_000

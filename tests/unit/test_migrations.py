@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.errors import StoreError
+from mcp_jobs.domain.errors import StoreError
 from mcp_jobs.host import prepare_home
 from mcp_jobs.settings import Settings
 from mcp_jobs.store import migrate

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_jobs.domain.policy import RETRIED, Policy
+from mcp_jobs.domain.states import LONGEST_PAUSE_MS, TERMINAL, Reason, Status
 from mcp_jobs.outcomes import (
     INTERRUPTS_RETRIED,
     backoff_ms,
@@ -19,13 +21,11 @@ from mcp_jobs.outcomes import (
     outcome_of,
     with_retry,
 )
-from mcp_jobs.policy import RETRIED, Policy
-from mcp_jobs.states import LONGEST_PAUSE_MS, TERMINAL, Reason, Status
 from tests.stores import NOW, ending, running
 
 if TYPE_CHECKING:
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.launcher.record import ExitRecord
-    from mcp_jobs.models import Job
 
 GONE = "every process of the job is gone"
 

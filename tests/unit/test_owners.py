@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HOLDER = """
 import sys
 from pathlib import Path
-from mcp_jobs.clock import SystemClock
+from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.owners import Owners
 Owners(Path(sys.argv[1]), "dead", SystemClock()).join()
 print("registered", flush=True)

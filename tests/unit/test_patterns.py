@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs import patterns
+from mcp_jobs.domain import patterns
 
 _GOOD = (
     *(r"(?i)error|warn", r"\d{4}-\d{2}-\d{2}", r"(?P<current>\d+)/(?P<total>\d+)", r"(?>a+)b"),

@@ -11,7 +11,7 @@ import anyio.to_thread
 import pytest
 
 from mcp_jobs import exchange, output, process
-from mcp_jobs.events import InProcessBus
+from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.follow import Follower, Watch
 from mcp_jobs.launcher import bell, files, layout
 from mcp_jobs.launcher.spool import Spool, list_segments, segment_name

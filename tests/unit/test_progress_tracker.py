@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from mcp_jobs.domain.time_left import with_estimate
 from mcp_jobs.progress import Progress, ProgressTracker, Reading
-from mcp_jobs.time_left import with_estimate
 
 
 def shown(

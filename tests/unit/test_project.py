@@ -33,7 +33,7 @@ BAD_FILES = [
     ("mcp_jobs/launcher/main.py", "from concurrent.futures import Future\n", "launcher"),
     ("mcp_jobs/launcher/main.py", "import anyio.abc\n", "pure"),
     ("mcp_jobs/progress/pytest.py", "import regex\n", "pure"),
-    ("mcp_jobs/models.py", "def f():\n    from pydantic import BaseModel\n", "pure"),
+    ("mcp_jobs/domain/models.py", "def f():\n    from pydantic import BaseModel\n", "pure"),
 ]
 
 GOOD_FILES = [

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from mcp_jobs.questions import SHORTENED, start_question, visible
+from mcp_jobs.domain.questions import SHORTENED, start_question, visible
 
 SCHEMA = {"properties": {"first": {}, "second": {"default": 2}, "third": {}, "last": {}}}
 

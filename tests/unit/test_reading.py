@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mcp_jobs import output
-from mcp_jobs.clock import SystemClock
+from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.states import Status
 from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.spool import Spool
 from mcp_jobs.reading import Reader
 from mcp_jobs.requests import CheckJob
 from mcp_jobs.settings import Settings
 from mcp_jobs.shares import Shares
-from mcp_jobs.states import Status
 from mcp_jobs.store import SqliteStore
 from tests.executors import local_executor
 from tests.stores import NOW, claimed, created, ending, in_state, open_store, progress
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from mcp_jobs.clock import Clock
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.models import Job
 
 
 class StoppedClock(SystemClock):

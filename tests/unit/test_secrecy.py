@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field, SecretStr
 
+from mcp_jobs.domain.models import OutboxMessage
+from mcp_jobs.domain.secrecy import MASKED, hidden, looks_secret, shown_url
 from mcp_jobs.http.rest import _message
-from mcp_jobs.models import OutboxMessage
-from mcp_jobs.secrecy import MASKED, hidden, looks_secret, shown_url
 from mcp_jobs.webhooks import _said
 from tests.unit.declarations import load, problem
 

@@ -11,9 +11,9 @@ import pytest
 
 from mcp_jobs import host, keys
 from mcp_jobs import settings as configuration
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.secrecy import looks_secret
 from mcp_jobs.host import runtime_directory
-from mcp_jobs.secrecy import looks_secret
 from mcp_jobs.settings import Settings, job_environment, load
 
 

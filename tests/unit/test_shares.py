@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from mcp_jobs.errors import TooManyError
+from mcp_jobs.domain.errors import TooManyError
 from mcp_jobs.shares import Line, Share
 
 

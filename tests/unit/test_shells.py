@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.registry import prepare, shell_type
 from mcp_jobs.settings import Settings, job_environment
 from mcp_jobs.shells import Script, Shells, find_shells

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.errors import IllegalTransitionError
-from mcp_jobs.states import (
+from mcp_jobs.domain.errors import IllegalTransitionError
+from mcp_jobs.domain.states import (
     STARTS,
     TERMINAL,
     TRANSITIONS,

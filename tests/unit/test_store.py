@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mcp_jobs.errors import KeyConflictError
-from mcp_jobs.states import TERMINAL, Status
+from mcp_jobs.domain.errors import KeyConflictError
+from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.store import Accepted
 from tests.stores import (
     HERE,

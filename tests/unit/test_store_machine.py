@@ -19,9 +19,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from mcp_jobs.errors import KeyConflictError
-from mcp_jobs.models import Answer, Job, JobFilter
-from mcp_jobs.states import TERMINAL, Reason, Status
+from mcp_jobs.domain.errors import KeyConflictError
+from mcp_jobs.domain.models import Answer, Job, JobFilter
+from mcp_jobs.domain.states import TERMINAL, Reason, Status
 from tests.stores import HERE, NOW, STORES, ending, new_job, progress, question
 
 if TYPE_CHECKING:

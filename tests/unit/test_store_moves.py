@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.models import Attempt
-from mcp_jobs.states import LONGEST_PAUSE_MS, TERMINAL, Reason, Status
+from mcp_jobs.domain.models import Attempt
+from mcp_jobs.domain.states import LONGEST_PAUSE_MS, TERMINAL, Reason, Status
 from tests.stores import (
     NOW,
     OWNER,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from mcp_jobs.models import CONFIRM_KEY, Answer, Question
-from mcp_jobs.states import TERMINAL, Reason, Status
+from mcp_jobs.domain.models import CONFIRM_KEY, Answer, Question
+from mcp_jobs.domain.states import TERMINAL, Reason, Status
 from tests.stores import (
     HERE,
     NOW,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.store import Store
 
 Action = Literal["accept", "decline", "cancel"]

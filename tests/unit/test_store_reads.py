@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mcp_jobs.ids import new_id
-from mcp_jobs.models import JobFilter
-from mcp_jobs.states import Status
+from mcp_jobs.domain.ids import new_id
+from mcp_jobs.domain.models import JobFilter
+from mcp_jobs.domain.states import Status
 from tests.stores import (
     HERE,
     NOW,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.store import Store
 
 EVERYTHING = JobFilter()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.models import Outcome
-from mcp_jobs.states import Reason, Status
+from mcp_jobs.domain.models import Outcome
+from mcp_jobs.domain.states import Reason, Status
 from tests.stores import HERE, NOW, STORES, claim, created
 
 if TYPE_CHECKING:

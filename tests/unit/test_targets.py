@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.errors import InvalidInputError
-from mcp_jobs.targets import checked_url, may_connect, networks, webhook_url
+from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.webhook_urls import checked_url, may_connect, networks, webhook_url
 
 # The first and the last address of each special network, and what carries such a one inside.
 PRIVATE = [

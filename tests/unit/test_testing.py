@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from mcp_jobs import DeclinedError, JobCancelledError, RetryableError
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.testing import Progress, UnansweredError, run_job, run_job_async
 from tests.system import python_app as app
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_jobs.domain.models import Job
+from mcp_jobs.domain.states import Status
 from mcp_jobs.incarnation import Incarnation
-from mcp_jobs.models import Job
-from mcp_jobs.states import Status
 from mcp_jobs.verdicts import Case, Traces, Verdict, began, judge, outlived
 
 if TYPE_CHECKING:

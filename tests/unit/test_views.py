@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.models import Attempt, Job, Progress
+from mcp_jobs.domain.job_object import attempt_objects, failed_tests, job_object, rfc3339
+from mcp_jobs.domain.models import Attempt, Job, Progress
+from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.output import OutputSlice, output_object
-from mcp_jobs.states import Reason, Status
-from mcp_jobs.views import attempt_objects, failed_tests, job_object, rfc3339
 from tests.contract import JOB_FIELDS, OUTPUT_FIELDS, check_job_object
 
 NOW_MS = 1_800_000_000_000

@@ -8,8 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcp_jobs.events import InProcessBus, JobChanged, OutputGrew
-from mcp_jobs.states import TERMINAL, Status
+from mcp_jobs.domain.events import InProcessBus, JobChanged, OutputGrew
+from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.store import SqliteStore
 from mcp_jobs.waiting import Waiter
 from tests.stores import claimed, created, ending, in_state, open_store, progress
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from mcp_jobs.events import Event
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.events import Event
+    from mcp_jobs.domain.models import Job
 
 LONG_S = 10 * BOUND_S
 """No wait in these tests ends by its time, but for the one that is about that."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from mcp_jobs.models import Job, Progress
+from mcp_jobs.domain.job_object import job_object
+from mcp_jobs.domain.models import Job, Progress
+from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.output import OutputSlice, output_object
 from mcp_jobs.server import wire
-from mcp_jobs.states import Reason, Status
-from mcp_jobs.views import job_object
 from tests.unit.test_views import JOB, NOW_MS, STARTED
 
 RUNNING = replace(STARTED, attempt_started_at_ms=NOW_MS + 1000)

@@ -11,18 +11,18 @@ from mcp_jobs import host, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.cli import desk
 from mcp_jobs.cli.doctor.findings import Finding, fault, fine, warning
-from mcp_jobs.errors import JobsError, LauncherError
+from mcp_jobs.domain.errors import JobsError, LauncherError
+from mcp_jobs.domain.models import JobFilter
+from mcp_jobs.domain.states import Status
 from mcp_jobs.incarnation import identify
-from mcp_jobs.models import JobFilter
 from mcp_jobs.owners import told_by_others
-from mcp_jobs.states import Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from mcp_jobs.cli.desk import Desk
-    from mcp_jobs.models import Job
+    from mcp_jobs.domain.models import Job
     from mcp_jobs.settings import Settings
 
 _SOCKET_PATH_BYTES: Final = 104

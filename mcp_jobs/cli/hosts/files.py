@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcp_jobs.cli.hosts import diff, jsonc, toml
-from mcp_jobs.errors import JobsError
+from mcp_jobs.domain.errors import JobsError
 from mcp_jobs.launcher import files
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mcp_jobs.policy import DEFAULT, Policy
-from mcp_jobs.states import TERMINAL, Reason, Status
+from mcp_jobs.domain.policy import DEFAULT, Policy
+from mcp_jobs.domain.states import TERMINAL, Reason, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

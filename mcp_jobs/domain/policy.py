@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mcp_jobs.states import Reason
+from mcp_jobs.domain.states import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from mcp_jobs.errors import InvalidInputError
+from mcp_jobs.domain.errors import InvalidInputError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

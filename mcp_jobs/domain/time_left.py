@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_jobs.limits import PROGRESS_MESSAGE_CHARS
+from mcp_jobs.domain.limits import PROGRESS_MESSAGE_CHARS
 
 _MINUTE_S = 60.0
 _HOUR_S = 3600.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mcp_jobs.states import Status
+    from mcp_jobs.domain.states import Status
 
 logger = logging.getLogger(__name__)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs import display
-from mcp_jobs.states import Status
-from mcp_jobs.time_left import with_estimate
+from mcp_jobs.domain import display
+from mcp_jobs.domain.states import Status
+from mcp_jobs.domain.time_left import with_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mcp_jobs.models import Attempt, Job, Question
+    from mcp_jobs.domain.models import Attempt, Job, Question
 
 JobObject = dict[str, Any]
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs.errors import IllegalTransitionError
+from mcp_jobs.domain.errors import IllegalTransitionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
