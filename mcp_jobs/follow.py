@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import progress
 from mcp_jobs.domain.errors import in_words
 from mcp_jobs.domain.events import JobChanged, OutputGrew
 from mcp_jobs.domain.patterns import searcher
@@ -27,6 +26,7 @@ from mcp_jobs.launcher import layout
 from mcp_jobs.launcher.files import open_file
 from mcp_jobs.launcher.mask import mask_text
 from mcp_jobs.launcher.spool import newest_segment
+from mcp_jobs.output import progress
 from mcp_jobs.output.source import Unreadable
 from mcp_jobs.output.view import OutputView
 from mcp_jobs.process import read_output_start, runner_alive

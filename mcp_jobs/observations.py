@@ -13,11 +13,11 @@ from mcp_jobs.domain.models import Progress, Question
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mcp_jobs import progress
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.models import Answer, Job
     from mcp_jobs.execution.base import Attempt, Executor, Update
     from mcp_jobs.feed import ChangeFeed
+    from mcp_jobs.output import progress
     from mcp_jobs.store import Store
 
 logger = logging.getLogger(__name__)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import outcomes, summaries
+from mcp_jobs import outcomes
 from mcp_jobs.domain.errors import HomeGoneError, LauncherError, StoreError
 from mcp_jobs.domain.patterns import matches
 from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.execution.base import Ended, Lost, NotStartedError, Orphaned, Unstarted
 from mcp_jobs.observations import Observations
-from mcp_jobs.output import read_recent
-from mcp_jobs.progress.lines import strip_escapes
+from mcp_jobs.output import read_recent, summaries
+from mcp_jobs.output.progress.lines import strip_escapes
 from mcp_jobs.settlement import Terms, plan_settlement
 
 if TYPE_CHECKING:

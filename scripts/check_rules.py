@@ -46,8 +46,8 @@ PURE = (
     "mcp_jobs/domain/clock.py",
     "mcp_jobs/domain/ids.py",
     "mcp_jobs/domain/models.py",
-    "mcp_jobs/progress/",
-    "mcp_jobs/summaries/",
+    "mcp_jobs/output/progress/",
+    "mcp_jobs/output/summaries/",
 )
 
 

@@ -14,7 +14,7 @@ from mcp_jobs.cli import desk, screen
 from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.cli.options import JobPart, Json
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.output import output_object, raw
+from mcp_jobs.output import byte_ranges, output_object
 
 if TYPE_CHECKING:
     from mcp_jobs.output import OutputSource
@@ -146,12 +146,14 @@ class _Raw(_Reader):
     async def begin(self) -> int:
         start = 0
         if self._tail is not None:
-            start = await anyio.to_thread.run_sync(raw.tail_start, self._source, self._tail)
+            start = await anyio.to_thread.run_sync(byte_ranges.tail_start, self._source, self._tail)
         return await self.go_on(start)
 
     async def go_on(self, cursor: int) -> int:
         while True:
-            piece = await anyio.to_thread.run_sync(raw.read_raw, self._source, cursor, _CHUNK_BYTES)
+            piece = await anyio.to_thread.run_sync(
+                byte_ranges.read_raw, self._source, cursor, _CHUNK_BYTES
+            )
             if piece.lost_bytes:
                 screen.note(f"{piece.lost_bytes} bytes were dropped here by the output cap.")
             sys.stdout.buffer.write(piece.data)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.models import Job, Launch
     from mcp_jobs.launcher.record import ExitRecord
     from mcp_jobs.output import OutputSource
-    from mcp_jobs.progress import Progress
+    from mcp_jobs.output.progress import Progress
 
 __all__ = [
     "Attempt",

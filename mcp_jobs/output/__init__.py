@@ -12,9 +12,9 @@ from functools import partial
 
 from anyio import to_thread
 
+from mcp_jobs.output.byte_ranges import Kept, kept_bytes, read_bytes
 from mcp_jobs.output.excerpt import Excerpt, read_excerpt, read_failing
 from mcp_jobs.output.fold import fold
-from mcp_jobs.output.raw import Kept, kept_bytes, read_bytes
 from mcp_jobs.output.search import (
     MAX_PATTERN_CHARS,
     BadPattern,

@@ -11,7 +11,7 @@ import anyio.lowlevel
 
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.execution.base import Ended, Lost, Update
-from mcp_jobs.progress import Progress
+from mcp_jobs.output.progress import Progress
 from tests.contracts.memory_output import MemoryOutput
 
 if TYPE_CHECKING:

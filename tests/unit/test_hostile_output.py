@@ -10,13 +10,12 @@ from typing import Final
 
 import pytest
 
-from mcp_jobs import summaries
-from mcp_jobs.output import fold
+from mcp_jobs.output import fold, summaries
 from mcp_jobs.output.excerpt import _beginning
 from mcp_jobs.output.fold import fitting_end, fitting_start, text_of
-from mcp_jobs.progress import OutputRecogniser
-from mcp_jobs.progress.lines import strip_escapes
-from mcp_jobs.progress.reading import clean_message
+from mcp_jobs.output.progress import OutputRecogniser
+from mcp_jobs.output.progress.figures import clean_message
+from mcp_jobs.output.progress.lines import strip_escapes
 
 _SIZE: Final = 1 << 18
 _UNITS: Final = (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_jobs.launcher.spool import Spool
-from mcp_jobs.output.raw import read_raw, tail_start
+from mcp_jobs.output.byte_ranges import read_raw, tail_start
 from mcp_jobs.output.view import OutputView
 from mcp_jobs.spool_reader import SpoolFiles
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from mcp_jobs.progress import ProgressFileParser, Reading
-from mcp_jobs.progress.explicit import LINE_MAX_BYTES
+from mcp_jobs.output.progress import ProgressFileParser, Reading
+from mcp_jobs.output.progress.explicit import LINE_MAX_BYTES
 
 
 def fed(*chunks: bytes) -> Reading | None:

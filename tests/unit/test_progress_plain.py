@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_jobs.progress import OutputRecogniser
-from mcp_jobs.progress.plain import plain_percent
+from mcp_jobs.output.progress import OutputRecogniser
+from mcp_jobs.output.progress.plain import plain_percent
 
 PROGRESS = """\
 45%

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_jobs.progress import (
+from mcp_jobs.output.progress import (
     OutputRecogniser,
     Progress,
     ProgressFileParser,

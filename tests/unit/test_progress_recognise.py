@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_jobs.progress import OutputRecogniser, Reading
+from mcp_jobs.output.progress import OutputRecogniser, Reading
 
 SAMPLES = Path(__file__).parent / "samples"
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from mcp_jobs.domain.time_left import with_estimate
-from mcp_jobs.progress import Progress, ProgressTracker, Reading
+from mcp_jobs.output.progress import Progress, ProgressTracker, Reading
 
 
 def shown(

@@ -32,7 +32,7 @@ BAD_FILES = [
     ("mcp_jobs/supervise.py", "from signal import pidfd_send_signal as s\ns(1, 9)\n", "signals"),
     ("mcp_jobs/launcher/main.py", "from concurrent.futures import Future\n", "launcher"),
     ("mcp_jobs/launcher/main.py", "import anyio.abc\n", "pure"),
-    ("mcp_jobs/progress/pytest.py", "import regex\n", "pure"),
+    ("mcp_jobs/output/progress/pytest.py", "import regex\n", "pure"),
     ("mcp_jobs/domain/models.py", "def f():\n    from pydantic import BaseModel\n", "pure"),
 ]
 

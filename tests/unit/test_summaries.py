@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_jobs.summaries import RunSummary, summarise
+from mcp_jobs.output.summaries import RunSummary, summarise
 
 SAMPLES = Path(__file__).parent / "samples"
 PYTEST_NAMES = [

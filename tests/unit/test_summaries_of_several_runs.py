@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_jobs.summaries import RunSummary, summarise
+from mcp_jobs.output.summaries import RunSummary, summarise
 from tests.unit.test_summaries import RECORDED, SAMPLES, summary
 
 

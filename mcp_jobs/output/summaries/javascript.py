@@ -7,7 +7,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from mcp_jobs.summaries.text import (
+from mcp_jobs.output.summaries.report_text import (
     Found,
     RunSummary,
     Text,

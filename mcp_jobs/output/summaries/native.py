@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mcp_jobs.summaries.text import Found, Text, count, counted_words, duration_s, summary_of
+from mcp_jobs.output.summaries.report_text import (
+    Found,
+    Text,
+    count,
+    counted_words,
+    duration_s,
+    summary_of,
+)
 
 _CARGO_RESULT = re.compile(
     r"test result: (?:ok|FAILED)\. (\d{1,9}) passed; (\d{1,9}) failed; (\d{1,9}) ignored;"

@@ -6,11 +6,7 @@ import math
 from dataclasses import dataclass
 
 from mcp_jobs.domain.time_left import rough_duration
-from mcp_jobs.progress.reading import (
-    ALL_PERCENT,
-    Reading,
-    sanitised,
-)
+from mcp_jobs.output.progress.figures import ALL_PERCENT, Reading, sanitised
 
 ESTIMATE_AFTER_S = 3.0
 ESTIMATE_AFTER_PERCENT = 2.0

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mcp_jobs.summaries.finders import summarise
-    from mcp_jobs.summaries.text import RunSummary
+    from mcp_jobs.output.summaries.finders import summarise
+    from mcp_jobs.output.summaries.report_text import RunSummary
 
 __all__ = ["RunSummary", "summarise"]
 

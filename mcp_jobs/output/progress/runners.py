@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mcp_jobs.progress.builds import counted
-from mcp_jobs.progress.reading import ALL_PERCENT, Reading
+from mcp_jobs.output.progress.builds import counted
+from mcp_jobs.output.progress.figures import ALL_PERCENT, Reading
 
 _COLLECTED = re.compile(r"(?:\A|\s)collected (\d{1,8}) items?(?:\s|\Z)")
 _SELECTED = re.compile(r" / (\d{1,8}) selected")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from mcp_jobs.progress.reading import ALL_PERCENT, Reading, clean_message, usable_number
+from mcp_jobs.output.progress.figures import ALL_PERCENT, Reading, clean_message, usable_number
 
 _SIZE = r"(\d[\d.]{0,15})([kKMGTPE]?)"
 _TQDM = re.compile(rf"(\d{{1,3}})%\|[^|]{{0,300}}\|\s{{0,20}}{_SIZE}/{_SIZE}[^\[\]/]{{0,20}}\[")

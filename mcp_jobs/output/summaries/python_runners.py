@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from mcp_jobs.summaries.text import Found, Text, count, counted_words, summary_of
+from mcp_jobs.output.summaries.report_text import Found, Text, count, counted_words, summary_of
 
 _PYTEST_END = re.compile(
     r"(?:=+ )?((?:\d{1,9} [a-z]+(?: [a-z]+)?(?:, )?){1,12}|no tests ran) in"

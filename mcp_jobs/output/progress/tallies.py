@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from mcp_jobs.progress.builds import counted
-from mcp_jobs.progress.reading import Reading
+from mcp_jobs.output.progress.builds import counted
+from mcp_jobs.output.progress.figures import Reading
 
 _SUITES_MAX = 1024
 _LINE = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mcp_jobs.summaries.text import Found, Text, count, duration_s, summary_of
+from mcp_jobs.output.summaries.report_text import Found, Text, count, duration_s, summary_of
 
 _START = re.compile(r"Running \d{1,9} tests? using \d{1,9} workers?(?:, shard .*)?\Z")
 _COUNT = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mcp_jobs.summaries.text import Found, Text, count, duration_s, summary_of
+from mcp_jobs.output.summaries.report_text import Found, Text, count, duration_s, summary_of
 
 _PHPUNIT_OK = re.compile(r"OK \((\d{1,9}) tests?, \d{1,9} assertions?\)\Z")
 _PHPUNIT_TESTS = re.compile(

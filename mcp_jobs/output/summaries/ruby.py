@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mcp_jobs.summaries.text import Found, Text, count, duration_s, summary_of
+from mcp_jobs.output.summaries.report_text import Found, Text, count, duration_s, summary_of
 
 _RSPEC_RESULT = re.compile(
     r"(\d{1,9}) examples?, (\d{1,9}) failures?(?:, (\d{1,9}) pending)?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mcp_jobs.summaries.text import Found, Text, counted_words, duration_s, summary_of
+from mcp_jobs.output.summaries.report_text import Found, Text, counted_words, duration_s, summary_of
 
 _RESULT = re.compile(
     r"((?:\d{1,9} (?:doctest|test|propert(?:y|ie)|feature)s?, ){1,4}\d{1,9} failures?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import cast
 
-from mcp_jobs.progress.reading import (
+from mcp_jobs.output.progress.figures import (
     Reading,
     clean_message,
     sanitised,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mcp_jobs.progress.builds import step_of, step_of_unfinished
-from mcp_jobs.progress.counts import KerasProgress, count_of
-from mcp_jobs.progress.docker import DockerProgress
-from mcp_jobs.progress.lines import LineAssembler
-from mcp_jobs.progress.plain import plain_percent
-from mcp_jobs.progress.reading import Reading
-from mcp_jobs.progress.runners import CargoTestProgress, JestProgress, PytestProgress
-from mcp_jobs.progress.tallies import PlaywrightProgress, TestTally
+from mcp_jobs.output.progress.builds import step_of, step_of_unfinished
+from mcp_jobs.output.progress.counts import KerasProgress, count_of
+from mcp_jobs.output.progress.docker import DockerProgress
+from mcp_jobs.output.progress.figures import Reading
+from mcp_jobs.output.progress.lines import LineAssembler
+from mcp_jobs.output.progress.plain import plain_percent
+from mcp_jobs.output.progress.runners import CargoTestProgress, JestProgress, PytestProgress
+from mcp_jobs.output.progress.tallies import PlaywrightProgress, TestTally
 
 
 class OutputRecogniser:

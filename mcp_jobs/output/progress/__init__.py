@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from mcp_jobs.progress.explicit import ProgressFileParser
-from mcp_jobs.progress.reading import Reading
-from mcp_jobs.progress.tracker import Progress, ProgressTracker
+from mcp_jobs.output.progress.explicit import ProgressFileParser
+from mcp_jobs.output.progress.figures import Reading
+from mcp_jobs.output.progress.tracker import Progress, ProgressTracker
 
 if TYPE_CHECKING:
-    from mcp_jobs.progress.pattern import PatternRecogniser
-    from mcp_jobs.progress.recognise import OutputRecogniser
+    from mcp_jobs.output.progress.declared_pattern import PatternRecogniser
+    from mcp_jobs.output.progress.recognise import OutputRecogniser
 
 __all__ = [
     "OutputRecogniser",
@@ -25,8 +25,8 @@ __all__ = [
 
 _ON_FIRST_USE = {
     # Its patterns take longer to compile than the rest of the package to load.
-    "OutputRecogniser": "mcp_jobs.progress.recognise",
-    "PatternRecogniser": "mcp_jobs.progress.pattern",
+    "OutputRecogniser": "mcp_jobs.output.progress.recognise",
+    "PatternRecogniser": "mcp_jobs.output.progress.declared_pattern",
 }
 
 

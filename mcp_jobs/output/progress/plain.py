@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 
-from mcp_jobs.progress.reading import ALL_PERCENT, Reading, clean_message
+from mcp_jobs.output.progress.figures import ALL_PERCENT, Reading, clean_message
 
 _LINE = re.compile(
     r"([^%]{0,300}?)(?<![\w.,/-])(\d{1,3}(?:\.\d{1,3})?) ?%[\])]?(?!\w)([^%]{0,200})"

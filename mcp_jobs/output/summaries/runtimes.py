@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mcp_jobs.summaries.text import Found, Text, count, counted_words, duration_s, summary_of
+from mcp_jobs.output.summaries.report_text import (
+    Found,
+    Text,
+    count,
+    counted_words,
+    duration_s,
+    summary_of,
+)
 
 _NODE_LINE = re.compile(
     r"(?:#|\u2139) (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms)"

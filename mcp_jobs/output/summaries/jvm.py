@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mcp_jobs.summaries.text import Found, Text, count, lasts, summary_of
+from mcp_jobs.output.summaries.report_text import Found, Text, count, lasts, summary_of
 
 _MAVEN_LEVEL = r"(?:\[(?:INFO|ERROR|WARNING|WARN)\] )?"
 _MAVEN_TESTS = re.compile(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from mcp_jobs.progress.builds import counted
-from mcp_jobs.progress.reading import Reading, clean_message
+from mcp_jobs.output.progress.builds import counted
+from mcp_jobs.output.progress.figures import Reading, clean_message
 
 _COUNT = r"(\d{1,9}) ?(?:/|of) ?(\d{1,9})(?![\d.,/-]*\d)\b"
 _DONE = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from mcp_jobs.summaries.text import Found, Text, summary_of
+from mcp_jobs.output.summaries.report_text import Found, Text, summary_of
 
 _TAP_PLAN = re.compile(r"1\.\.(\d{1,9})(?:\s|\Z)")
 _TAP_TEST = re.compile(r"(not )?ok\b(?: (\d{1,9}))?(?: -)? ?([^#]*)(?:# ?(\w+)?)?")

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from mcp_jobs.summaries.text import Found, Text, bounded, count, summary_of
+from mcp_jobs.output.summaries.report_text import Found, Text, bounded, count, summary_of
 
 _TEST = re.compile(r"\s*--- (PASS|FAIL|SKIP): (\S+) \(\d[\d.]*s\)")
 _PACKAGE = re.compile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mcp_jobs.summaries.text import Found, Text, count, duration_s, summary_of
+from mcp_jobs.output.summaries.report_text import Found, Text, count, duration_s, summary_of
 
 _VSTEST = re.compile(
     r"(?:Passed|Failed|Skipped)!\s+- Failed:\s+(\d{1,9}), Passed:\s+(\d{1,9}),"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from mcp_jobs.progress.lines import LineAssembler
-from mcp_jobs.progress.reading import Reading, clean_message, sanitised
+from mcp_jobs.output.progress.figures import Reading, clean_message, sanitised
+from mcp_jobs.output.progress.lines import LineAssembler
 
 Search: TypeAlias = Callable[[str], Mapping[str, str | None] | None]
 """Gives the groups of the first match in a line, by name or number."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mcp_jobs.summaries.browser import find_playwright
-from mcp_jobs.summaries.dotnet import find_dotnet
-from mcp_jobs.summaries.elixir import find_mix
-from mcp_jobs.summaries.golang import find_go
-from mcp_jobs.summaries.javascript import find_ava, find_jest, find_mocha, find_vitest
-from mcp_jobs.summaries.jvm import find_gradle, find_maven
-from mcp_jobs.summaries.native import find_cargo, find_ctest, find_gtest, find_nextest
-from mcp_jobs.summaries.php import find_phpunit
-from mcp_jobs.summaries.python import find_pytest, find_unittest
-from mcp_jobs.summaries.ruby import find_minitest, find_rspec
-from mcp_jobs.summaries.runtimes import find_bun, find_deno, find_node
-from mcp_jobs.summaries.tap import find_tap
-from mcp_jobs.summaries.text import Found, RunSummary, Text, added
+from mcp_jobs.output.summaries.browser import find_playwright
+from mcp_jobs.output.summaries.dotnet import find_dotnet
+from mcp_jobs.output.summaries.elixir import find_mix
+from mcp_jobs.output.summaries.golang import find_go
+from mcp_jobs.output.summaries.javascript import find_ava, find_jest, find_mocha, find_vitest
+from mcp_jobs.output.summaries.jvm import find_gradle, find_maven
+from mcp_jobs.output.summaries.native import find_cargo, find_ctest, find_gtest, find_nextest
+from mcp_jobs.output.summaries.php import find_phpunit
+from mcp_jobs.output.summaries.python_runners import find_pytest, find_unittest
+from mcp_jobs.output.summaries.report_text import Found, RunSummary, Text, added
+from mcp_jobs.output.summaries.ruby import find_minitest, find_rspec
+from mcp_jobs.output.summaries.runtimes import find_bun, find_deno, find_node
+from mcp_jobs.output.summaries.tap import find_tap
 
 _FINDERS = (
     find_pytest,

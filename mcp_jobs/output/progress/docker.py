@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mcp_jobs.progress.reading import Reading, clean_message
+from mcp_jobs.output.progress.figures import Reading, clean_message
 
 _STAGES_MAX = 64
 _VERTICES_MAX = 1024
