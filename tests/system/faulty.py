@@ -14,8 +14,8 @@ from mcp_jobs.follow import Follower
 from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence
-from mcp_jobs.store.jobs import SqliteStore
-from mcp_jobs.store.outbox import SqliteOutbox
+from mcp_jobs.store.sqlite.outbox import SqliteOutbox
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 from mcp_jobs.webhooks import Webhooks
 
 if TYPE_CHECKING:

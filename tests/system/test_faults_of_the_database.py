@@ -62,7 +62,7 @@ async def test_a_database_that_another_holds_is_refused_and_kept(
 async def test_a_lock_under_a_server_stops_no_reading_and_loses_no_end(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.store.connection._BUSY_TIMEOUT_MS", 500)
+    monkeypatch.setattr("mcp_jobs.store.sqlite.connection._BUSY_TIMEOUT_MS", 500)
     path = await gate(place)
     async with station(place) as jobs:
         job_id = await jobs.start("echo $$ > pids; read x < gate; exit 7")

@@ -16,8 +16,8 @@ import pytest
 
 from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.domain.states import Status
-from mcp_jobs.store import connection as sqlite
-from mcp_jobs.store.queries import queries
+from mcp_jobs.store.sqlite import connection as sqlite
+from mcp_jobs.store.sqlite.queries import queries
 from tests.stores import HERE, NOW, OWNER, claimed, created, sqlite_store
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from mcp_jobs.domain.errors import StoreBusyError, StoreError, StoreUnsureError
 from mcp_jobs.domain.models import JobFilter
-from mcp_jobs.store import connection as sqlite
+from mcp_jobs.store.sqlite import connection as sqlite
 from tests.raw import RawServer
 from tests.stores import OWNER, created, new_job, open_store
 from tests.support import Place, alive, ended, error_of, job_of, open_client, start, until
@@ -74,7 +74,7 @@ async def test_every_call_is_answered_while_the_database_is_locked(place: Place)
 async def test_a_cancel_of_a_queued_job_holds_though_it_could_not_be_stored(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.store.connection._BUSY_TIMEOUT_MS", 500)
+    monkeypatch.setattr("mcp_jobs.store.sqlite.connection._BUSY_TIMEOUT_MS", 500)
     async with station(place, capacity=1) as jobs:
         first = await jobs.start("exec sleep 1000")
         await jobs.reaches(first, "running")
@@ -94,7 +94,7 @@ async def test_a_cancel_of_a_queued_job_holds_though_it_could_not_be_stored(
 async def test_what_was_refused_as_locked_is_not_done_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.store.connection._BUSY_TIMEOUT_MS", 500)
+    monkeypatch.setattr("mcp_jobs.store.sqlite.connection._BUSY_TIMEOUT_MS", 500)
     store = await open_store(tmp_path / "jobs.db")
     other = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
     try:
@@ -172,7 +172,7 @@ class _Done:
 async def test_a_start_that_was_stored_though_the_disk_did_not_answer_is_accepted(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.store.jobs._ANSWER_S", 0.2)
+    monkeypatch.setattr("mcp_jobs.store.sqlite.sqlite_store._ANSWER_S", 0.2)
     async with station(place) as jobs:
         with hanging(monkeypatch):
             shown = await jobs.ask("echo fine")
@@ -184,7 +184,7 @@ async def test_a_start_that_was_stored_though_the_disk_did_not_answer_is_accepte
 async def test_a_start_of_which_nothing_is_known_says_so_and_keeps_its_files(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.store.jobs._ANSWER_S", 0.2)
+    monkeypatch.setattr("mcp_jobs.store.sqlite.sqlite_store._ANSWER_S", 0.2)
     async with station(place) as jobs:
         with hanging(monkeypatch):
             monkeypatch.setattr(jobs.core.store, "find", _unknown)

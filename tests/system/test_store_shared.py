@@ -20,7 +20,7 @@ from mcp_jobs.domain.errors import StoreBusyError
 from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.domain.states import Status
 from mcp_jobs.store import SqliteStore
-from mcp_jobs.store import connection as sqlite
+from mcp_jobs.store.sqlite import connection as sqlite
 from tests.stores import (
     NOW,
     OWNER,

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from mcp_jobs.domain.errors import StoreError
 from mcp_jobs.host import prepare_home
 from mcp_jobs.settings import Settings
-from mcp_jobs.store import migrate
-from mcp_jobs.store.migrate import migrations, statements
+from mcp_jobs.store.sqlite import migrate
+from mcp_jobs.store.sqlite.migrate import migrations, statements
 from tests.stores import OWNER, created, sqlite_store
 
 if TYPE_CHECKING:

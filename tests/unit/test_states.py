@@ -22,7 +22,7 @@ from mcp_jobs.domain.states import (
     advance,
     mermaid,
 )
-from mcp_jobs.store.migrate import migrations
+from mcp_jobs.store.sqlite.migrate import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mcp_jobs.domain.states import Status
-from mcp_jobs.store.queries import queries
+from mcp_jobs.store.sqlite.queries import queries
 from tests.stores import HERE, NOW, STORES, claim, claimed, created, ending, sqlite_store
 
 if TYPE_CHECKING:

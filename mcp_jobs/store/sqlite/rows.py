@@ -15,7 +15,7 @@ from mcp_jobs.domain.states import Reason, Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mcp_jobs.store.connection import Row
+    from mcp_jobs.store.sqlite.connection import Row
 
 logger = logging.getLogger(__name__)
 

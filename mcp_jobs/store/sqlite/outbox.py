@@ -6,9 +6,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from mcp_jobs.domain.models import Delivery, OutboxMessage
-from mcp_jobs.store import connection as sqlite
 from mcp_jobs.store.base import DELIVERIES_OF_OWNER
-from mcp_jobs.store.queries import queries
+from mcp_jobs.store.sqlite import connection as sqlite
+from mcp_jobs.store.sqlite.queries import queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

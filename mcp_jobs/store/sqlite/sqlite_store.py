@@ -22,11 +22,11 @@ from mcp_jobs.domain.models import (
     Question,
 )
 from mcp_jobs.domain.states import LONGEST_PAUSE_MS, Status
-from mcp_jobs.store import connection as sqlite
-from mcp_jobs.store import rows
 from mcp_jobs.store.base import Accepted, Change, Claimed
-from mcp_jobs.store.outbox import SqliteOutbox
-from mcp_jobs.store.queries import queries
+from mcp_jobs.store.sqlite import connection as sqlite
+from mcp_jobs.store.sqlite import rows
+from mcp_jobs.store.sqlite.outbox import SqliteOutbox
+from mcp_jobs.store.sqlite.queries import queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,7 +21,7 @@ from mcp_jobs.domain.errors import (
     StoreUnwritableError,
     in_words,
 )
-from mcp_jobs.store.migrate import migrate
+from mcp_jobs.store.sqlite.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

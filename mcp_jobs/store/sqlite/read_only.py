@@ -7,10 +7,10 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from mcp_jobs.domain.errors import StoreError
-from mcp_jobs.store import connection as sqlite
-from mcp_jobs.store.jobs import SqliteStore
-from mcp_jobs.store.migrate import require_current
-from mcp_jobs.store.outbox import SqliteOutbox
+from mcp_jobs.store.sqlite import connection as sqlite
+from mcp_jobs.store.sqlite.migrate import require_current
+from mcp_jobs.store.sqlite.outbox import SqliteOutbox
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
