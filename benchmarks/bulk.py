@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.figures import Figure, Options, p50, spread
 from benchmarks.place import Place, new_place
 from benchmarks.rpc import RawClient, open_server
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output import read_tail
-from mcp_jobs.spool_reader import SpoolFiles
 
 _BYTES = 200_000_000
 _LINE = "2026-01-01 12:00:00 INFO compiling unit number 12345 of the project, all is well"

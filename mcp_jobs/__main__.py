@@ -240,7 +240,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _work(loaded: Settings, drain: bool) -> None:
     from mcp_jobs import event_loop
-    from mcp_jobs.launcher.drain import REFUSED
+    from mcp_jobs.execution.launcher.drain_worker import REFUSED
     from mcp_jobs.worker import work
 
     try:
@@ -259,7 +259,7 @@ def _settings(**flags: Any) -> Settings:
 
 
 def _token(arguments: argparse.Namespace, loaded: Settings) -> None:
-    from mcp_jobs import host
+    from mcp_jobs.execution import host
     from mcp_jobs.http.tokens import TokenFile
 
     host.prepare_home(loaded)

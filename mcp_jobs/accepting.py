@@ -8,13 +8,14 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs import keys, process, registry
+from mcp_jobs import registry
 from mcp_jobs.domain import secrecy
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.ids import new_id
 from mcp_jobs.domain.models import Launch, NewJob
 from mcp_jobs.domain.secrecy import MASKED, looks_secret
-from mcp_jobs.launcher.mask import mask_text
+from mcp_jobs.execution import job_directory, private_files
+from mcp_jobs.execution.launcher.mask import mask_text
 from mcp_jobs.settings import project_directory
 from mcp_jobs.terms import terms_of
 
@@ -32,7 +33,7 @@ class Acceptor:
     """Checks requests against the job types and fills in what they leave open."""
 
     def __init__(
-        self, *, registry: Registry, settings: Settings, clock: Clock, origin: process.Origin
+        self, *, registry: Registry, settings: Settings, clock: Clock, origin: job_directory.Origin
     ) -> None:
         self.registry = registry
         self._settings = settings
@@ -120,7 +121,7 @@ class Acceptor:
             asked["webhooks"] = webhooks
         text = json.dumps(asked, sort_keys=True).encode()
         if secret or any(map(looks_secret, request.env)):
-            key = keys.fingerprint_key(self._settings.home)
+            key = private_files.fingerprint_key(self._settings.home)
             return hmac.new(key, text, hashlib.sha256).hexdigest()
         return hashlib.sha256(text).hexdigest()
 

@@ -18,7 +18,7 @@ import anyio
 
 from mcp_jobs.domain.events import TypesChanged
 from mcp_jobs.domain.limits import DECLARATIONS_BYTES
-from mcp_jobs.launcher import files
+from mcp_jobs.execution.launcher import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

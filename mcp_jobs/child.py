@@ -30,7 +30,7 @@ from mcp_jobs.context import (
     print_line,
 )
 from mcp_jobs.definitions import definition_of, import_for_job
-from mcp_jobs.launcher import files, layout
+from mcp_jobs.execution.launcher import files, layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

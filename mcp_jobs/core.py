@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs import catalogue, homewatch, host, keys, launching, process
+from mcp_jobs import catalogue, homewatch
 from mcp_jobs import settings as configuration
 from mcp_jobs.accepting import Acceptor
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.errors import JobsError, StoreError, in_words, is_unwritable
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.domain.ids import new_id
+from mcp_jobs.execution import host, job_directory, launcher_client, private_files
+from mcp_jobs.execution.incarnation import identify, seen
+from mcp_jobs.execution.launcher.pinned import PinnedPath
 from mcp_jobs.execution.local_executor import LocalExecutor
+from mcp_jobs.execution.owner_locks import Owners
+from mcp_jobs.execution.shells import find_shells
 from mcp_jobs.feed import ChangeFeed
-from mcp_jobs.incarnation import identify, seen
-from mcp_jobs.launcher.pinned import PinnedPath
 from mcp_jobs.maintenance import Maintenance
-from mcp_jobs.owners import Owners
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence
 from mcp_jobs.registry import SHELL_NAME, Registry, shell_type
 from mcp_jobs.service import JobService
-from mcp_jobs.shells import find_shells
 from mcp_jobs.store import ReadOnlyStore, SqliteStore
 from mcp_jobs.supervise import Supervisor
 from mcp_jobs.upkeep import Upkeep
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.events import Bus
-    from mcp_jobs.incarnation import Incarnation
+    from mcp_jobs.execution.incarnation import Incarnation
     from mcp_jobs.registry import JobType
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
@@ -95,7 +96,7 @@ async def open_core(
     Raises `InvalidInputError` or `StoreError` when the home or its database cannot be used.
     """
     host.prepare_home(settings)
-    keys.check_webhook_secret(settings.home)
+    private_files.check_webhook_secret(settings.home)
     files_before = host.raise_file_limit()
     homewatch.refuse_second_database(settings.database, settings.owners_dir)
     store = await SqliteStore.open(settings.database, pin=PinnedPath)
@@ -229,7 +230,7 @@ def _executor(
     settings: Settings,
     store: Store,
     bus: Bus,
-    launcher: launching.LauncherClient,
+    launcher: launcher_client.LauncherClient,
     here: Incarnation,
 ) -> LocalExecutor:
     return LocalExecutor(
@@ -247,7 +248,7 @@ def _acceptor(
     settings: Settings,
     types: tuple[JobType, ...],
     declared: catalogue.Catalogue,
-    origin: process.Origin,
+    origin: job_directory.Origin,
     clock: Clock,
 ) -> Acceptor:
     known = types if settings.only_declared else (shell_type(origin.shells), *types)
@@ -271,9 +272,9 @@ def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> cata
 
 def _launcher(
     settings: Settings, here: Incarnation, *, read_only: bool
-) -> launching.LauncherClient:
+) -> launcher_client.LauncherClient:
     directory = host.socket_directory if read_only else host.runtime_directory
-    return launching.LauncherClient(
+    return launcher_client.LauncherClient(
         home=settings.home,
         home_id=here.home_id,
         runtime_dir=directory,
@@ -287,9 +288,9 @@ def _origin(
     *,
     shared: bool,
     files_before: tuple[int, int],
-) -> process.Origin:
-    return process.Origin(
-        locality=process.locality(),
+) -> job_directory.Origin:
+    return job_directory.Origin(
+        locality=job_directory.locality(),
         shared=shared,
         environ=configuration.job_environment(settings),
         umask=host.current_umask(),
@@ -300,14 +301,18 @@ def _origin(
 
 
 def _presence(
-    settings: Settings, store: Store, bus: Bus, launcher: launching.LauncherClient, clock: Clock
+    settings: Settings,
+    store: Store,
+    bus: Bus,
+    launcher: launcher_client.LauncherClient,
+    clock: Clock,
 ) -> Presence:
     return Presence(
         owners=Owners(settings.owners_dir, new_id(clock.now_ms()), clock),
         store=store,
         bus=bus,
         launcher=launcher,
-        drain=launching.drain_command(configuration.own_environment(settings)),
-        locality=process.locality(),
+        drain=launcher_client.drain_command(configuration.own_environment(settings)),
+        locality=job_directory.locality(),
         clock=clock,
     )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs import owners
 from mcp_jobs.domain.errors import HomeGoneError
-from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.pinned import PinnedHome
+from mcp_jobs.execution import owner_locks
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.launcher.pinned import PinnedHome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ def refuse_second_database(database: Path, owners_dir: Path) -> None:
 
     A new one would stand beside it. Whoever is an owner has made one, so it was there before.
     """
-    if database.exists() or not owners.anybody(owners_dir) or database.exists():
+    if database.exists() or not owner_locks.anybody(owners_dir) or database.exists():
         return
     raise HomeGoneError(
         f"The job database {database} was removed while other mcp-jobs processes work with it. "

@@ -16,7 +16,7 @@ from mcp_jobs.apps import types_of
 from mcp_jobs.core import LOCAL_OWNER, visit
 from mcp_jobs.definitions import definition_of, importing
 from mcp_jobs.domain.errors import InvalidInputError, known
-from mcp_jobs.incarnation import identify
+from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.registry import ModelParams
 from mcp_jobs.requests import StartJob
 

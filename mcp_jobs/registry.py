@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.limits import passable
 from mcp_jobs.domain.policy import DEFAULT, Policy
-from mcp_jobs.shells import Interpreter, Script
+from mcp_jobs.execution.shells import Interpreter, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from mcp_jobs.shells import Shells
+    from mcp_jobs.execution.shells import Shells
 
 _TITLE_CHARS: Final = 80
 _NAMES_SHOWN: Final = 60

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import keys
 from mcp_jobs.domain.errors import JobsError, StoreError
 from mcp_jobs.domain.events import JobChanged
 from mcp_jobs.domain.job_object import job_object, rfc3339
@@ -24,6 +23,7 @@ from mcp_jobs.domain.limits import WEBHOOK_SOON_MS
 from mcp_jobs.domain.models import Delivery
 from mcp_jobs.domain.secrecy import shown_url
 from mcp_jobs.domain.webhook_urls import networks
+from mcp_jobs.execution import private_files
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -270,7 +270,9 @@ def body_of(job: Job) -> str:
 def _make_poster(settings: Settings) -> Poster:
     from mcp_jobs.posting import Poster  # noqa: PLC0415 - only where there is something to send
 
-    secret = settings.webhook_secret.get_secret_value() or keys.webhook_secret(settings.home)
+    secret = settings.webhook_secret.get_secret_value() or private_files.webhook_secret(
+        settings.home
+    )
     return Poster(secret=secret, allowed=networks(settings.webhook_private))
 
 

@@ -32,11 +32,15 @@ SHELL_CALLS = {
     "subprocess.getstatusoutput",
 }
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}
-ENVIRONMENT_READERS = ("mcp_jobs/settings.py", "mcp_jobs/pythonpath.py", "mcp_jobs/launcher/")
+ENVIRONMENT_READERS = (
+    "mcp_jobs/settings.py",
+    "mcp_jobs/pythonpath.py",
+    "mcp_jobs/execution/launcher/",
+)
 SIGNALS = {"os.kill", "os.killpg", "signal.pidfd_send_signal"}
-SIGNAL_SENDERS = ("mcp_jobs/launcher/", "mcp_jobs/process.py")
+SIGNAL_SENDERS = ("mcp_jobs/execution/launcher/", "mcp_jobs/execution/job_directory.py")
 
-LAUNCHER = ("mcp_jobs/launcher/",)
+LAUNCHER = ("mcp_jobs/execution/launcher/",)
 THREADS = {"_thread", "asyncio", "concurrent", "multiprocessing", "threading"}
 PURE = (
     *LAUNCHER,

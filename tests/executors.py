@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.events import InProcessBus
+from mcp_jobs.execution.host import runtime_directory
+from mcp_jobs.execution.incarnation import identify
+from mcp_jobs.execution.launcher_client import LauncherClient
 from mcp_jobs.execution.local_executor import LocalExecutor
-from mcp_jobs.host import runtime_directory
-from mcp_jobs.incarnation import identify
-from mcp_jobs.launching import LauncherClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

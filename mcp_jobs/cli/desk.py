@@ -19,8 +19,8 @@ from mcp_jobs.core import LOCAL_OWNER, Core, visit
 from mcp_jobs.domain.errors import LauncherError, StoreUnwritableError, UnknownJobError
 from mcp_jobs.domain.ids import ID_LENGTH
 from mcp_jobs.domain.vocabulary import COMMANDS
-from mcp_jobs.launcher import layout
-from mcp_jobs.spool_reader import SpoolFiles
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:

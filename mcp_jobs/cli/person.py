@@ -14,7 +14,7 @@ import typer
 from mcp_jobs.cli import screen
 from mcp_jobs.cli.exits import RefusedError, WrongOptionError
 from mcp_jobs.domain.questions import visible
-from mcp_jobs.launcher.tree import job_around
+from mcp_jobs.execution.launcher.process_tree import job_around
 
 
 def is_there() -> bool:

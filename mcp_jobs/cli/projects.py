@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.launcher import files
+from mcp_jobs.execution.launcher import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from mcp_jobs.cli import screen
 from mcp_jobs.cli.exits import FAILED
 from mcp_jobs.cli.options import Json
 from mcp_jobs.cli.projects import found_in
-from mcp_jobs.launcher.tree import job_around
+from mcp_jobs.execution.launcher.process_tree import job_around
 from mcp_jobs.settings import trust_directory
 from mcp_jobs.trust import Trust
 

@@ -16,7 +16,7 @@ from mcp_jobs.cli.options import Json
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.limits import DECLARATIONS_BYTES
 from mcp_jobs.domain.questions import visible
-from mcp_jobs.launcher import files
+from mcp_jobs.execution.launcher import files
 from mcp_jobs.registry import SHELL_NAME
 from mcp_jobs.settings import trust_directory
 from mcp_jobs.trust import Trust, unfit

@@ -16,7 +16,7 @@ from mcp_jobs.declared.place import Place
 from mcp_jobs.declared.problems import DeclarationError
 from mcp_jobs.declared.tree import MapNode, parse
 from mcp_jobs.domain.limits import DECLARATIONS_BYTES
-from mcp_jobs.launcher import files
+from mcp_jobs.execution.launcher import files
 from mcp_jobs.registry import JobType
 
 __all__ = ["DeclarationError", "Found", "declared_in", "load"]

@@ -19,8 +19,8 @@ from mcp_jobs.declared.problems import DeclarationError
 from mcp_jobs.declared.script import ScriptError, translate
 from mcp_jobs.declared.tree import MapNode, Scalar
 from mcp_jobs.declared.variables import check_names
+from mcp_jobs.execution.shells import Script
 from mcp_jobs.registry import JobType
-from mcp_jobs.shells import Script
 
 _TOOL_KEYS: Final = ("name", "description", "parameters", "script")
 _PARAM_KEYS: Final = ("name", "type", "description", "required", "default", "enum")

@@ -19,8 +19,8 @@ from mcp_jobs.declared.variables import check_names, variables
 from mcp_jobs.domain.environment import changes_what_runs
 from mcp_jobs.domain.limits import passable
 from mcp_jobs.domain.secrecy import MASKED
+from mcp_jobs.execution.shells import Interpreter, Script
 from mcp_jobs.registry import Callers, JobType, Prepared, title_of
-from mcp_jobs.shells import Interpreter, Script
 
 Texts: TypeAlias = dict[str, str | None]
 

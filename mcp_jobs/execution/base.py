@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from mcp_jobs.exchange import Report
+from mcp_jobs.execution.python_files import Report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from mcp_jobs.domain.models import Job, Launch
-    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.execution.launcher.exit_record import ExitRecord
     from mcp_jobs.output import OutputSource
     from mcp_jobs.output.progress import Progress
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import exchange, process
 from mcp_jobs.domain.errors import StoreError
+from mcp_jobs.execution import job_directory, python_files
 from mcp_jobs.execution.base import Ended, Lost, Update
-from mcp_jobs.verdicts import Verdict, began
+from mcp_jobs.execution.verdicts import Verdict, began
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.models import Job
-    from mcp_jobs.follow import Follower
-    from mcp_jobs.launcher.record import ExitRecord
-    from mcp_jobs.launching import RunnerLink
-    from mcp_jobs.verdicts import Case, Traces
+    from mcp_jobs.execution.launcher.exit_record import ExitRecord
+    from mcp_jobs.execution.launcher_client import RunnerLink
+    from mcp_jobs.execution.verdicts import Case, Traces
+    from mcp_jobs.execution.watcher import Follower
 
 logger = logging.getLogger(__name__)
 
@@ -100,18 +100,18 @@ class FollowedFiles:
 
     async def end(self, record: ExitRecord, *, superseded: bool = False) -> Ended:
         """Return how the attempt ended of which this is the record. Raises `StoreError`."""
-        is_function, report = exchange.is_python_job(self.job_dir), None
+        is_function, report = python_files.is_python_job(self.job_dir), None
         if is_function:
             secrets = await self._secrets_of(self.claim.id) or ()
             report = await anyio.to_thread.run_sync(
-                exchange.read_report, self.job_dir, record["token"], secrets
+                python_files.read_report, self.job_dir, record["token"], secrets
             )
         by_itself = record["reason"] is None and record["signal"] is None
         return Ended(
             record=record,
             is_function=is_function,
             report=report,
-            unreachable=not by_itself and not process.has_traces(self.job_dir),
+            unreachable=not by_itself and not job_directory.has_traces(self.job_dir),
             output_gone=not os.access(self.job_dir, os.F_OK),
             superseded=superseded,
         )
@@ -169,7 +169,7 @@ class LinkedAttempt(_LocalAttempt):
         record = self._link.record
         if record is None:
             await self._link.wait_closed()
-            traces = await anyio.to_thread.run_sync(process.read_traces, self._files.job_dir)
+            traces = await anyio.to_thread.run_sync(job_directory.read_traces, self._files.job_dir)
             record = traces.record if began(self._files.claim, traces) else None
             if record is None:
                 why = _RUNNER_LOST if traces.directory else _RUNNER_LOST_TOO

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import exchange, launching, process
 from mcp_jobs.domain.errors import LauncherError
 from mcp_jobs.domain.ids import is_id
+from mcp_jobs.execution import job_directory, launcher_client, python_files
 from mcp_jobs.execution.base import Lost, NotStartedError, Orphaned, Unstarted
+from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.local_attempt import FollowedFiles, LinkedAttempt, WatchedAttempt
-from mcp_jobs.follow import Follower
-from mcp_jobs.launcher import layout
-from mcp_jobs.spool_reader import SpoolFiles
-from mcp_jobs.verdicts import Verdict, began, judge, outlived
+from mcp_jobs.execution.spool_reader import SpoolFiles
+from mcp_jobs.execution.verdicts import Verdict, began, judge, outlived
+from mcp_jobs.execution.watcher import Follower
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.events import Bus
     from mcp_jobs.domain.models import Job, Launch
     from mcp_jobs.execution.base import Found
-    from mcp_jobs.incarnation import Incarnation
-    from mcp_jobs.verdicts import Case, Traces
+    from mcp_jobs.execution.incarnation import Incarnation
+    from mcp_jobs.execution.verdicts import Case, Traces
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +49,12 @@ class LocalExecutor:
         jobs_dir: Path,
         output_cap_bytes: int,
         here: Incarnation,
-        launcher: launching.LauncherClient,
+        launcher: launcher_client.LauncherClient,
         bus: Bus,
         launch_of: Callable[[str], Awaitable[Launch | None]],
         clock: Clock,
     ) -> None:
-        self.locality = process.locality()
+        self.locality = job_directory.locality()
         self.here = str(here)
         self._jobs_dir = jobs_dir
         self._output_cap_bytes = output_cap_bytes
@@ -72,34 +72,34 @@ class LocalExecutor:
 
     def prepare(self, job_id: str, launch: Launch) -> None:
         """Make the directory of a job. It takes less time than another thread."""
-        process.make_job_dir(self._dir(job_id), launch)
+        job_directory.make_job_dir(self._dir(job_id), launch)
 
     async def prepare_again(self, claim: Job, launch: Launch) -> None:
         """Make the directory of a job or what is missing in it, and fence it."""
-        await anyio.to_thread.run_sync(process.make_ready, self._dir(claim.id), launch)
+        await anyio.to_thread.run_sync(job_directory.make_ready, self._dir(claim.id), launch)
         await anyio.to_thread.run_sync(self._fence, claim)
 
     async def recall(self, job_id: str) -> Launch | None:
         """Return what an older version left in the directory of a job."""
-        return await anyio.to_thread.run_sync(process.read_launch, self._dir(job_id))
+        return await anyio.to_thread.run_sync(job_directory.read_launch, self._dir(job_id))
 
     async def forget_secrets(self, job_id: str) -> None:
         """Remove the file with the environment of a job that will not start again."""
-        await anyio.to_thread.run_sync(_tidy, process.forget_secrets, self._dir(job_id))
+        await anyio.to_thread.run_sync(_tidy, job_directory.forget_secrets, self._dir(job_id))
 
     async def finish(self, *job_ids: str) -> None:
         """Remove what only a living job needs.
 
         A file or two of one job are removed at once: that is less than a trip to another thread.
         """
-        at_once = partial(process.clean_after_end, at_once=True)
+        at_once = partial(job_directory.clean_after_end, at_once=True)
         if len(job_ids) != 1 or not _tidy(at_once, self._dir(job_ids[0])):
             await anyio.to_thread.run_sync(self._finish, job_ids)
 
     def _finish(self, job_ids: Sequence[str]) -> None:
         for job_dir in map(self._dir, job_ids):
             if any(os.path.lexists(job_dir / name) for name in (layout.ALIVE, layout.ENV)):
-                _tidy(process.clean_after_end, job_dir)
+                _tidy(job_directory.clean_after_end, job_dir)
 
     async def discard(self, *job_ids: str) -> None:
         """Remove the directories of jobs."""
@@ -107,7 +107,7 @@ class LocalExecutor:
 
     def _discard(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
-            _tidy(process.remove_job_dir, self._dir(job_id))
+            _tidy(job_directory.remove_job_dir, self._dir(job_id))
 
     async def kept(self, *, before_ms: int) -> Sequence[str]:
         """Return the jobs that have a directory which was made before `before_ms`."""
@@ -134,11 +134,11 @@ class LocalExecutor:
 
     def _begin_anew(self, claim: Job) -> None:
         if claim.attempt > 1:
-            process.forget_attempt(self._dir(claim.id))
+            job_directory.forget_attempt(self._dir(claim.id))
         self._fence(claim)
 
-    async def _launch(self, claim: Job) -> launching.RunnerLink | None:
-        request = launching.LaunchRequest(
+    async def _launch(self, claim: Job) -> launcher_client.RunnerLink | None:
+        request = launcher_client.LaunchRequest(
             job_id=claim.id,
             home_id=self._incarnation.home_id,
             job_dir=str(self._dir(claim.id)),
@@ -161,7 +161,7 @@ class LocalExecutor:
             return await self._launcher.run(request)
         except LauncherError as error:
             # A request that nobody answered may still be carried out: from now on no longer.
-            forbid = partial(process.forbid, self._dir(claim.id), claim.claim_token)
+            forbid = partial(job_directory.forbid, self._dir(claim.id), claim.claim_token)
             if await anyio.to_thread.run_sync(forbid, self._homes(claim)):
                 raise NotStartedError(str(error)) from error
             return None
@@ -185,18 +185,18 @@ class LocalExecutor:
 
     def _judge(self, claim: Job) -> tuple[Case, Traces]:
         """Decide what a job is. Blocks; its processes are looked for only where they matter."""
-        traces = process.read_traces(self._dir(claim.id))
+        traces = job_directory.read_traces(self._dir(claim.id))
         case = judge(claim, traces, here=self._incarnation, lives=False)
         fresh = claim.claim_token == claim.launch_token
         if case.verdict in (Verdict.FOLLOW, Verdict.CONCLUDE) or began(claim, traces):
             return case, traces
         if case.verdict is Verdict.START and fresh:
             return case, traces
-        lives = process.lives(claim.id, self._homes(claim))
+        lives = job_directory.lives(claim.id, self._homes(claim))
         return judge(claim, traces, here=self._incarnation, lives=lives), traces
 
     def _fence(self, claim: Job) -> None:
-        process.raise_fence(self._dir(claim.id), claim.claim_token, self._homes(claim))
+        job_directory.raise_fence(self._dir(claim.id), claim.claim_token, self._homes(claim))
 
     def _files(self, claim: Job) -> FollowedFiles:
         return FollowedFiles(
@@ -209,7 +209,7 @@ class LocalExecutor:
 
     async def _secrets_of(self, job_id: str) -> tuple[bytes, ...] | None:
         launch = await self._launch_of(job_id) or await self.recall(job_id)
-        return process.secrets_of(launch)
+        return job_directory.secrets_of(launch)
 
     # -- what runs -------------------------------------------------------------------------------
 
@@ -220,44 +220,44 @@ class LocalExecutor:
 
     def _order(self, job_id: str, reason: str, grace_s: float | None) -> None:
         grace_s = STOP_GRACE_S if grace_s is None else grace_s
-        process.request_stop(self._dir(job_id), reason=reason, grace_s=grace_s)
+        job_directory.request_stop(self._dir(job_id), reason=reason, grace_s=grace_s)
 
     def _remind(self, job_id: str, reason: str, grace_s: float | None) -> None:
         """See to it that an order has been given and can be heard, where its giver was killed."""
         job_dir = self._dir(job_id)
-        if not process.has_traces(job_dir):
-            process.end_from_here(job_id, (self._incarnation.home_id,), STOP_GRACE_S)
-        if process.stop_requested(job_dir):
+        if not job_directory.has_traces(job_dir):
+            job_directory.end_from_here(job_id, (self._incarnation.home_id,), STOP_GRACE_S)
+        if job_directory.stop_requested(job_dir):
             self.wake(job_id)
         else:
             self._order(job_id, reason, grace_s)
 
     async def answer(self, job_id: str, key: str, answer: Mapping[str, Any]) -> None:
         """Leave an answer in the directory of a job."""
-        await anyio.to_thread.run_sync(exchange.deliver_answer, self._dir(job_id), key, answer)
+        await anyio.to_thread.run_sync(python_files.deliver_answer, self._dir(job_id), key, answer)
 
     def waits_for_answer(self, job_id: str) -> bool:
         """Say whether there is a question in the directory of a job and no answer."""
-        return exchange.waits_for_answer(self._dir(job_id))
+        return python_files.waits_for_answer(self._dir(job_id))
 
     def wake(self, job_id: str) -> bool:
         """Let the runner of a job go on if it was stopped (SIGSTOP)."""
-        woken = process.wake_runner(self._dir(job_id))
+        woken = job_directory.wake_runner(self._dir(job_id))
         if woken:
             logger.warning("the runner of job %s had been stopped; it goes on", job_id)
         return woken
 
     def is_watched(self, job_id: str) -> bool:
         """Say whether a runner of a job lives, in whatever pid namespace."""
-        return process.runner_alive(self._dir(job_id))
+        return job_directory.runner_alive(self._dir(job_id))
 
     async def lives(self, claim: Job) -> bool:
         """Say whether any process lives that carries the mark of a job."""
-        return await anyio.to_thread.run_sync(process.lives, claim.id, self._homes(claim))
+        return await anyio.to_thread.run_sync(job_directory.lives, claim.id, self._homes(claim))
 
     async def kill(self, claim: Job) -> bool:
         """Kill the processes that carry the mark of a job; says whether they are gone."""
-        kill = partial(process.kill_marked, claim.id, self._homes(claim))
+        kill = partial(job_directory.kill_marked, claim.id, self._homes(claim))
         await anyio.to_thread.run_sync(kill, abandon_on_cancel=True)
         return not await self.lives(claim)
 
@@ -265,7 +265,7 @@ class LocalExecutor:
         """Sweep what a runner that is gone has left, as `Executor.reap`."""
         await self._launcher.sweep_orphans()
         return await anyio.to_thread.run_sync(
-            process.sweep,
+            job_directory.sweep,
             claim.id,
             self._dir(claim.id),
             claim.claim_token,
@@ -283,7 +283,7 @@ class LocalExecutor:
 
     # -- small things ----------------------------------------------------------------------------
 
-    def _homes(self, claim: Job) -> process.Homes:
+    def _homes(self, claim: Job) -> job_directory.Homes:
         """Return which homes the processes of the job may carry as their mark."""
         ours = self._incarnation.home_id
         # Older versions marked them with the job alone.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import uvicorn
 
-from mcp_jobs import host
 from mcp_jobs.core import Core, open_core
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.vocabulary import REST
+from mcp_jobs.execution import host
 from mcp_jobs.http.app import build_app
 from mcp_jobs.http.auth import Authenticator
 from mcp_jobs.http.cursors import Cursors

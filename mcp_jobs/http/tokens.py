@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs import keys
 from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.execution import private_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -115,12 +115,12 @@ class TokenFile:
 
         Raises `InvalidInputError` when others can read the file, or when it is damaged.
         """
-        text = keys.private_text(self.path)
+        text = private_files.private_text(self.path)
         if text is None:
             with self._locked():
                 fresh = TokenSet(default=_new_token(), event_key=secrets.token_bytes(32))
-                keys.write_private(self.path, _text_of(fresh), replace=False)
-            text = keys.private_text(self.path) or ""
+                private_files.write_private(self.path, _text_of(fresh), replace=False)
+            text = private_files.private_text(self.path) or ""
         return self._parsed(text)
 
     def add(self, name: str, *, owner: str | None, scopes: Sequence[str]) -> str:
@@ -164,7 +164,7 @@ class TokenFile:
 
     def _store(self, tokens: TokenSet, named: tuple[NamedToken, ...]) -> None:
         changed = TokenSet(default=tokens.default, event_key=tokens.event_key, named=named)
-        keys.write_private(self.path, _text_of(changed), replace=True)
+        private_files.write_private(self.path, _text_of(changed), replace=True)
 
     def _parsed(self, text: str) -> TokenSet:
         try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.support import Place
 
-_LAUNCHER = b"mcp_jobs.launcher.server"
+_LAUNCHER = b"mcp_jobs.execution.launcher.fork_server"
 _LEAVE_BOUND_S = 30.0
 _LONG_STOP_S = 17.0
 """More than a lease."""

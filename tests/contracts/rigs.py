@@ -19,7 +19,7 @@ import anyio
 
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.domain.models import Launch
-from mcp_jobs.launcher import layout
+from mcp_jobs.execution.launcher import layout
 from tests.contracts.memory_executor import MemoryExecutor
 from tests.executors import local_executor_of
 from tests.support import Place, until

@@ -10,10 +10,10 @@ import anyio.to_thread
 import pytest
 
 from mcp_jobs.domain.clock import SystemClock
-from mcp_jobs.launcher.spool import Spool, segment_name
+from mcp_jobs.execution.launcher.spool import Spool, segment_name
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output import tail
 from mcp_jobs.output.view import OutputView
-from mcp_jobs.spool_reader import SpoolFiles
 from tests.contracts.memory_output import MemoryOutput
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs import keys
+from mcp_jobs.execution import private_files
 from tests.support import BOUND_S
 from tests.unit.test_main import assert_one_sentence, mcp_jobs
 from tests.web import environment_for, python_for, serving, start_server
@@ -87,9 +87,13 @@ def test_a_bad_setting_is_one_sentence_without_secrets(place: Place, name: str, 
 def test_a_secret_file_that_cannot_sign_is_refused_at_the_start(
     place: Place, arguments: tuple[str, ...], text: str
 ) -> None:
-    assert keys.write_private(place.home / keys.WEBHOOK_SECRET, text, replace=True)
+    assert private_files.write_private(
+        place.home / private_files.WEBHOOK_SECRET, text, replace=True
+    )
     done = mcp_jobs(place, *arguments)
-    assert_one_sentence(done, str(place.home / keys.WEBHOOK_SECRET), "at least 24 random bytes")
+    assert_one_sentence(
+        done, str(place.home / private_files.WEBHOOK_SECRET), "at least 24 random bytes"
+    )
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a home away")

@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mcp_jobs import launching, process
 from mcp_jobs.domain.models import Launch
-from mcp_jobs.host import runtime_directory
-from mcp_jobs.incarnation import identify
+from mcp_jobs.execution import job_directory, launcher_client
+from mcp_jobs.execution.host import runtime_directory
+from mcp_jobs.execution.incarnation import identify
 from tests.support import Place
 
 
-def client_of(place: Place, idle_s: float = 0.2) -> launching.LauncherClient:
-    return launching.LauncherClient(
+def client_of(place: Place, idle_s: float = 0.2) -> launcher_client.LauncherClient:
+    return launcher_client.LauncherClient(
         home=place.home,
         home_id=identify(place.home).home_id,
         runtime_dir=runtime_directory,
@@ -25,7 +25,7 @@ def client_of(place: Place, idle_s: float = 0.2) -> launching.LauncherClient:
 def make_job(place: Place, command: str, name: str = "one") -> Path:
     """Make what an attempt needs; the one before it has taken its part away."""
     job_dir = place.home / name
-    process.make_ready(
+    job_directory.make_ready(
         job_dir,
         Launch(
             argv=("/bin/sh", "-c", command),
@@ -39,8 +39,8 @@ def make_job(place: Place, command: str, name: str = "one") -> Path:
     return job_dir
 
 
-def request_for(job_dir: Path, token: int) -> launching.LaunchRequest:
-    return launching.LaunchRequest(
+def request_for(job_dir: Path, token: int) -> launcher_client.LaunchRequest:
+    return launcher_client.LaunchRequest(
         job_id="one",
         home_id="home",
         job_dir=str(job_dir),
@@ -53,7 +53,9 @@ def request_for(job_dir: Path, token: int) -> launching.LaunchRequest:
     )
 
 
-async def run_attempt(client: launching.LauncherClient, request: launching.LaunchRequest) -> bool:
+async def run_attempt(
+    client: launcher_client.LauncherClient, request: launcher_client.LaunchRequest
+) -> bool:
     """Run an attempt to its end; False when it was refused."""
     link = await client.run(request)
     if link is None:
@@ -63,6 +65,6 @@ async def run_attempt(client: launching.LauncherClient, request: launching.Launc
     return True
 
 
-def fields(request: launching.LaunchRequest) -> dict[str, Any]:
+def fields(request: launcher_client.LaunchRequest) -> dict[str, Any]:
     """Return what is sent of a request."""
     return {name: getattr(request, name) for name in request.__slots__}

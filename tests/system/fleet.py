@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
 
-from mcp_jobs import host
 from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
+from mcp_jobs.execution import host
 from mcp_jobs.requests import StartJob
 from tests.stores import open_store
 from tests.support import BOUND_S, Place
@@ -27,8 +27,9 @@ LEASE_S: Final = 1.0
 ROUND_S: Final = 0.1
 
 SHORT_LEASE: Final = f"""
-from mcp_jobs import owners, pool
-owners.LEASE_S = pool.LEASE_S = {LEASE_S}
+from mcp_jobs import pool
+from mcp_jobs.execution import owner_locks
+owner_locks.LEASE_S = pool.LEASE_S = {LEASE_S}
 pool._ADOPT_EVERY_S = {ROUND_S}
 """
 """A change under which an owner that stands still is found out soon."""
@@ -38,7 +39,7 @@ Process = subprocess.Popen[str]
 
 def shorten_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the change `SHORT_LEASE` in this process."""
-    for name in ("mcp_jobs.owners.LEASE_S", "mcp_jobs.pool.LEASE_S"):
+    for name in ("mcp_jobs.execution.owner_locks.LEASE_S", "mcp_jobs.pool.LEASE_S"):
         monkeypatch.setattr(name, LEASE_S)
     monkeypatch.setattr("mcp_jobs.pool._ADOPT_EVERY_S", ROUND_S)
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 
 from mcp_jobs.core import LOCAL_OWNER, Core, open_core
-from mcp_jobs.incarnation import identify
-from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.identity import pid_namespace
-from mcp_jobs.launcher.server import PROTOCOL_VERSION
+from mcp_jobs.execution.incarnation import identify
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.launcher.fork_server import PROTOCOL_VERSION
+from mcp_jobs.execution.launcher.identity import pid_namespace
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output.view import OutputView
 from mcp_jobs.requests import CancelJob, CheckJob, StartJob
-from mcp_jobs.spool_reader import SpoolFiles
 from tests.support import Place, alive, until, wait_until
 
 if TYPE_CHECKING:

@@ -336,7 +336,7 @@ async def test_a_job_that_ended_just_before_keeps_its_own_end(
     reason: str | None,
 ) -> None:
     # A stopped runner would be woken by the order, and might end the job before it is stored.
-    monkeypatch.setattr("mcp_jobs.launcher.bell.wake", lambda _: False)
+    monkeypatch.setattr("mcp_jobs.execution.launcher.stop_notice.wake", lambda _: False)
     async with station(place) as jobs:
         path = await gate(place)
         job_id = await jobs.start(f"read x < gate; exit {code}")
@@ -359,7 +359,7 @@ async def test_a_job_that_ended_just_before_keeps_its_own_end(
 async def test_a_failure_that_a_cancel_met_is_not_retried(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.launcher.bell.wake", lambda _: False)
+    monkeypatch.setattr("mcp_jobs.execution.launcher.stop_notice.wake", lambda _: False)
     async with station(place) as jobs:
         path = await gate(place)
         job_id = await jobs.start("echo >> runs; read x < gate; exit 3", max_retries=5)

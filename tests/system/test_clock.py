@@ -16,13 +16,13 @@ HOURS_MS: Final = 3 * 3_600_000
 
 _SET_CLOCK: Final = """
 import itertools, sys; sys.path.insert(0, sys.argv[1])
-from mcp_jobs.launcher import runner, server
+from mcp_jobs.execution.launcher import fork_server, runner
 true_ms = runner._now_ms
 looks = itertools.count()
 # Each runner has a copy of the count: it looks once at the start.
 runner._now_ms = lambda: true_ms() + ({step_ms} if next(looks) else 0)
-server.rehearse = lambda path: None
-server.main(sys.argv[2], float(sys.argv[3]))
+fork_server.rehearse = lambda path: None
+fork_server.main(sys.argv[2], float(sys.argv[3]))
 """
 
 
@@ -32,7 +32,7 @@ async def test_a_clock_that_is_set_while_a_job_runs_does_not_change_how_long_it_
     place: Place, monkeypatch: pytest.MonkeyPatch, step_ms: int, command: str
 ) -> None:
     code = _SET_CLOCK.format(step_ms=step_ms)
-    monkeypatch.setattr("mcp_jobs.launching._LAUNCH", code)
+    monkeypatch.setattr("mcp_jobs.execution.launcher_client._LAUNCH", code)
     async with station(place) as jobs:
         job = await jobs.run(command, max_retries=0)
 

@@ -10,7 +10,7 @@ import pytest
 from mcp_jobs import declared
 from mcp_jobs.declared import jobs_file, params, place, rules
 from mcp_jobs.domain.environment import changes_what_runs
-from mcp_jobs.launcher import layout
+from mcp_jobs.execution.launcher import layout
 from tests.contract import call, ended
 from tests.markdown import DOCS, blocks, names, rows, section
 from tests.support import Place, open_client

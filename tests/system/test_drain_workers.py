@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.launcher import drain
-from mcp_jobs.launching import Drain, drain_command
+from mcp_jobs.execution.launcher import drain_worker
+from mcp_jobs.execution.launcher_client import Drain, drain_command
 from tests.support import Place, until
 from tests.system.attempts import client_of
 from tests.system.fleet import accept, run_command
@@ -41,7 +41,7 @@ def _make_newer(place: Place) -> None:
 
 async def test_a_worker_that_refuses_the_home_is_started_once(place: Place) -> None:
     started = place.root / "started"
-    code = f"echo >> {started}; exit {drain.REFUSED}"
+    code = f"echo >> {started}; exit {drain_worker.REFUSED}"
     await _leave_to(place, Drain(argv=("/bin/sh", "-c", code), environ={}))
     await until(started.exists)
     await until(lambda: not place.processes())
@@ -65,7 +65,7 @@ async def test_a_newer_schema_ends_a_worker_with_a_code_of_its_own(place: Place)
     _make_newer(place)
     done = run_command(place, "worker", "--drain")
 
-    assert done.returncode == drain.REFUSED
+    assert done.returncode == drain_worker.REFUSED
     assert done.stderr.startswith("mcp-jobs: The job database has schema version")
     assert done.stderr.count("\n") == 1
 
@@ -81,7 +81,7 @@ async def test_draining_a_home_that_was_removed_does_not_make_it_anew(place: Pla
 # -- how often -----------------------------------------------------------------------------------
 
 
-class _Keeper(drain.DrainKeeper):
+class _Keeper(drain_worker.DrainKeeper):
     """A keeper whose worker is a number."""
 
     def run_worker(self, status: int) -> None:
@@ -109,8 +109,8 @@ def test_a_worker_that_dies_again_and_again_is_given_up(status: int) -> None:
         keeper.run_worker(status)
         pauses.append(keeper.due_in_s() or 0)
 
-    assert len(pauses) == drain._MOST_TRIES + 1
-    assert max(pauses) <= drain._LONGEST_PAUSE_S
+    assert len(pauses) == drain_worker._MOST_TRIES + 1
+    assert max(pauses) <= drain_worker._LONGEST_PAUSE_S
 
 
 def test_a_worker_that_lived_long_or_ended_well_is_no_failure(
@@ -119,7 +119,7 @@ def test_a_worker_that_lived_long_or_ended_well_is_no_failure(
     keeper = _abandoned()
     keeper.run_worker(1 << 8)
     first = keeper._failures
-    monkeypatch.setattr(drain, "_LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(drain_worker, "_LONGEST_PAUSE_S", 0.0)
     keeper.run_worker(1 << 8)
 
     assert (first, keeper._failures) == (1, 1)
@@ -127,7 +127,7 @@ def test_a_worker_that_lived_long_or_ended_well_is_no_failure(
 
 def test_a_new_owner_gives_the_worker_new_tries() -> None:
     keeper = _abandoned()
-    for _ in range(drain._MOST_TRIES):
+    for _ in range(drain_worker._MOST_TRIES):
         keeper.run_worker(1 << 8)
     server: object = object()
     keeper.attached(server, None)  # type: ignore[arg-type]

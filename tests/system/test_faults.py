@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import pytest
 
-from mcp_jobs import process
 from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.domain.states import Status
+from mcp_jobs.execution import job_directory
 from mcp_jobs.requests import ListJobs
 from tests.raw import RawServer
 from tests.support import Place, until
@@ -129,8 +129,8 @@ DOOMED_S: Final = 4242
 
 _LAUNCH: Final = f"""
 import errno, os, sys; sys.path.insert(0, sys.argv[1])
-from mcp_jobs.launcher import server
-fork, spawn, fork_runner = os.fork, os.posix_spawn, server.Launcher._fork_runner
+from mcp_jobs.execution.launcher import fork_server
+fork, spawn, fork_runner = os.fork, os.posix_spawn, fork_server.Launcher._fork_runner
 launcher, doomed, failures = None, False, 0
 def fail():
     global failures
@@ -147,14 +147,14 @@ def note(self, client, request):
     global launcher, doomed
     launcher, doomed = os.getpid(), request["timeout_s"] == {DOOMED_S}
     fork_runner(self, client, request)
-os.fork, os.posix_spawn, server.Launcher._fork_runner = failing_fork, failing_spawn, note
-server.main(sys.argv[2], float(sys.argv[3]))
+os.fork, os.posix_spawn, fork_server.Launcher._fork_runner = failing_fork, failing_spawn, note
+fork_server.main(sys.argv[2], float(sys.argv[3]))
 """
 
 
 def break_fork(monkeypatch: pytest.MonkeyPatch, *, in_launcher: bool, failures: int) -> None:
     code = _LAUNCH.format(in_launcher=in_launcher, failures=failures)
-    monkeypatch.setattr("mcp_jobs.launching._LAUNCH", code)
+    monkeypatch.setattr("mcp_jobs.execution.launcher_client._LAUNCH", code)
 
 
 async def test_a_job_starts_when_the_system_gives_processes_again(
@@ -312,7 +312,7 @@ async def test_a_launcher_without_descriptors_holds_up_starts_only_until_it_has_
 
 _POOR_RUNNERS: Final = f"""
 import resource, sys; sys.path.insert(0, sys.argv[1])
-from mcp_jobs.launcher import runner, server
+from mcp_jobs.execution.launcher import fork_server, runner
 run = runner.Runner.run
 def poor(self):
     if self._request["timeout_s"] == {DOOMED_S}:
@@ -320,14 +320,14 @@ def poor(self):
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     run(self)
 runner.Runner.run = poor
-server.main(sys.argv[2], float(sys.argv[3]))
+fork_server.main(sys.argv[2], float(sys.argv[3]))
 """
 
 
 async def test_a_runner_without_descriptors_is_a_spawn_error_that_says_so(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.launching._LAUNCH", _POOR_RUNNERS)
+    monkeypatch.setattr("mcp_jobs.execution.launcher_client._LAUNCH", _POOR_RUNNERS)
     monkeypatch.setattr("mcp_jobs.execution.local_executor._LAUNCH_PAUSES_S", (0.01,) * 4)
     async with station(place) as jobs:
         job = await jobs.run("echo >> ran", timeout_seconds=DOOMED_S)
@@ -413,7 +413,7 @@ async def test_what_cannot_be_removed_keeps_no_job_from_its_end(
     def refused(job_dir: Path, **_: bool) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted", str(job_dir))
 
-    monkeypatch.setattr(process, step, refused)
+    monkeypatch.setattr(job_directory, step, refused)
     async with station(place) as jobs:
         ends = [await jobs.run(command) for command in ("true", "exit 7")]
         unsettled = await jobs.core.store.running()

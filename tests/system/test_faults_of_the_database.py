@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from mcp_jobs.domain.errors import StoreBusyError
-from mcp_jobs.launcher import record
+from mcp_jobs.execution.launcher import exit_record
 from tests.raw import RawServer
 from tests.support import Place, until
 from tests.system.fleet import accept, assert_refused_plainly, run_command
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SHORT_WAIT: Final = """
-from mcp_jobs.store import connection
+from mcp_jobs.store.sqlite import connection
 connection._BUSY_TIMEOUT_MS = 500
 """
 """A change under which a lock is not waited for: ten seconds are too long for a test."""
@@ -71,7 +71,7 @@ async def test_a_lock_under_a_server_stops_no_reading_and_loses_no_end(
             with pytest.raises(StoreBusyError, match=r"locked.*Nothing was changed; try again"):
                 await jobs.start("echo >> ran")
             await release(path)
-            await until(lambda: record.read(str(jobs.directory(job_id)), 1))
+            await until(lambda: exit_record.read(str(jobs.directory(job_id)), 1))
             during = await jobs.check(job_id)
         job = await jobs.ended(job_id)
         after = await jobs.run("echo after")

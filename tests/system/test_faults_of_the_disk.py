@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 import pytest
 
-from mcp_jobs.launcher import record
+from mcp_jobs.execution.launcher import exit_record
 from tests.raw import RawServer
 from tests.support import Place, wait_until
 from tests.system.fleet import accept, assert_refused_plainly, run_command
@@ -103,8 +103,10 @@ async def test_a_job_that_fills_the_disk_ends_truly_and_the_server_goes_on(
         await release(path)
         # The end may be stored only when there is space, but it is written down before.
         directory = place.home / "jobs" / job_id
-        wait_until(lambda: record.read(str(directory), 1) or not (directory / "alive").exists())
-        written = record.read(str(directory), 1)
+        wait_until(
+            lambda: exit_record.read(str(directory), 1) or not (directory / "alive").exists()
+        )
+        written = exit_record.read(str(directory), 1)
         small_home.unlink()
         check = {"job_id": job_id, "wait_seconds": 20}
         job = raw.call("check_job", check)["structuredContent"]
@@ -136,8 +138,8 @@ async def test_an_end_on_a_full_disk_is_written_down_in_the_reserved_space(
         leave_nobody(place, dead)
     await release(path)
     directory = str(place.home / "jobs" / job_id)
-    wait_until(lambda: record.read(directory, 1))
-    written = record.read(directory, 1)
+    wait_until(lambda: exit_record.read(directory, 1))
+    written = exit_record.read(directory, 1)
     left = free_bytes(place)
     (place.home / "filling").unlink()
     async with station(place) as jobs:

@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.spool import segment_name
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.launcher.spool import segment_name
 from tests.support import Place, until
 from tests.system import planting
 from tests.system.station import Station, gate, release, server, shell, station

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mcp_jobs import launching
 from mcp_jobs.cli import install
+from mcp_jobs.execution import launcher_client
 from tests import contract
 from tests.support import Place, open_client
 
@@ -182,7 +182,7 @@ def refusal(place: Place, app: str, *interpreter: str) -> str:
 
 def test_the_worker_that_drains_the_queue_imports_nothing_of_its_directory(tmp_path: Path) -> None:
     proof = plant(tmp_path, *SHADOWED, "mcp_jobs")
-    command = launching.drain_command({}).argv
+    command = launcher_client.drain_command({}).argv
     assert command[-2:] == ("worker", "--drain")
     done = subprocess.run(
         [*command[:-2], "--version"], cwd=tmp_path, capture_output=True, text=True, check=False

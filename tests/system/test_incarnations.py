@@ -16,11 +16,11 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcp_jobs import incarnation
 from mcp_jobs.core import open_core
 from mcp_jobs.domain.models import JobFilter
-from mcp_jobs.incarnation import identify
-from mcp_jobs.launcher import tree
+from mcp_jobs.execution import incarnation
+from mcp_jobs.execution.incarnation import identify
+from mcp_jobs.execution.launcher import process_tree
 from tests.stores import open_store
 from tests.support import Place, alive, until
 from tests.system.fleet import accept
@@ -286,7 +286,7 @@ async def test_a_process_of_an_older_version_is_known_by_the_job_alone(place: Pl
     mark = {"MCP_JOBS_JOB_ID": job_id}
     with subprocess.Popen(["/bin/sleep", "1000"], env=mark, cwd=place.root) as process:
         async with station(place) as jobs:
-            await until(lambda: tree.marked(job_id, (None,)))
+            await until(lambda: process_tree.marked(job_id, (None,)))
             await jobs.seen(job_id, lambda job: job["status"] == "running")
             cancelled = await jobs.cancel(job_id)
         assert process.wait() == -signal.SIGKILL

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.identity import boot_id, pid_namespace, start_time
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.launcher.identity import boot_id, pid_namespace, start_time
 from tests.support import Place, alive, python, until
 from tests.system.station import (
     all_gone,

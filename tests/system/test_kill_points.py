@@ -21,9 +21,9 @@ import anyio.to_thread
 import pytest
 
 from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
-from mcp_jobs.host import prepare_home
-from mcp_jobs.incarnation import identify
-from mcp_jobs.launcher import layout, tree
+from mcp_jobs.execution.host import prepare_home
+from mcp_jobs.execution.incarnation import identify
+from mcp_jobs.execution.launcher import layout, process_tree
 from mcp_jobs.requests import StartJob
 from tests.raw import RawServer
 from tests.stores import open_store
@@ -68,28 +68,28 @@ def around_async(owner, name, counts=lambda result: True):
 
 _LAUNCHER = """
 import sys; sys.path.insert(0, sys.argv[1])
-from mcp_jobs.launcher import record, runner, server
-around(server.Launcher, "_fork_runner")
+from mcp_jobs.execution.launcher import exit_record, fork_server, runner
+around(fork_server.Launcher, "_fork_runner")
 around(runner.Runner, "run")
 around(runner.Runner, "_start")
 around(runner.Runner, "_write_identity")
 around(runner, "spawn")
-around(record, "add_line")
-around(record, "write")
-server.rehearse = lambda directory: None
-server.main(sys.argv[2], float(sys.argv[3]))
+around(exit_record, "add_line")
+around(exit_record, "write")
+fork_server.rehearse = lambda directory: None
+fork_server.main(sys.argv[2], float(sys.argv[3]))
 """
 
 _WORKER = """
 import sys; sys.path.insert(0, {root!r})
-from mcp_jobs import launching, process, supervise
+from mcp_jobs.execution import job_directory, launcher_client
 from mcp_jobs.store import SqliteStore
-launching._LAUNCH = {launch!r}
+launcher_client._LAUNCH = {launch!r}
 around_async(SqliteStore, "claim", lambda job: job is not None)
 around_async(SqliteStore, "settle")
-around_async(launching.LauncherClient, "run")
-around_async(launching.RunnerLink, "answer")
-around(process, "clean_after_end")
+around_async(launcher_client.LauncherClient, "run")
+around_async(launcher_client.RunnerLink, "answer")
+around(job_directory, "clean_after_end")
 sys.argv = ["mcp-jobs", "worker"]
 from mcp_jobs.__main__ import main
 main()
@@ -192,7 +192,7 @@ class Yard:
 
     def assert_clean(self, job_id: str) -> None:
         """Hold that nothing of an ended job runs, and that its secrets are gone."""
-        assert tree.marked(job_id, (identify(self.place.home).home_id,)) == []
+        assert process_tree.marked(job_id, (identify(self.place.home).home_id,)) == []
         # Its owner, or the next one, removes them just after the end is stored.
         secrets = self.place.home / "jobs" / job_id / "env"
         wait_until(lambda: not secrets.exists(), bound_s=3.0)

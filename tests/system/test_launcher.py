@@ -12,8 +12,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcp_jobs import launching, process
-from mcp_jobs.launcher import record
+from mcp_jobs.execution import job_directory, launcher_client
+from mcp_jobs.execution.launcher import exit_record
 from tests.support import Place, alive, ended, open_client, start, until, wait_until
 from tests.system.attempts import client_of, make_job, request_for, run_attempt
 from tests.system.station import (
@@ -62,8 +62,8 @@ async def test_many_starts_at_once_make_one_launcher(place: Place) -> None:
     clients = [client_of(place) for _ in range(8)]
     links = []
 
-    async def attach(client: launching.LauncherClient) -> None:
-        links.append(await client.attach(launching.Drain(argv=("/bin/true",), environ={})))
+    async def attach(client: launcher_client.LauncherClient) -> None:
+        links.append(await client.attach(launcher_client.Drain(argv=("/bin/true",), environ={})))
 
     async with anyio.create_task_group() as tasks:
         for client in clients:
@@ -192,7 +192,7 @@ async def test_the_same_claim_made_many_times_at_once_runs_once(place: Place) ->
 
 async def test_a_claim_below_the_fence_is_refused(place: Place) -> None:
     client, job_dir = client_of(place), make_job(place, "echo >> runs")
-    process.raise_fence(job_dir, 3, ())
+    job_directory.raise_fence(job_dir, 3, ())
     answers = []
     for token in (1, 2, 3, 2, 4):
         make_job(place, "echo >> runs")
@@ -213,7 +213,7 @@ async def test_a_claim_is_refused_while_a_runner_lives(place: Place) -> None:
     link.close()
 
     assert second is None
-    assert record.read(str(job_dir), 2) is None
+    assert exit_record.read(str(job_dir), 2) is None
 
 
 # -- the runner ----------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import anyio.to_thread
 import pytest
 
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.host import runtime_directory
-from mcp_jobs.launcher import record
+from mcp_jobs.execution.host import runtime_directory
+from mcp_jobs.execution.launcher import exit_record
 from tests.support import Place, until
 from tests.system.attempts import fields, make_job, request_for
 from tests.system.station import gate, identity_of, launcher, release, socket_path, station
@@ -179,7 +179,7 @@ async def test_a_request_in_pieces_is_understood(place: Place) -> None:
             answer = await anyio.to_thread.run_sync(client.makefile("rb").readline)
         await release(path)
         await jobs.ended(first)
-        await until(lambda: record.read(str(place.home / "one"), 1))
+        await until(lambda: exit_record.read(str(place.home / "one"), 1))
 
     assert json.loads(answer)["event"] == "started"
 

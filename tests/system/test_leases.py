@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import pytest
 
-from mcp_jobs.launcher import layout
+from mcp_jobs.execution.launcher import layout
 from tests.support import BOUND_S, Place, until
 from tests.system.fleet import SHORT_LEASE, server_in, shorten_lease
 from tests.system.station import gate, pids_in, release, shell, station
@@ -34,21 +34,21 @@ supervise.Supervisor.run = run
 _STOPS_ITSELF: Final = """
 import builtins, signal
 import anyio
-from mcp_jobs import launching
+from mcp_jobs.execution import launcher_client
 _print, _said = builtins.print, []
 def say(*words, **how):
     _print(*words, **how)
     _said.extend(words)
 builtins.print = say
-_launch = launching.LauncherClient.run
+_launch = launcher_client.LauncherClient.run
 async def launch(self, request):
-    launching.LauncherClient.run = _launch
+    launcher_client.LauncherClient.run = _launch
     while "ready" not in _said:
         await anyio.sleep(0.01)
     open("stopping", "w").write("now")
     os.kill(os.getpid(), signal.SIGSTOP)
     return await _launch(self, request)
-launching.LauncherClient.run = launch
+launcher_client.LauncherClient.run = launch
 """
 """Stops the server between its first claim and the launch of that job."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_jobs.execution import local_executor
-from mcp_jobs.launcher import record
+from mcp_jobs.execution.launcher import exit_record
 from tests.support import Place, alive, python, until
 from tests.system.station import (
     all_gone,
@@ -69,9 +69,9 @@ async def test_a_limit_holds_when_no_server_is_alive(
         leave_nobody(place, dead)
         assert alive(pids[0])
     directory = str(place.home / "jobs" / dead.job_ids[0])
-    await until(lambda: record.read(directory, 1))
+    await until(lambda: exit_record.read(directory, 1))
 
-    written = record.read(directory, 1)
+    written = exit_record.read(directory, 1)
     assert written is not None
     assert written["reason"] == reason
     assert not alive(pids[0])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.incarnation import identify
-from mcp_jobs.launcher.spool import segment_name
+from mcp_jobs.execution.incarnation import identify
+from mcp_jobs.execution.launcher.spool import segment_name
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output.view import OutputView
-from mcp_jobs.spool_reader import SpoolFiles
 from tests.support import Place, alive, open_client, python, run, until
 from tests.system.station import (
     Station,

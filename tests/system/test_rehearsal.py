@@ -16,15 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = """
 import json, os, resource, signal, sys
 sys.path.insert(0, sys.argv[1])
-from mcp_jobs.launcher import record, rehearsal
+from mcp_jobs.execution.launcher import exit_record, warmup
 for number in (signal.SIGCHLD, signal.SIGIO):
     signal.signal(number, lambda *_: None)
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-ends, write = [], record.write
+ends, write = [], exit_record.write
 def kept(job_dir, fd, end, **more):
     ends.append((end["reason"], end["exit_code"]))
     write(job_dir, fd, end, **more)
-record.write = kept
+exit_record.write = kept
 def state():
     umask = os.umask(0)
     os.umask(umask)
@@ -35,7 +35,7 @@ def state():
     ]
 os.chdir("/")
 before = state()
-rehearsal.rehearse(sys.argv[2])
+warmup.rehearse(sys.argv[2])
 try:
     os.waitpid(-1, os.WNOHANG)
     left = True

@@ -14,9 +14,9 @@ import pytest
 from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.domain.ids import new_id
 from mcp_jobs.domain.states import Status
-from mcp_jobs.host import prepare_home
+from mcp_jobs.execution.host import prepare_home
+from mcp_jobs.execution.job_directory import remove_job_dir
 from mcp_jobs.maintenance import Maintenance
-from mcp_jobs.process import remove_job_dir
 from mcp_jobs.requests import ListJobs
 from mcp_jobs.store import SqliteStore
 from tests.executors import local_executor

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mcp_jobs import process
 from mcp_jobs.domain.models import Launch
-from mcp_jobs.launcher import record
+from mcp_jobs.execution import job_directory
+from mcp_jobs.execution.launcher import exit_record
 from tests.support import Place
 from tests.system.attempts import client_of, request_for
 from tests.system.station import Station, gate, release, station
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.execution.launcher.exit_record import ExitRecord
     from tests.system.station import Shown
 
 
@@ -158,12 +158,12 @@ async def _record_of(place: Place, *argv: str, **changes: Any) -> ExitRecord:
         "rlimit_nofile": None,
     }
     job_dir = place.home / "one"
-    process.make_job_dir(job_dir, Launch(**{**launch, **changes}))
+    job_directory.make_job_dir(job_dir, Launch(**{**launch, **changes}))
     link = await client_of(place).run(request_for(job_dir, 1))
     assert link is not None
     await link.wait_closed()
     link.close()
-    found = record.read(str(job_dir), 1)
+    found = exit_record.read(str(job_dir), 1)
     assert found is not None
     return found
 

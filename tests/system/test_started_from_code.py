@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, SecretStr
 from mcp_jobs import JobContext, Jobs
 from mcp_jobs.core import LOCAL_OWNER, visit
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.incarnation import identify
+from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.requests import ListJobs
 from tests.markdown import ROOT
 from tests.support import Place

@@ -9,9 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcp_jobs import process
 from mcp_jobs.domain.errors import LauncherError
-from mcp_jobs.launcher import layout
+from mcp_jobs.execution import job_directory
+from mcp_jobs.execution.launcher import layout
 from tests.support import Place, alive, python, until
 from tests.system.attempts import client_of, make_job, request_for, run_attempt
 from tests.system.station import identity_of, launcher, pids_in, station
@@ -149,8 +149,8 @@ async def test_a_launcher_that_is_stopped_holds_up_no_sweep(place: Place) -> Non
 async def test_a_launcher_that_never_answers_is_an_error(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.launching._ANSWER_WAITS_S", (0.05, 0.05))
-    monkeypatch.setattr("mcp_jobs.launcher.tree.resume", lambda *_: False)
+    monkeypatch.setattr("mcp_jobs.execution.launcher_client._ANSWER_WAITS_S", (0.05, 0.05))
+    monkeypatch.setattr("mcp_jobs.execution.launcher.process_tree.resume", lambda *_: False)
     async with station(place) as jobs:
         await jobs.run("true")
         pid = await _stopped_launcher(place)
@@ -165,7 +165,7 @@ async def test_a_launcher_that_never_answers_is_an_error(
 
 async def test_a_launch_that_was_given_up_does_not_happen_later(place: Place) -> None:
     job_dir = make_job(place, "echo >> ran")
-    given_up = process.forbid(job_dir, 1, ())
+    given_up = job_directory.forbid(job_dir, 1, ())
     late = await run_attempt(client_of(place), request_for(job_dir, 1))
     again = await run_attempt(client_of(place), request_for(job_dir, 2))
 
@@ -177,7 +177,7 @@ async def test_a_launch_that_has_happened_is_not_given_up(place: Place) -> None:
     job_dir = make_job(place, "true")
     assert await run_attempt(client_of(place), request_for(job_dir, 1))
 
-    assert process.forbid(job_dir, 1, ()) is False
+    assert job_directory.forbid(job_dir, 1, ()) is False
 
 
 def test_a_lock_that_another_keeps_is_not_waited_for_without_bound(

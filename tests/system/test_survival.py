@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.launcher import record
+from mcp_jobs.execution.launcher import exit_record
 from tests.support import Place, alive, ended, open_client, start, until
 from tests.system.station import (
     all_gone,
@@ -64,8 +64,8 @@ async def test_a_job_that_ended_while_nobody_was_there_is_settled_truly(place: P
     await release(path)
     await all_gone(pids)
     directory = place.home / "jobs" / dead.job_ids[0]
-    await until(lambda: record.read(str(directory), 1))
-    written = record.read(str(directory), 1)
+    await until(lambda: exit_record.read(str(directory), 1))
+    written = exit_record.read(str(directory), 1)
     assert written is not None
     finished_at = written["finished_at_ms"]
     async with station(place) as jobs:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from mcp_jobs.incarnation import identify
-from mcp_jobs.process import read_traces
+from mcp_jobs.execution.incarnation import identify
+from mcp_jobs.execution.job_directory import read_traces
 from tests.support import BOUND_S, Place, alive
 from tests.system.fleet import accept, idle_core
 from tests.system.station import (

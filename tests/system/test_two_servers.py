@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from mcp_jobs.core import LOCAL_OWNER
-from mcp_jobs.launcher import record
+from mcp_jobs.execution.launcher import exit_record
 from mcp_jobs.requests import ListJobs
 from tests.support import Place, ended, job_of, open_client, start, until
 from tests.system.fleet import SHORT_LEASE, server_in, shorten_lease
@@ -270,7 +270,7 @@ async def test_a_recorded_end_is_kept_though_the_namespace_is_gone(place: Place)
         (job_id,) = elsewhere.job_ids
         await pids_in(place.project / "pids")
         await release(path)
-        await until(lambda: record.read(str(place.home / "jobs" / job_id), 1))
+        await until(lambda: exit_record.read(str(place.home / "jobs" / job_id), 1))
         kill_namespace(elsewhere)
     async with station(place) as jobs:
         job = await jobs.ended(job_id)

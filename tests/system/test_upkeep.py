@@ -11,7 +11,7 @@ import pytest
 
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.errors import FatalError
-from mcp_jobs.owners import told_by_others
+from mcp_jobs.execution.owner_locks import told_by_others
 from mcp_jobs.upkeep import Upkeep
 from tests.receiver import receiving
 from tests.support import BOUND_S, ended, open_client, start, wait_until

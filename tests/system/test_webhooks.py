@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from mcp_jobs import keys
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.domain.models import Delivery, Outcome
 from mcp_jobs.domain.states import Status
-from mcp_jobs.owners import Owners
+from mcp_jobs.execution import private_files
+from mcp_jobs.execution.owner_locks import Owners
 from mcp_jobs.store.base import DELIVERIES_OF_OWNER
 from mcp_jobs.upkeep import Upkeep
 from mcp_jobs.webhooks import PAUSES_S, Webhooks
@@ -104,7 +104,7 @@ def test_the_end_of_a_job_is_told_signed_and_each_attempt_is_shown(place: Place)
         job = start(client, "echo x; exit 3", webhook=receiver.url)
         wait_until(lambda: receiver.got)
         (got,) = receiver.got
-        message = got.verified(keys.webhook_secret(place.home))
+        message = got.verified(private_files.webhook_secret(place.home))
         assert message["type"] == "job.failed"
         assert message["data"]["job_id"] == job["job_id"]
         assert message["data"]["exit_code"] == 3

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from mcp_jobs.launching import Drain
+from mcp_jobs.execution.launcher_client import Drain
 from tests.support import BOUND_S, Place, alive, until
 from tests.system.fleet import accept, idle_core, run_command, worker
 from tests.system.station import gate, pids_in, release, server, shell, station
@@ -195,7 +195,7 @@ async def test_a_worker_is_started_in_the_end_only_for_what_is_left(
     def touch(environ: Mapping[str, str]) -> Drain:
         return Drain(argv=("/usr/bin/touch", str(mark)), environ=environ)
 
-    monkeypatch.setattr("mcp_jobs.launching.drain_command", touch)
+    monkeypatch.setattr("mcp_jobs.execution.launcher_client.drain_command", touch)
     async with station(place) as jobs:
         await jobs.run("true")
         await jobs.ask("true", delay_seconds=delay, wait_seconds=0 if delay else 20)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import Final
 
+from mcp_jobs.execution.shells import Script, find_shells
 from mcp_jobs.settings import Settings
-from mcp_jobs.shells import Script, find_shells
 
 USED: Final = find_shells(Settings())
 _OURS: Final = (USED.argv(Script(text="")), USED.argv(Script(text="", interpreter="sh")))

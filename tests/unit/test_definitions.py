@@ -21,10 +21,10 @@ from mcp_jobs.context import _question
 from mcp_jobs.definitions import definition_of
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.models import Answer
-from mcp_jobs.exchange import read_questions, read_report
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.python_files import read_questions, read_report
 from mcp_jobs.forms import flat_schema
 from mcp_jobs.inputs import answer_to
-from mcp_jobs.launcher import layout
 from tests.stores import question
 
 

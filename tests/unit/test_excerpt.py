@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.launcher.spool import Spool
+from mcp_jobs.execution.launcher.spool import Spool
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output import Excerpt, read_excerpt, read_failing
-from mcp_jobs.spool_reader import SpoolFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from mcp_jobs.execution.shells import Script
 from mcp_jobs.registry import prepare
-from mcp_jobs.shells import Script
 from tests.unit.declarations import load, problem
 
 REFUSED_SCRIPTS = {

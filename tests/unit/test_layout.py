@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs import process
-from mcp_jobs.launcher import bell, layout, record
+from mcp_jobs.execution import job_directory
+from mcp_jobs.execution.launcher import exit_record, layout, stop_notice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.execution.launcher.exit_record import ExitRecord
 
 _JSON = st.dictionaries(
     st.text(max_size=5),
@@ -35,7 +35,7 @@ _JSON = st.dictionaries(
 
 _HOLD = """
 import sys
-from mcp_jobs.launcher import layout, record
+from mcp_jobs.execution.launcher import exit_record, layout
 fd = layout.lock_file(sys.argv[1], wait=True)
 print("held", flush=True)
 sys.stdin.read()
@@ -103,7 +103,7 @@ def test_an_exit_record_is_told_of_when_written_and_synced_before_its_directory(
     monkeypatch.setattr(os, "fsync", fsync)
     fd = layout.lock_file(str(tmp_path / layout.ALIVE), wait=False)
     assert fd is not None
-    record.write(str(tmp_path), fd, _record(1), written=lambda: steps.append("told"))
+    exit_record.write(str(tmp_path), fd, _record(1), written=lambda: steps.append("told"))
     os.close(fd)
 
     assert steps == ["told", "content of 1", "directory"]
@@ -310,7 +310,7 @@ def _record(token: int, **fields: Any) -> ExitRecord:
 
 
 def _write(directory: Path, alive_fd: int, ended: ExitRecord) -> None:
-    record.write(str(directory), alive_fd, ended, written=lambda: None)
+    exit_record.write(str(directory), alive_fd, ended, written=lambda: None)
 
 
 def _add(directory: Path, text: bytes) -> None:
@@ -350,39 +350,39 @@ def test_an_absent_file_has_no_lines(tmp_path: Path) -> None:
 
 def test_records_are_found_by_their_token_between_identities(tmp_path: Path, alive_fd: int) -> None:
     for token in (1, 2):
-        layout.add_line(alive_fd, _identity(token), room_bytes=record.ROOM_BYTES)
-        assert record.read(str(tmp_path), token) is None
+        layout.add_line(alive_fd, _identity(token), room_bytes=exit_record.ROOM_BYTES)
+        assert exit_record.read(str(tmp_path), token) is None
         _write(tmp_path, alive_fd, _record(token, signal=9))
         assert layout.read_identity(str(tmp_path)) == _identity(token)
 
-    assert record.read(str(tmp_path), 1) == _record(1, signal=9)
-    assert record.read(str(tmp_path), 2) == _record(2, signal=9)
-    assert record.read(str(tmp_path), 3) is None
+    assert exit_record.read(str(tmp_path), 1) == _record(1, signal=9)
+    assert exit_record.read(str(tmp_path), 2) == _record(2, signal=9)
+    assert exit_record.read(str(tmp_path), 3) is None
 
 
 def test_a_record_of_which_a_part_was_written_is_none(tmp_path: Path, alive_fd: int) -> None:
-    layout.add_line(alive_fd, {"token": 1}, room_bytes=record.ROOM_BYTES)
+    layout.add_line(alive_fd, {"token": 1}, room_bytes=exit_record.ROOM_BYTES)
     used = layout.used_bytes(alive_fd)
     whole = json.dumps({layout.EXIT: _record(1)}).encode()
     for length in range(1, len(whole) + 1):
         os.pwrite(alive_fd, whole[:length], used)
-        assert record.read(str(tmp_path), 1) is None
+        assert exit_record.read(str(tmp_path), 1) is None
     os.ftruncate(alive_fd, used)
     _write(tmp_path, alive_fd, _record(1))
 
-    assert record.read(str(tmp_path), 1) == _record(1)
+    assert exit_record.read(str(tmp_path), 1) == _record(1)
 
 
 def test_a_record_takes_no_more_space_than_was_kept_for_it(tmp_path: Path, alive_fd: int) -> None:
     identity = {"token": 1, "boot_id": "b" * 400}
-    layout.add_line(alive_fd, identity, room_bytes=record.ROOM_BYTES)
+    layout.add_line(alive_fd, identity, room_bytes=exit_record.ROOM_BYTES)
     before = os.fstat(alive_fd)
     layout.add_line(alive_fd, identity)
     _write(tmp_path, alive_fd, _record(1, error="\U0001f600" * 5000))
     after = os.fstat(alive_fd)
 
     assert (after.st_size, after.st_blocks) == (before.st_size, before.st_blocks)
-    written = record.read(str(tmp_path), 1)
+    written = exit_record.read(str(tmp_path), 1)
     assert written is not None
     assert str(written["error"]).endswith("\U0001f600\u2026")
 
@@ -417,9 +417,9 @@ def test_lines_are_read_as_they_were_added_whatever_was_torn_between(
 def test_an_order_wakes_whoever_has_a_bell(tmp_path: Path, *, notify: bool) -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGIO, lambda number, _: heard.append(number))
-    job_bell = bell.Bell(str(tmp_path), notify=notify)
+    job_bell = stop_notice.Bell(str(tmp_path), notify=notify)
     try:
-        process.request_stop(tmp_path, reason="timeout", grace_s=1.0)
+        job_directory.request_stop(tmp_path, reason="timeout", grace_s=1.0)
         if job_bell.fd is None:
             assert signal.SIGIO in heard
         else:
@@ -438,18 +438,18 @@ def test_an_order_that_the_clean_up_after_the_end_takes_away_is_no_error(
     replace = os.replace
 
     def late(source: str, target: str, **options: int) -> None:
-        process.clean_after_end(tmp_path)
+        job_directory.clean_after_end(tmp_path)
         replace(source, target, **options)
 
     monkeypatch.setattr(os, "replace", late)
-    process.request_stop(tmp_path, reason="cancelled_by_user", grace_s=1.0)
+    job_directory.request_stop(tmp_path, reason="cancelled_by_user", grace_s=1.0)
 
     assert os.listdir(tmp_path) == []
 
 
 def test_an_order_for_a_job_that_has_no_runner_is_only_written_down(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / layout.BELL)
-    process.request_stop(tmp_path, reason="timeout", grace_s=1.0)
+    job_directory.request_stop(tmp_path, reason="timeout", grace_s=1.0)
 
     assert layout.read_stop(str(tmp_path)) == ("timeout", 1.0)
 

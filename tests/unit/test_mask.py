@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcp_jobs.launcher.mask import REPLACEMENT, Masker, mask_text
+from mcp_jobs.execution.launcher.mask import REPLACEMENT, Masker, mask_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -151,7 +151,7 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     program = (
         "import sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        f"import mcp_jobs.launcher.{module}\n"
+        f"import mcp_jobs.execution.launcher.{module}\n"
         "print(*{'dataclasses', 'typing', 're', 'threading', 'anyio'} & set(sys.modules))\n"
     )
     command = [sys.executable, "-I", "-S", "-c", program]

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_jobs.domain.errors import StoreError
-from mcp_jobs.host import prepare_home
+from mcp_jobs.execution.host import prepare_home
 from mcp_jobs.settings import Settings
 from mcp_jobs.store.sqlite import migrate
 from mcp_jobs.store.sqlite.migrate import migrations, statements
@@ -37,7 +37,7 @@ BROKEN = "ALTER TABLE jobs ADD COLUMN tag TEXT;\nALTER TABLE missing ADD COLUMN 
 OPENER = """
 import asyncio, sys
 from pathlib import Path
-from mcp_jobs.launcher.pinned import PinnedPath
+from mcp_jobs.execution.launcher.pinned import PinnedPath
 from mcp_jobs.store import SqliteStore
 
 async def main() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.launcher import files, layout
+from mcp_jobs.execution.launcher import files, layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ from tests.stores import NOW, ending, running
 
 if TYPE_CHECKING:
     from mcp_jobs.domain.models import Job
-    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.execution.launcher.exit_record import ExitRecord
 
 GONE = "every process of the job is gone"
 

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mcp_jobs import output
-from mcp_jobs.launcher.spool import Spool
+from mcp_jobs.execution.launcher.spool import Spool
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output import (
     BadPattern,
     CursorPastEnd,
@@ -27,7 +28,6 @@ from mcp_jobs.output import (
     stat_output,
 )
 from mcp_jobs.output.view import OutputView
-from mcp_jobs.spool_reader import SpoolFiles
 
 SEGMENT = 4096
 CAP = 8 * SEGMENT

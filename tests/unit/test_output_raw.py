@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.launcher.spool import Spool
+from mcp_jobs.execution.launcher.spool import Spool
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output.byte_ranges import read_raw, tail_start
 from mcp_jobs.output.view import OutputView
-from mcp_jobs.spool_reader import SpoolFiles
 
 CAP = 8 * 4096
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.launcher import layout
-from mcp_jobs.owners import LEASE_S, Owners
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.owner_locks import LEASE_S, Owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ _HOLDER = """
 import sys
 from pathlib import Path
 from mcp_jobs.domain.clock import SystemClock
-from mcp_jobs.owners import Owners
+from mcp_jobs.execution.owner_locks import Owners
 Owners(Path(sys.argv[1]), "dead", SystemClock()).join()
 print("registered", flush=True)
 sys.stdin.read()

@@ -59,7 +59,7 @@ def test_any_text_is_checked_without_another_error(pattern: str) -> None:
 
 @pytest.mark.parametrize("unit", ["(", "[", "[[:", "{e", "\\", "(?", "[^]", "{1,", "(?P<"])
 def test_the_check_itself_takes_no_time(unit: str) -> None:
-    code = "import sys; from mcp_jobs import patterns\ntry: patterns.check(sys.argv[1])\n"
+    code = "import sys; from mcp_jobs.domain import patterns\ntry: patterns.check(sys.argv[1])\n"
     code += "except patterns.RefusedPatternError: pass"
     pattern = (unit * 1000)[:1000]
 

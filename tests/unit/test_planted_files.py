@@ -10,15 +10,16 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcp_jobs import exchange, output, process
+from mcp_jobs import output
 from mcp_jobs.domain.events import InProcessBus
-from mcp_jobs.follow import Follower, Watch
-from mcp_jobs.launcher import bell, files, layout
-from mcp_jobs.launcher.spool import Spool, list_segments, segment_name
+from mcp_jobs.execution import job_directory, python_files
+from mcp_jobs.execution.launcher import files, layout, stop_notice
+from mcp_jobs.execution.launcher.spool import Spool, list_segments, segment_name
+from mcp_jobs.execution.spool_reader import SpoolFiles
+from mcp_jobs.execution.watcher import Follower, Watch
 from mcp_jobs.output import search, slices
 from mcp_jobs.output.excerpt import read_excerpt
 from mcp_jobs.output.view import OutputView
-from mcp_jobs.spool_reader import SpoolFiles
 from tests.system import planting
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def test_the_clean_up_removes_what_was_planted_and_nothing_behind_it(
         planting.plant(job_dir, name, kind)
     (job_dir / layout.PROGRESS).touch()
 
-    process.clean_after_end(job_dir)
+    job_directory.clean_after_end(job_dir)
 
     assert {name for name in os.listdir(job_dir) if not name.endswith(".fifo")} == {"progress"}
     assert _untouched(job_dir)
@@ -68,7 +69,7 @@ def test_the_clean_up_removes_what_was_planted_and_nothing_behind_it(
 def test_a_directory_that_is_something_else_is_removed_itself(job_dir: Path, kind: str) -> None:
     planting.plant(job_dir, ".", kind)
 
-    process.remove_job_dir(job_dir)
+    job_directory.remove_job_dir(job_dir)
 
     assert not os.path.lexists(job_dir)
     assert _untouched(job_dir)
@@ -79,7 +80,7 @@ def test_a_link_in_the_place_of_the_directory_is_not_cleaned_behind(job_dir: Pat
     planting.plant(job_dir, ".", "link-to-directory")
 
     with pytest.raises(files.OddFileError, match="a symbolic link"):
-        process.clean_after_end(job_dir)
+        job_directory.clean_after_end(job_dir)
 
     assert (job_dir.parents[1] / "elsewhere" / layout.ALIVE).exists()
 
@@ -88,9 +89,9 @@ def test_a_job_with_many_files_is_not_cleaned_on_the_way(job_dir: Path) -> None:
     for number in range(100):
         (job_dir / f"report.{number}").touch()
 
-    assert process.clean_after_end(job_dir, at_once=True) is False
+    assert job_directory.clean_after_end(job_dir, at_once=True) is False
     assert len(os.listdir(job_dir)) == 100
-    assert process.clean_after_end(job_dir) is True
+    assert job_directory.clean_after_end(job_dir) is True
     assert os.listdir(job_dir) == []
 
 
@@ -124,7 +125,7 @@ def test_no_order_gives_more_time_than_a_caller_may(job_dir: Path) -> None:
 def test_ringing_writes_into_nothing_but_a_bell(job_dir: Path, kind: str) -> None:
     planting.plant(job_dir, layout.BELL, kind)
 
-    bell.ring(str(job_dir))
+    stop_notice.ring(str(job_dir))
 
     assert _untouched(job_dir)
 
@@ -132,9 +133,9 @@ def test_ringing_writes_into_nothing_but_a_bell(job_dir: Path, kind: str) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bell_is_a_fifo_of_its_own(job_dir: Path, kind: str) -> None:
     planting.plant(job_dir, layout.BELL, kind)
-    made = bell.Bell(str(job_dir), notify=False)
+    made = stop_notice.Bell(str(job_dir), notify=False)
     try:
-        bell.ring(str(job_dir))
+        stop_notice.ring(str(job_dir))
         assert made.fd is not None
         assert os.read(made.fd, 9) == b"!"
     finally:
@@ -146,7 +147,7 @@ def test_an_answer_is_delivered_into_a_directory_of_the_job_alone(job_dir: Path,
     planting.plant(job_dir, layout.ANSWERS, kind)
 
     with pytest.raises(OSError, match=r"stands where a directory should be|Not a directory"):
-        exchange.deliver_answer(job_dir, "key", {"action": "accept"})
+        python_files.deliver_answer(job_dir, "key", {"action": "accept"})
 
     assert _untouched(job_dir)
     assert os.listdir(job_dir.parents[1] / "elsewhere") == ["kept"]
@@ -168,7 +169,7 @@ def test_the_fence_is_raised_over_whatever_stands_there(job_dir: Path, kind: str
 def test_a_spoiled_report_says_what_stands_there(job_dir: Path, kind: str) -> None:
     planting.plant(job_dir, "report.1", kind)
 
-    report = exchange.read_report(job_dir, 1, ())
+    report = python_files.read_report(job_dir, 1, ())
 
     # Root may read a file of any mode; what it holds is no report.
     assert report is not None
@@ -192,7 +193,7 @@ def test_a_report_with_other_contents_is_a_spoiled_one(
 ) -> None:
     (job_dir / "report.1").write_text(json.dumps(fields))
 
-    report = exchange.read_report(job_dir, 1, ())
+    report = python_files.read_report(job_dir, 1, ())
 
     assert report is not None
     assert "holds something else" in str(report.error)
@@ -203,7 +204,7 @@ def test_odd_questions_are_not_read_and_keep_no_other_from_it(job_dir: Path, kin
     planting.plant(job_dir, f"{layout.QUESTIONS}/odd", kind)
     layout.write_json(str(job_dir / layout.QUESTIONS / "good"), {"key": "k"})
 
-    asked = exchange.read_questions(job_dir, ())
+    asked = python_files.read_questions(job_dir, ())
 
     assert asked["good"] == {"key": "k"}
     assert asked.keys() <= {"good", "odd"}
@@ -216,7 +217,7 @@ def test_of_very_many_questions_some_are_read(job_dir: Path) -> None:
         os.close(os.open(name, os.O_WRONLY | os.O_CREAT, 0o600))
 
     assert 0 < len(layout.unanswered(str(job_dir))) <= 1000
-    assert exchange.read_questions(job_dir, ()) == {}
+    assert python_files.read_questions(job_dir, ()) == {}
 
 
 # -- output --------------------------------------------------------------------------------------

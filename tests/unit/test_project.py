@@ -30,8 +30,8 @@ BAD_FILES = [
     ("mcp_jobs/__main__.py", "from os import getenv\nx = getenv('HOME')\n", "environment"),
     ("mcp_jobs/service.py", "import os as system\nsystem.killpg(1, 9)\n", "signals"),
     ("mcp_jobs/supervise.py", "from signal import pidfd_send_signal as s\ns(1, 9)\n", "signals"),
-    ("mcp_jobs/launcher/main.py", "from concurrent.futures import Future\n", "launcher"),
-    ("mcp_jobs/launcher/main.py", "import anyio.abc\n", "pure"),
+    ("mcp_jobs/execution/launcher/main.py", "from concurrent.futures import Future\n", "launcher"),
+    ("mcp_jobs/execution/launcher/main.py", "import anyio.abc\n", "pure"),
     ("mcp_jobs/output/progress/pytest.py", "import regex\n", "pure"),
     ("mcp_jobs/domain/models.py", "def f():\n    from pydantic import BaseModel\n", "pure"),
 ]
@@ -42,9 +42,15 @@ GOOD_FILES = [
         'def short():\n    """Say.\n\n    More.\n    """\n' + "    x = 0\n" * 59,
     ),
     ("mcp_jobs/settings.py", "import os\nx = os.environ\n"),
-    ("mcp_jobs/launcher/runner.py", "import os\nos.execve('/bin/sh', ['sh'], dict(os.environ))\n"),
-    ("mcp_jobs/launcher/tree.py", "import os\nfrom . import spool\nos.kill(1, 9)\n"),
-    ("mcp_jobs/process.py", "import signal\nsignal.pidfd_send_signal(3, 9)\n"),
+    (
+        "mcp_jobs/execution/launcher/runner.py",
+        "import os\nos.execve('/bin/sh', ['sh'], dict(os.environ))\n",
+    ),
+    (
+        "mcp_jobs/execution/launcher/process_tree.py",
+        "import os\nfrom . import spool\nos.kill(1, 9)\n",
+    ),
+    ("mcp_jobs/execution/job_directory.py", "import signal\nsignal.pidfd_send_signal(3, 9)\n"),
     ("mcp_jobs/pool.py", "import anyio\nos = object()\nos.environ\n"),
     ("tests/kill.py", "import os\nos.kill(int(os.environ['PID']), 9)\n"),
 ]

@@ -12,8 +12,8 @@ import pytest
 from mcp_jobs import output
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.states import Status
-from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.spool import Spool
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.launcher.spool import Spool
 from mcp_jobs.reading import Reader
 from mcp_jobs.requests import CheckJob
 from mcp_jobs.settings import Settings

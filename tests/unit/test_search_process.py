@@ -13,9 +13,9 @@ import anyio.to_thread
 import pytest
 
 from mcp_jobs import output
-from mcp_jobs.launcher.spool import Spool
+from mcp_jobs.execution.launcher.spool import Spool
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output import search_process
-from mcp_jobs.spool_reader import SpoolFiles
 from tests.support import BOUND_S, until
 
 _SLOW = "^(?:a|aa)+$"

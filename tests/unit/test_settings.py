@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mcp_jobs import host, keys
 from mcp_jobs import settings as configuration
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.secrecy import looks_secret
-from mcp_jobs.host import runtime_directory
+from mcp_jobs.execution import host, private_files
+from mcp_jobs.execution.host import runtime_directory
 from mcp_jobs.settings import Settings, job_environment, load
 
 
@@ -196,9 +196,9 @@ def test_a_secret_that_is_too_short_to_sign_with_is_refused_and_not_shown(
     with pytest.raises(InvalidInputError, match=told) as caught:
         load()
     assert "MCP_JOBS_WEBHOOK_SECRET=***" in str(caught.value)
-    path = tmp_path / keys.WEBHOOK_SECRET
-    assert keys.write_private(path, text + "\n", replace=True)
-    for read in (keys.check_webhook_secret, keys.webhook_secret):
+    path = tmp_path / private_files.WEBHOOK_SECRET
+    assert private_files.write_private(path, text + "\n", replace=True)
+    for read in (private_files.check_webhook_secret, private_files.webhook_secret):
         with pytest.raises(InvalidInputError, match=told) as caught:
             read(tmp_path)
         assert str(path) in str(caught.value)
@@ -210,29 +210,29 @@ def test_a_secret_that_is_long_enough_is_taken(
 ) -> None:
     monkeypatch.setenv("MCP_JOBS_WEBHOOK_SECRET", GOOD_SECRET)
     assert load().webhook_secret.get_secret_value() == GOOD_SECRET
-    keys.check_webhook_secret(tmp_path)
-    made = keys.webhook_secret(tmp_path)
-    keys.check_webhook_secret(tmp_path)
-    assert keys.webhook_secret(tmp_path) == made
+    private_files.check_webhook_secret(tmp_path)
+    made = private_files.webhook_secret(tmp_path)
+    private_files.check_webhook_secret(tmp_path)
+    assert private_files.webhook_secret(tmp_path) == made
 
 
 def test_what_is_no_private_file_holds_no_secret(tmp_path: Path) -> None:
-    path = tmp_path / keys.WEBHOOK_SECRET
+    path = tmp_path / private_files.WEBHOOK_SECRET
     os.mkfifo(path, 0o600)
     with pytest.raises(InvalidInputError, match="is not a file"):
-        keys.check_webhook_secret(tmp_path)
+        private_files.check_webhook_secret(tmp_path)
     path.unlink()
     path.mkdir(mode=0o700)
     with pytest.raises(InvalidInputError, match="is not a file"):
-        keys.check_webhook_secret(tmp_path)
+        private_files.check_webhook_secret(tmp_path)
     path.rmdir()
     path.write_bytes(b"\xff\xfe")
     path.chmod(0o600)
     with pytest.raises(InvalidInputError, match="base64"):
-        keys.check_webhook_secret(tmp_path)
+        private_files.check_webhook_secret(tmp_path)
     path.write_text("")
     with pytest.raises(InvalidInputError, match="at least 24"):
-        keys.check_webhook_secret(tmp_path)
+        private_files.check_webhook_secret(tmp_path)
 
 
 def test_a_host_for_webhooks_that_is_a_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.execution.shells import Script, Shells, find_shells
 from mcp_jobs.registry import prepare, shell_type
 from mcp_jobs.settings import Settings, job_environment
-from mcp_jobs.shells import Script, Shells, find_shells
 
 BASH = shutil.which("bash")
 needs_bash = pytest.mark.skipif(BASH is None, reason="there is no bash here")
@@ -104,7 +104,7 @@ def test_the_setting_chooses_the_default_and_sh_stays_available(
 def test_where_there_is_no_bash_sh_runs_scripts_and_bash_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.shells._SYSTEM_FOLDERS", ())
+    monkeypatch.setattr("mcp_jobs.execution.shells._SYSTEM_FOLDERS", ())
     shells = found(monkeypatch, tmp_path, "/nowhere")
 
     assert shells.argv(Script(text="x")) == ("/bin/sh", "-c", "x")

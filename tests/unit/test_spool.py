@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_jobs.launcher.spool import Spool, list_segments
+from mcp_jobs.execution.launcher.spool import Spool, list_segments
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output.view import OutputView
-from mcp_jobs.spool_reader import SpoolFiles
 
 ROOT = Path(__file__).resolve().parents[2]
 SEGMENT = 4096
@@ -192,7 +192,7 @@ def test_over_the_file_size_limit_the_rest_is_counted_as_lost(tmp_path: Path) ->
     program = (
         "import resource, signal, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from mcp_jobs.launcher.spool import Spool\n"
+        "from mcp_jobs.execution.launcher.spool import Spool\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "spool = Spool(sys.argv[1], 1 << 20)\n"

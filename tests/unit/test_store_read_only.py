@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mcp_jobs.domain.errors import NewerSchemaError, StoreError
-from mcp_jobs.launcher.pinned import PinnedPath
+from mcp_jobs.execution.launcher.pinned import PinnedPath
 from mcp_jobs.store import ReadOnlyStore
 from tests.stores import OWNER, created, new_job, open_store, sqlite_store
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcp_jobs.launcher import identity, tree
-from mcp_jobs.launcher.identity import Stat, parse_stat, start_time
+from mcp_jobs.execution.launcher import identity, process_tree
+from mcp_jobs.execution.launcher.identity import Stat, parse_stat, start_time
 from tests.support import alive, wait_until
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _sleeper(**environ: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _stat(pid: int) -> Stat:
-    found = tree.processes()[pid]
+    found = process_tree.processes()[pid]
     assert found.pid == pid
     return found
 
@@ -113,7 +113,7 @@ def test_the_start_time_stays_the_same_and_ends_with_the_process() -> None:
 
 
 def test_the_boot_and_the_namespace_are_the_same_for_a_child() -> None:
-    code = "from mcp_jobs.launcher.identity import *; print(boot_id(), pid_namespace())"
+    code = "from mcp_jobs.execution.launcher.identity import *; print(boot_id(), pid_namespace())"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert child.stdout.split() == [identity.boot_id(), identity.pid_namespace()]
@@ -128,10 +128,10 @@ def test_proc_and_ps_tell_the_same_of_a_family() -> None:
     code = "import os, time\nif os.fork() == 0: os.setsid()\ntime.sleep(1000)"
     with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
         try:
-            wait_until(lambda: len(tree.descendants(process.pid)) == 1)
-            (child,) = tree.descendants(process.pid)
+            wait_until(lambda: len(process_tree.descendants(process.pid)) == 1)
+            (child,) = process_tree.descendants(process.pid)
             wait_until(lambda: _stat(child.pid).session == child.pid)
-            by_proc, by_ps = tree._from_proc(), tree._from_ps()
+            by_proc, by_ps = process_tree._from_proc(), process_tree._from_ps()
             for pid in (process.pid, child.pid):
                 assert by_ps[pid].pid == pid
                 assert by_ps[pid].parent == by_proc[pid].parent
@@ -148,14 +148,14 @@ def test_proc_and_ps_both_see_a_dead_child_as_dead() -> None:
     process = subprocess.Popen(["/bin/true"])
     try:
         wait_until(lambda: not alive(process.pid))
-        assert tree._from_proc()[process.pid].dead
-        assert tree._from_ps()[process.pid].dead
+        assert process_tree._from_proc()[process.pid].dead
+        assert process_tree._from_ps()[process.pid].dead
     finally:
         process.wait()
 
 
 def test_ps_sees_this_process() -> None:
-    table = tree._from_ps()
+    table = process_tree._from_ps()
     found = table[os.getpid()]
 
     assert (found.parent, found.dead) == (os.getppid(), False)
@@ -176,10 +176,10 @@ def test_descendants_come_after_their_parents(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         try:
             wait_until(lambda: path.exists() and path.read_text().count("\n") == 4)
-            wait_until(lambda: len(tree.descendants(process.pid)) == 4)
-            found = tree.descendants(process.pid)
+            wait_until(lambda: len(process_tree.descendants(process.pid)) == 4)
+            found = process_tree.descendants(process.pid)
         finally:
-            tree.kill_all(lambda: tree.descendants(process.pid), reap=lambda: None)
+            process_tree.kill_all(lambda: process_tree.descendants(process.pid), reap=lambda: None)
             process.kill()
 
     pids = [int(line) for line in path.read_text().split()]
@@ -189,14 +189,14 @@ def test_descendants_come_after_their_parents(tmp_path: Path) -> None:
 
 def test_a_process_without_children_has_no_descendants() -> None:
     with _sleeper() as process:
-        assert tree.descendants(process.pid) == []
+        assert process_tree.descendants(process.pid) == []
 
 
 def test_a_dead_process_is_no_descendant() -> None:
     process = subprocess.Popen(["/bin/true"])
     try:
         wait_until(lambda: not alive(process.pid))
-        assert process.pid not in [found.pid for found in tree.descendants(os.getpid())]
+        assert process.pid not in [found.pid for found in process_tree.descendants(os.getpid())]
     finally:
         process.wait()
 
@@ -210,10 +210,10 @@ def test_only_processes_with_the_whole_ids_of_job_and_home_are_marked() -> None:
         _sleeper(OTHER="MCP_JOBS_JOB_ID=tree-1", MCP_JOBS_HOME_ID="a"),
         _sleeper(),
     ):
-        wait_until(lambda: len(tree.marked("tree-1", ("a", "ab", None))) == 3)
-        assert [found.pid for found in tree.marked("tree-1", ("a",))] == [mine.pid]
+        wait_until(lambda: len(process_tree.marked("tree-1", ("a", "ab", None))) == 3)
+        assert [found.pid for found in process_tree.marked("tree-1", ("a",))] == [mine.pid]
         # Older versions named no home.
-        assert [found.pid for found in tree.marked("tree-1", (None,))] == [homeless.pid]
+        assert [found.pid for found in process_tree.marked("tree-1", (None,))] == [homeless.pid]
 
 
 # -- signals -------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def test_only_processes_with_the_whole_ids_of_job_and_home_are_marked() -> None:
 
 def test_a_signal_reaches_its_process() -> None:
     with _sleeper() as process:
-        assert tree.send(_stat(process.pid), signal.SIGTERM) is True
+        assert process_tree.send(_stat(process.pid), signal.SIGTERM) is True
         assert process.wait() == -signal.SIGTERM
 
 
@@ -229,7 +229,7 @@ def test_a_process_with_another_start_time_is_not_signalled() -> None:
     with _sleeper() as process:
         found = _stat(process.pid)
         found.start_time += "1"
-        assert tree.send(found, signal.SIGKILL) is False
+        assert process_tree.send(found, signal.SIGKILL) is False
         assert process.poll() is None
 
 
@@ -238,7 +238,7 @@ def test_a_process_that_is_gone_is_not_signalled() -> None:
         found = _stat(process.pid)
         process.kill()
         process.wait()
-        assert tree.send(found, signal.SIGKILL) is False
+        assert process_tree.send(found, signal.SIGKILL) is False
 
 
 @pytest.mark.parametrize("problem", ["absent", "refused"])
@@ -256,9 +256,9 @@ def test_without_pidfd_the_start_time_still_decides(
     with _sleeper() as process:
         found, forged = _stat(process.pid), _stat(process.pid)
         forged.start_time += "1"
-        assert tree.send(forged, signal.SIGKILL) is False
+        assert process_tree.send(forged, signal.SIGKILL) is False
         assert process.poll() is None
-        assert tree.send(found, signal.SIGKILL) is True
+        assert process_tree.send(found, signal.SIGKILL) is True
         assert process.wait() == -signal.SIGKILL
 
 
@@ -269,7 +269,7 @@ def test_killing_goes_on_until_nothing_new_is_found() -> None:
             process = first if alive(first.pid) else second
             return [_stat(process.pid)] if alive(process.pid) else []
 
-        tree.kill_all(find, reap=lambda: (first.poll(), second.poll()))
+        process_tree.kill_all(find, reap=lambda: (first.poll(), second.poll()))
         assert (first.returncode, second.returncode) == (-signal.SIGKILL, -signal.SIGKILL)
 
 
@@ -280,5 +280,5 @@ def test_killing_nothing_needs_two_empty_scans() -> None:
         scans.append(time.monotonic())
         return []
 
-    tree.kill_all(find, reap=lambda: None)
+    process_tree.kill_all(find, reap=lambda: None)
     assert len(scans) == 2

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mcp_jobs.domain.models import Job
 from mcp_jobs.domain.states import Status
-from mcp_jobs.incarnation import Incarnation
-from mcp_jobs.verdicts import Case, Traces, Verdict, began, judge, outlived
+from mcp_jobs.execution.incarnation import Incarnation
+from mcp_jobs.execution.verdicts import Case, Traces, Verdict, began, judge, outlived
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

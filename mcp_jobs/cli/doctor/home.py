@@ -7,15 +7,15 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs import host, process
 from mcp_jobs import settings as configuration
 from mcp_jobs.cli import desk
 from mcp_jobs.cli.doctor.findings import Finding, fault, fine, warning
 from mcp_jobs.domain.errors import JobsError, LauncherError
 from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.domain.states import Status
-from mcp_jobs.incarnation import identify
-from mcp_jobs.owners import told_by_others
+from mcp_jobs.execution import host, job_directory
+from mcp_jobs.execution.incarnation import identify
+from mcp_jobs.execution.owner_locks import told_by_others
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -167,7 +167,7 @@ async def _stale(opened: Desk, settings: Settings) -> list[Finding]:
     lost = [
         job
         for job in await store.running()
-        if not process.runner_alive(settings.jobs_dir / job.id)
+        if not job_directory.runner_alive(settings.jobs_dir / job.id)
         and opened.core.presence.members.is_gone(str(job.claimed_by))
     ]
     waiting = await store.list(
@@ -176,7 +176,7 @@ async def _stale(opened: Desk, settings: Settings) -> list[Finding]:
         limit=_STALE_LIMIT,
         cursor=None,
     )
-    foreign = [job for job in waiting.jobs if job.locality != process.locality()]
+    foreign = [job for job in waiting.jobs if job.locality != job_directory.locality()]
     found: list[Finding] = []
     if lost:
         found.append(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_jobs.cli.hosts import diff, jsonc, toml
 from mcp_jobs.domain.errors import JobsError
-from mcp_jobs.launcher import files
+from mcp_jobs.execution.launcher import files
 
 if TYPE_CHECKING:
     from mcp_jobs.cli.hosts.known import Host

@@ -11,9 +11,9 @@ import fcntl
 import os
 import stat
 
-from mcp_jobs.launcher import files, layout, tree
-from mcp_jobs.launcher.files import OddFileError
-from mcp_jobs.launcher.identity import is_here
+from mcp_jobs.execution.launcher import files, layout, process_tree
+from mcp_jobs.execution.launcher.files import OddFileError
+from mcp_jobs.execution.launcher.identity import is_here
 
 # A removal tells that the job is being taken away altogether.
 _NAMES = ("DN_CREATE", "DN_RENAME", "DN_DELETE", "DN_MULTISHOT")
@@ -78,7 +78,9 @@ def wake(job_dir: str) -> bool:
     Only where it can be told from every other process. False when it was not stopped.
     """
     identity = layout.read_identity(job_dir) or {}
-    return is_here(identity) and tree.resume(identity.get("pid"), identity.get("start_time"))
+    return is_here(identity) and process_tree.resume(
+        identity.get("pid"), identity.get("start_time")
+    )
 
 
 def _watched(directory: str) -> int | None:

@@ -10,7 +10,7 @@ import errno
 import os
 import time
 
-from mcp_jobs.launcher.layout import EXIT, add_line, read_lines, sync_directory
+from mcp_jobs.execution.launcher.layout import EXIT, add_line, read_lines, sync_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mcp_jobs.domain.models import Launch
-from mcp_jobs.launcher import bell, files, layout, record, tree
-from mcp_jobs.launcher.files import OddFileError
-from mcp_jobs.launcher.identity import Stat, is_here, pid_namespace
-from mcp_jobs.verdicts import Traces
+from mcp_jobs.execution.launcher import exit_record, files, layout, process_tree, stop_notice
+from mcp_jobs.execution.launcher.files import OddFileError
+from mcp_jobs.execution.launcher.identity import Stat, is_here, pid_namespace
+from mcp_jobs.execution.verdicts import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mcp_jobs.shells import Shells
+    from mcp_jobs.execution.shells import Shells
 
 Homes: TypeAlias = tuple[str | None, ...]
 """Which homes the processes of a job may carry as their mark; None stands for no mark."""
@@ -247,7 +247,7 @@ def kill_marked(job_id: str, homes: Homes) -> bool:
 
     Its runner, if there is one that nobody can tell to, sees its job end.
     """
-    return tree.kill_all(
+    return process_tree.kill_all(
         lambda: _members(job_id, homes, {}), reap=lambda: None, patience_s=_PATIENCE_S
     )
 
@@ -265,14 +265,14 @@ def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
     just starting, in any pid namespace, and also one that nobody supervises.
     """
     layout.order_stop(str(job_dir), reason, grace_s)
-    bell.ring(str(job_dir))
+    stop_notice.ring(str(job_dir))
     wake_runner(job_dir)
 
 
 def wake_runner(job_dir: Path) -> bool:
     """Let the job's runner go on if it was stopped (SIGSTOP); says whether it was."""
     try:
-        return bell.wake(str(job_dir))
+        return stop_notice.wake(str(job_dir))
     except OddFileError:
         return False
 
@@ -288,8 +288,8 @@ def end_from_here(job_id: str, homes: Homes, grace_s: float) -> None:
     So it is when the job has removed or replaced its directory, where the runner looks.
     """
     for process in _members(job_id, homes, {}):
-        tree.send(process, signal.SIGTERM)
-        tree.send(process, signal.SIGCONT)
+        process_tree.send(process, signal.SIGTERM)
+        process_tree.send(process, signal.SIGCONT)
     deadline_s = time.monotonic() + min(grace_s, _PATIENCE_S)
     while _members(job_id, homes, {}) and time.monotonic() < deadline_s:
         time.sleep(_PAUSE_S)
@@ -339,7 +339,7 @@ def read_traces(job_dir: Path) -> Traces:
         locked, lines, unusable, missing = False, [], True, f"in its directory, {error}"
     identity = layout.newest_identity(lines)
     # What a job has written over the identity of its runner does not keep it from its record.
-    newest = record.newest(lines) if identity is None else None
+    newest = exit_record.newest(lines) if identity is None else None
     known = identity or newest
     token = None if known is None else known["token"]
     if token is None and missing is None and os.path.lexists(os.path.join(path, layout.ALIVE)):
@@ -347,7 +347,7 @@ def read_traces(job_dir: Path) -> Traces:
     return Traces(
         token=token,
         output_start=0 if known is None else known["output_start"],
-        record=None if token is None else record.find(lines, token),
+        record=None if token is None else exit_record.find(lines, token),
         locked=locked,
         environment=os.path.lexists(os.path.join(path, layout.ENV)),
         printed=os.path.lexists(os.path.join(path, layout.OUTPUT)),
@@ -366,7 +366,7 @@ def _fence(path: str) -> int:
 
 def lives(job_id: str, homes: Homes) -> bool:
     """Say whether any process of a job lives that carries its mark."""
-    return bool(tree.marked(job_id, homes))
+    return bool(process_tree.marked(job_id, homes))
 
 
 def sweep(job_id: str, job_dir: Path, token: int, homes: Homes) -> bool:
@@ -385,7 +385,7 @@ def sweep(job_id: str, job_dir: Path, token: int, homes: Homes) -> bool:
             return _sweep(job_id, job_dir, token, homes)
     except (FileNotFoundError, NotADirectoryError, OddFileError):
         # Without a directory of its own no runner of it can start.
-        tree.kill_all(lambda: _members(job_id, homes, {}), reap=lambda: None)
+        process_tree.kill_all(lambda: _members(job_id, homes, {}), reap=lambda: None)
         return True
 
 
@@ -405,22 +405,22 @@ def _sweep(job_id: str, job_dir: Path, token: int, homes: Homes) -> bool:
             identity = layout.read_identity(str(job_dir)) or {}
             if not is_here(identity) or identity.get("home_id") not in homes:
                 identity = {}
-            tree.kill_all(lambda: _members(job_id, homes, identity), reap=lambda: None)
+            process_tree.kill_all(lambda: _members(job_id, homes, identity), reap=lambda: None)
         finally:
             os.close(alive_fd)
     return True
 
 
 def _members(job_id: str, homes: Homes, identity: Mapping[str, Any]) -> list[Stat]:
-    table = tree.processes()
-    found = {process.pid: process for process in tree.marked(job_id, homes)}
+    table = process_tree.processes()
+    found = {process.pid: process for process in process_tree.marked(job_id, homes)}
     leader = table.get(identity.get("job_pid") or 0)
     if leader is not None and leader.start_time == identity.get("job_start_time"):
         for process in table.values():
             if process.session == leader.pid and not process.dead:
                 found[process.pid] = process
     for pid in list(found):
-        for process in tree.descendants(pid):
+        for process in process_tree.descendants(pid):
             found[process.pid] = process
     return list(found.values())
 

@@ -14,7 +14,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs.launcher import layout
+from mcp_jobs.execution.launcher import layout
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,12 +25,12 @@ import struct
 import sys
 import time
 
-from mcp_jobs.launcher import layout, tree
-from mcp_jobs.launcher.drain import DrainKeeper
-from mcp_jobs.launcher.identity import Stat, boot_id, pid_namespace, start_time
-from mcp_jobs.launcher.pinned import PinnedHome, PinnedPath
-from mcp_jobs.launcher.rehearsal import rehearse
-from mcp_jobs.launcher.runner import Runner
+from mcp_jobs.execution.launcher import layout, process_tree
+from mcp_jobs.execution.launcher.drain_worker import DrainKeeper
+from mcp_jobs.execution.launcher.identity import Stat, boot_id, pid_namespace, start_time
+from mcp_jobs.execution.launcher.pinned import PinnedHome, PinnedPath
+from mcp_jobs.execution.launcher.runner import Runner
+from mcp_jobs.execution.launcher.warmup import rehearse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Launcher:
         self._listener.close()
 
     def _set_up(self) -> None:
-        tree.become_subreaper()
+        process_tree.become_subreaper()
         for number in (signal.SIGCHLD, signal.SIGIO):
             # They only have to end a `select`, here and in the runners.
             signal.signal(number, lambda *_: None)
@@ -203,10 +203,10 @@ class Launcher:
         """Kill what runners that died have left: it became this process's children."""
         self._reap()
         # Bounded: what cannot be killed must not keep every start of this home waiting.
-        tree.kill_all(self._orphans, reap=self._reap, patience_s=_SWEEP_PATIENCE_S)
+        process_tree.kill_all(self._orphans, reap=self._reap, patience_s=_SWEEP_PATIENCE_S)
 
     def _orphans(self) -> list[Stat]:
-        below = tree.descendants(os.getpid())
+        below = process_tree.descendants(os.getpid())
         known = {*self._runners, self._drain.pid}
         found = [p for p in below if p.parent == os.getpid() and p.pid not in known]
         # Parents come before their children.

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.domain.errors import InvalidInputError, in_words
-from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.files import OddFileError
-from mcp_jobs.launcher.identity import boot_id
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.launcher.files import OddFileError
+from mcp_jobs.execution.launcher.identity import boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ import os
 import signal
 import time
 
-from mcp_jobs.launcher.identity import ON_LINUX, Stat, ask_program, read_stat, start_time
+from mcp_jobs.execution.launcher.identity import ON_LINUX, Stat, ask_program, read_stat, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ JOB_ID_VARIABLE = "MCP_JOBS_JOB_ID"
 HOME_ID_VARIABLE = "MCP_JOBS_HOME_ID"
 
 _PR_SET_CHILD_SUBREAPER = 36
-_LAUNCHER = b"from mcp_jobs.launcher.server import main"
+_LAUNCHER = b"from mcp_jobs.execution.launcher.fork_server import main"
 """Stands in the command line of a launcher and of the runners, which are its forks."""
 
 _STOPPED = "T"

@@ -9,8 +9,8 @@ import select
 import selectors
 import time
 
-from mcp_jobs.launcher.mask import Masker, forms_of
-from mcp_jobs.launcher.spool import Spool
+from mcp_jobs.execution.launcher.mask import Masker, forms_of
+from mcp_jobs.execution.launcher.spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

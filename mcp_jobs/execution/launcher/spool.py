@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 
-from mcp_jobs.launcher.files import OddFileError, names_in, open_directory, open_file
+from mcp_jobs.execution.launcher.files import OddFileError, names_in, open_directory, open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

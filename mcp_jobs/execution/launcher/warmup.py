@@ -12,9 +12,9 @@ import os
 import signal
 import socket
 
-from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.identity import ON_LINUX
-from mcp_jobs.launcher.runner import CAUGHT, Runner
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.launcher.identity import ON_LINUX
+from mcp_jobs.execution.launcher.runner import CAUGHT, Runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

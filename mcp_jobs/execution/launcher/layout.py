@@ -29,8 +29,14 @@ import os
 import time
 from contextlib import contextmanager
 
-from mcp_jobs.launcher import files
-from mcp_jobs.launcher.files import OddFileError, names_in, open_directory, open_file, read_file
+from mcp_jobs.execution.launcher import files
+from mcp_jobs.execution.launcher.files import (
+    OddFileError,
+    names_in,
+    open_directory,
+    open_file,
+    read_file,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,17 +21,17 @@ import anyio.to_thread
 from anyio.abc import SocketAttribute
 
 from mcp_jobs.domain.errors import InvalidInputError, LauncherError, in_words
-from mcp_jobs.launcher import bell, layout, tree
-from mcp_jobs.launcher.identity import pid_namespace
-from mcp_jobs.launcher.record import is_record
-from mcp_jobs.launcher.server import PROTOCOL_VERSION
+from mcp_jobs.execution.launcher import layout, process_tree, stop_notice
+from mcp_jobs.execution.launcher.exit_record import is_record
+from mcp_jobs.execution.launcher.fork_server import PROTOCOL_VERSION
+from mcp_jobs.execution.launcher.identity import pid_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from anyio.abc import SocketStream
 
-    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.execution.launcher.exit_record import ExitRecord
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ _NO_CONNECTIONS: Final = (
 
 _LAUNCH = (
     "import sys; sys.path.append(sys.argv[1]);"
-    "from mcp_jobs.launcher.server import main; main(sys.argv[2], float(sys.argv[3]), sys.argv[4])"
+    "from mcp_jobs.execution.launcher.fork_server import main;"
+    "main(sys.argv[2], float(sys.argv[3]), sys.argv[4])"
 )
 
 
@@ -271,14 +272,14 @@ class LauncherClient:
                 return await link.answer()
             self._wake()
             with contextlib.suppress(OSError):
-                bell.wake(request.job_dir)
+                stop_notice.wake(request.job_dir)
         raise LauncherError(f"The launcher at {self._socket_path} does not answer.")
 
     def _wake(self) -> None:
         """Let the launcher go on, if there is one that was stopped."""
         with contextlib.suppress(OSError):
             found = layout.read_json(f"{self._socket_path}.lock") or {}
-            if tree.resume(found.get("pid"), found.get("start_time")):
+            if process_tree.resume(found.get("pid"), found.get("start_time")):
                 logger.warning("the launcher had been stopped; it goes on")
 
     async def _ask(self, send: Callable[[], Awaitable[Connection]]) -> Connection:
@@ -376,7 +377,7 @@ def _plain(error: Exception | None) -> str:
 
 
 def _package_root() -> Path:
-    return Path(__file__).resolve().parent.parent
+    return Path(__file__).resolve().parents[2]
 
 
 def _open_log(path: Path) -> Any:

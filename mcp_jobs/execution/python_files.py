@@ -8,9 +8,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mcp_jobs.launcher import files, layout
-from mcp_jobs.launcher.files import OddFileError
-from mcp_jobs.launcher.mask import mask_text
+from mcp_jobs.execution.launcher import files, layout
+from mcp_jobs.execution.launcher.files import OddFileError
+from mcp_jobs.execution.launcher.mask import mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

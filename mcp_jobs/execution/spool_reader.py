@@ -7,8 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from mcp_jobs.launcher.files import OddFileError
-from mcp_jobs.launcher.spool import list_segments, newest_segment, read_part, segment_name
+from mcp_jobs.execution.launcher.files import OddFileError
+from mcp_jobs.execution.launcher.spool import list_segments, newest_segment, read_part, segment_name
 from mcp_jobs.output.source import Unreadable
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mcp_jobs.domain.models import Job
-    from mcp_jobs.incarnation import Incarnation
-    from mcp_jobs.launcher.record import ExitRecord
+    from mcp_jobs.execution.incarnation import Incarnation
+    from mcp_jobs.execution.launcher.exit_record import ExitRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,16 +21,16 @@ import anyio.to_thread
 from mcp_jobs.domain.errors import in_words
 from mcp_jobs.domain.events import JobChanged, OutputGrew
 from mcp_jobs.domain.patterns import searcher
-from mcp_jobs.exchange import read_questions
-from mcp_jobs.launcher import layout
-from mcp_jobs.launcher.files import open_file
-from mcp_jobs.launcher.mask import mask_text
-from mcp_jobs.launcher.spool import newest_segment
+from mcp_jobs.execution.job_directory import read_output_start, runner_alive
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.launcher.files import open_file
+from mcp_jobs.execution.launcher.mask import mask_text
+from mcp_jobs.execution.launcher.spool import newest_segment
+from mcp_jobs.execution.python_files import read_questions
+from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output import progress
 from mcp_jobs.output.source import Unreadable
 from mcp_jobs.output.view import OutputView
-from mcp_jobs.process import read_output_start, runner_alive
-from mcp_jobs.spool_reader import SpoolFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

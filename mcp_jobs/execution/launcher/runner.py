@@ -17,19 +17,19 @@ import socket
 import sys
 import time
 
-from mcp_jobs.launcher import layout, record, tree
-from mcp_jobs.launcher.bell import Bell
-from mcp_jobs.launcher.files import OddFileError
-from mcp_jobs.launcher.identity import ON_LINUX, Stat, boot_id, pid_namespace, start_time
-from mcp_jobs.launcher.pump import OutputPump, empty
-from mcp_jobs.launcher.spawn import SpawnError, spawn
+from mcp_jobs.execution.launcher import exit_record, layout, process_tree
+from mcp_jobs.execution.launcher.files import OddFileError
+from mcp_jobs.execution.launcher.identity import ON_LINUX, Stat, boot_id, pid_namespace, start_time
+from mcp_jobs.execution.launcher.output_pump import OutputPump, empty
+from mcp_jobs.execution.launcher.spawn import SpawnError, spawn
+from mcp_jobs.execution.launcher.stop_notice import Bell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from mcp_jobs.launcher.pinned import PinnedHome
+    from mcp_jobs.execution.launcher.pinned import PinnedHome
 
 PROGRESS_VARIABLE = "MCP_JOBS_PROGRESS"
 
@@ -146,7 +146,7 @@ class Runner:
             self._supervise(pump)
         except Exception as error:  # noqa: BLE001 - the tree must not outlive its keeper's own faults
             sys.excepthook(*sys.exc_info())
-            tree.kill_all(self._tree, reap=self._reap)
+            process_tree.kill_all(self._tree, reap=self._reap)
             self._reason, self._error = "interrupted", f"The job's runner failed: {error!r}."
 
     # -- start ---------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class Runner:
         """
         self._alive_fd = alive_fd
         self._catch_signals()
-        tree.become_subreaper()
+        process_tree.become_subreaper()
         launch = self._read_launch()
         pump = OutputPump(
             self._path(layout.OUTPUT),
@@ -230,8 +230,8 @@ class Runner:
             argv = [*argv, self._job_dir]
         environ = {
             **launch["environ"],
-            tree.JOB_ID_VARIABLE: self._request["job_id"],
-            tree.HOME_ID_VARIABLE: self._request["home_id"],
+            process_tree.JOB_ID_VARIABLE: self._request["job_id"],
+            process_tree.HOME_ID_VARIABLE: self._request["home_id"],
             PROGRESS_VARIABLE: self._path(layout.PROGRESS),
         }
         return {**launch, "argv": argv, "environ": environ}
@@ -382,9 +382,9 @@ class Runner:
 
     def _terminate(self, pump: OutputPump, grace_s: float) -> None:
         for process in self._tree():
-            tree.send(process, signal.SIGTERM)
+            process_tree.send(process, signal.SIGTERM)
             # A stopped process acts on TERM only when it goes on.
-            tree.send(process, signal.SIGCONT)
+            process_tree.send(process, signal.SIGCONT)
         deadline_s = time.monotonic() + grace_s
         while not self._gone() and time.monotonic() < deadline_s:
             # A later order may be less patient than the one that is being carried out.
@@ -396,7 +396,7 @@ class Runner:
             pump.read_for(min(_GRACE_POLL_S, deadline_s - time.monotonic()))
         while not self._gone():
             # In turns: output of what cannot be killed at once must go on being read.
-            tree.kill_all(self._tree, reap=self._reap, patience_s=_KILL_TURN_S)
+            process_tree.kill_all(self._tree, reap=self._reap, patience_s=_KILL_TURN_S)
             pump.read_for(_GRACE_POLL_S)
 
     def _gone(self) -> bool:
@@ -404,16 +404,16 @@ class Runner:
         return self._reap() and (ON_LINUX or not self._tree())
 
     def _tree(self) -> list[Stat]:
-        found = tree.descendants(os.getpid())
+        found = process_tree.descendants(os.getpid())
         if not ON_LINUX:
             # Without a subreaper an orphan leaves the tree, but not its environment.
             known = {process.pid for process in found}
-            marked = tree.marked(self._request["job_id"], (self._request["home_id"],))
+            marked = process_tree.marked(self._request["job_id"], (self._request["home_id"],))
             found += [process for process in marked if process.pid not in known]
         return found
 
     def _write_identity(self, alive_fd: int, output_start: int) -> None:
-        layout.add_line(alive_fd, self._identity(output_start), room_bytes=record.ROOM_BYTES)
+        layout.add_line(alive_fd, self._identity(output_start), room_bytes=exit_record.ROOM_BYTES)
 
     def _write_job_identity(self, alive_fd: int, output_start: int) -> None:
         """Add who the main process is. Without it, its environment and its parents tell."""
@@ -442,12 +442,12 @@ class Runner:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         code = None if self._status is None else os.waitstatus_to_exitcode(self._status)
         pump.finish()
-        ending: record.ExitRecord = {
+        ending: exit_record.ExitRecord = {
             "token": self._token,
             "reason": self._reason,
             "exit_code": code if code is not None and code >= 0 else None,
             "signal": -code if code is not None and code < 0 else None,
-            "error": record.short(self._error),
+            "error": exit_record.short(self._error),
             "started_at_ms": self._started_at_ms,
             "finished_at_ms": self._finished_at_ms(),
             "cpu_s": round(used.ru_utime + used.ru_stime, 3),
@@ -457,7 +457,7 @@ class Runner:
             "output_start": pump.start,
             "output_error": pump.spool.error,
         }
-        record.write(
+        exit_record.write(
             self._job_dir,
             alive_fd,
             ending,
