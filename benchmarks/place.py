@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcp_jobs.trust import Trust
+from mcp_jobs.job_types.trust_marks import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,8 @@ __version__ = "0.1.0"
 # Type checkers take this name as true, wherever it comes from; `typing` is not imported for it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mcp_jobs.context import (
+    from mcp_jobs.domain.errors import JobsError
+    from mcp_jobs.job_types.python.context import (
         DeclinedError,
         JobCancelledError,
         JobContext,
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
         Retry,
         RetryableError,
     )
-    from mcp_jobs.domain.errors import JobsError
     from mcp_jobs.jobs import Jobs
     from mcp_jobs.producer import StartedJob
 
@@ -36,14 +36,14 @@ __all__ = [
 
 # Public name -> the module that has it. A name stands here, in `__all__` and in the block above.
 _LAZY = {
-    "DeclinedError": "mcp_jobs.context",
-    "JobCancelledError": "mcp_jobs.context",
-    "JobContext": "mcp_jobs.context",
+    "DeclinedError": "mcp_jobs.job_types.python.context",
+    "JobCancelledError": "mcp_jobs.job_types.python.context",
+    "JobContext": "mcp_jobs.job_types.python.context",
     "Jobs": "mcp_jobs.jobs",
     "JobsError": "mcp_jobs.domain.errors",
-    "ProtocolError": "mcp_jobs.context",
-    "Retry": "mcp_jobs.context",
-    "RetryableError": "mcp_jobs.context",
+    "ProtocolError": "mcp_jobs.job_types.python.context",
+    "Retry": "mcp_jobs.job_types.python.context",
+    "RetryableError": "mcp_jobs.job_types.python.context",
     "StartedJob": "mcp_jobs.producer",
 }
 

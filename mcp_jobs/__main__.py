@@ -12,10 +12,10 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     # `python -m` puts the working directory first, and an agent's project is no place for modules.
     del sys.path[0]
 
-from mcp_jobs import pythonpath
+from mcp_jobs.job_types.python import import_path
 
 if not sys.flags.ignore_environment:
-    pythonpath.leave_out_relative()
+    import_path.leave_out_relative()
 
 import os
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from mcp_jobs.definitions import JobSet
+    from mcp_jobs.job_types.python.definitions import JobSet
     from mcp_jobs.settings import Settings
 
 PLAIN_COMMANDS: Final = {

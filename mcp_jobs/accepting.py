@@ -8,7 +8,6 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs import registry
 from mcp_jobs.domain import secrecy
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.ids import new_id
@@ -16,6 +15,7 @@ from mcp_jobs.domain.models import Launch, NewJob
 from mcp_jobs.domain.secrecy import MASKED, looks_secret
 from mcp_jobs.execution import job_directory, private_files
 from mcp_jobs.execution.launcher.mask import mask_text
+from mcp_jobs.job_types import registry
 from mcp_jobs.settings import project_directory
 from mcp_jobs.terms import terms_of
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp_jobs.domain.clock import Clock
-    from mcp_jobs.registry import JobType, Registry
+    from mcp_jobs.job_types.registry import JobType, Registry
     from mcp_jobs.requests import StartJob
     from mcp_jobs.settings import Settings
     from mcp_jobs.terms import Terms

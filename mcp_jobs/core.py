@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs import catalogue, homewatch
+from mcp_jobs import homewatch
 from mcp_jobs import settings as configuration
 from mcp_jobs.accepting import Acceptor
 from mcp_jobs.domain.clock import SystemClock
@@ -22,10 +22,11 @@ from mcp_jobs.execution.local_executor import LocalExecutor
 from mcp_jobs.execution.owner_locks import Owners
 from mcp_jobs.execution.shells import find_shells
 from mcp_jobs.feed import ChangeFeed
+from mcp_jobs.job_types import catalogue
+from mcp_jobs.job_types.registry import SHELL_NAME, Registry, shell_type
 from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence
-from mcp_jobs.registry import SHELL_NAME, Registry, shell_type
 from mcp_jobs.service import JobService
 from mcp_jobs.store import ReadOnlyStore, SqliteStore
 from mcp_jobs.supervise import Supervisor
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.events import Bus
     from mcp_jobs.execution.incarnation import Incarnation
-    from mcp_jobs.registry import JobType
+    from mcp_jobs.job_types.registry import JobType
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
 

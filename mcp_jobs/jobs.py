@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
-from mcp_jobs.definitions import Definition, JobSet
+from mcp_jobs.job_types.python.definitions import Definition, JobSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from mcp_jobs.context import JobContext
+    from mcp_jobs.job_types.python.context import JobContext
     from mcp_jobs.producer import StartedJob
     from mcp_jobs.server.mounting import Mount
 
@@ -145,7 +145,7 @@ class Jobs(JobSet):
 
         In the process of a job it does nothing, so that a job's process may import the script.
         """
-        from mcp_jobs.child import MAIN_NAME
+        from mcp_jobs.job_types.python.child import MAIN_NAME
 
         if MAIN_NAME in sys.modules:
             return

@@ -13,7 +13,7 @@ from mcp_jobs.requests import check_directory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mcp_jobs.registry import JobType
+    from mcp_jobs.job_types.registry import JobType
     from mcp_jobs.requests import StartJob
 
 

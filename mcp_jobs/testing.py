@@ -18,8 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mcp_jobs.context import Asked, DeclinedError, JobContext, Retry, RetryableError
-from mcp_jobs.definitions import definition_of
+from mcp_jobs.job_types.python.context import (
+    Asked,
+    DeclinedError,
+    JobContext,
+    Retry,
+    RetryableError,
+)
+from mcp_jobs.job_types.python.definitions import definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -34,7 +34,7 @@ SHELL_CALLS = {
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}
 ENVIRONMENT_READERS = (
     "mcp_jobs/settings.py",
-    "mcp_jobs/pythonpath.py",
+    "mcp_jobs/job_types/python/import_path.py",
     "mcp_jobs/execution/launcher/",
 )
 SIGNALS = {"os.kill", "os.killpg", "signal.pidfd_send_signal"}

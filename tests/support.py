@@ -17,9 +17,9 @@ import anyio
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
-from mcp_jobs.catalogue import FILE_NAMES
+from mcp_jobs.job_types.catalogue import FILE_NAMES
+from mcp_jobs.job_types.trust_marks import Trust
 from mcp_jobs.settings import Settings
-from mcp_jobs.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

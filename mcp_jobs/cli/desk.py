@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from mcp_jobs.domain.models import Job
-    from mcp_jobs.registry import JobType
+    from mcp_jobs.job_types.registry import JobType
     from mcp_jobs.settings import Settings
     from mcp_jobs.waiting import OnLook
 
@@ -123,9 +123,9 @@ async def open_desk(*, reading: bool = False, **overrides: Any) -> AsyncIterator
     settings = configuration.load(**{**_chosen.get(), **overrides})
     types: tuple[JobType, ...] = ()
     if settings.app is not None:
-        from mcp_jobs import apps
+        from mcp_jobs.job_types.python import loading
 
-        types = apps.types_of(apps.load(settings.app, configuration.project_directory()))
+        types = loading.types_of(loading.load(settings.app, configuration.project_directory()))
     try:
         async with visit(settings, types, reading=reading) as core:
             # What to do next is told in commands, not as the tools of agents.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.domain.events import Event
     from mcp_jobs.domain.job_object import JobObject
-    from mcp_jobs.registry import JobType
+    from mcp_jobs.job_types.registry import JobType
 
 _OPTIONS = {"status": "--status", "type": "--type", "limit": "--limit", "cursor": "--cursor"}
 _TICK_S = 1.0

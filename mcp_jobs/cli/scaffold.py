@@ -14,8 +14,8 @@ from mcp_jobs.cli.exits import FAILED
 from mcp_jobs.cli.options import Json
 from mcp_jobs.cli.projects import found_in
 from mcp_jobs.execution.launcher.process_tree import job_around
+from mcp_jobs.job_types.trust_marks import Trust
 from mcp_jobs.settings import trust_directory
-from mcp_jobs.trust import Trust
 
 if TYPE_CHECKING:
     from mcp_jobs.cli.projects import Task

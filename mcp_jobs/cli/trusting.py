@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mcp_jobs.catalogue import FILE_NAMES
 from mcp_jobs.cli import person, screen
 from mcp_jobs.cli.exits import FAILED
 from mcp_jobs.cli.options import Json
@@ -17,14 +16,15 @@ from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.limits import DECLARATIONS_BYTES
 from mcp_jobs.domain.questions import visible
 from mcp_jobs.execution.launcher import files
-from mcp_jobs.registry import SHELL_NAME
+from mcp_jobs.job_types.catalogue import FILE_NAMES
+from mcp_jobs.job_types.registry import SHELL_NAME
+from mcp_jobs.job_types.trust_marks import Trust, unfit
 from mcp_jobs.settings import trust_directory
-from mcp_jobs.trust import Trust, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mcp_jobs.declared import Found
+    from mcp_jobs.job_types.yaml import Found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +112,10 @@ def _summary(file: _File) -> str:
 
 
 def _declared(file: _File) -> Found:
-    from mcp_jobs import declared
+    from mcp_jobs.job_types import yaml
 
     folder = os.path.dirname(file.path)
-    return declared.declared_in(
+    return yaml.declared_in(
         file.data, file=file.path, base=folder, reserved=frozenset({SHELL_NAME})
     )
 

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from mcp.server.models import InitializationOptions
     from mcp.shared._stream_protocols import WriteStream
 
-    from mcp_jobs.definitions import JobSet
-    from mcp_jobs.registry import JobType
+    from mcp_jobs.job_types.python.definitions import JobSet
+    from mcp_jobs.job_types.registry import JobType
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.settings import Settings
 
@@ -206,9 +206,9 @@ def python_types(settings: Settings, jobs: JobSet | None = None) -> tuple[JobTyp
     if jobs is None and settings.app is None:
         return ()
     # Nobody without Python jobs pays for it.
-    from mcp_jobs import apps  # noqa: PLC0415
+    from mcp_jobs.job_types.python import loading  # noqa: PLC0415
 
     sets = [] if jobs is None else [jobs]
     if settings.app is not None:
-        sets.append(apps.load(settings.app, project_directory()))
-    return tuple(job_type for job_set in sets for job_type in apps.types_of(job_set))
+        sets.append(loading.load(settings.app, project_directory()))
+    return tuple(job_type for job_set in sets for job_type in loading.types_of(job_set))

@@ -22,7 +22,7 @@ from mcp_jobs.server.asking import can_ask
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
-    from mcp_jobs.registry import JobType
+    from mcp_jobs.job_types.registry import JobType
 
 _KEY: Final = "params"
 

@@ -21,10 +21,10 @@ from mcp_types import (
 )
 
 from mcp_jobs import settings as configuration
-from mcp_jobs.apps import types_of
 from mcp_jobs.core import open_core
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.job_types.python.loading import types_of
 from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.tasks import Tasks
@@ -33,7 +33,7 @@ from mcp_jobs.server.tools import Tools
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from mcp_jobs.definitions import JobSet
+    from mcp_jobs.job_types.python.definitions import JobSet
     from mcp_jobs.server.callers import OwnerOf
 
     Handler = Callable[[Any, Any], Awaitable[Any]]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp_types import Tool, ToolAnnotations, ToolExecution
 
 from mcp_jobs.domain.questions import visible
-from mcp_jobs.registry import SHELL_NAME
+from mcp_jobs.job_types.registry import SHELL_NAME
 from mcp_jobs.requests import WAIT_LIMIT_S, StartJob
 from mcp_jobs.server import schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from mcp_jobs.registry import JobType
+    from mcp_jobs.job_types.registry import JobType
 
 LIMIT_BYTES: Final = 2048
 """Some hosts cut descriptions of tools here."""

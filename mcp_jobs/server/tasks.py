@@ -314,7 +314,7 @@ def _fault(job: Job) -> dict[str, Any] | None:
     if job.reason is not Reason.EXCEPTION or not isinstance(job.result, dict):
         return None
     # A server starts the sooner without it.
-    from mcp_jobs.context import FAULT  # noqa: PLC0415
+    from mcp_jobs.job_types.python.context import FAULT  # noqa: PLC0415
 
     fault = job.result.get(FAULT)
     return fault if isinstance(fault, dict) else None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
     from mcp_jobs.domain.job_object import JobObject
-    from mcp_jobs.registry import JobType, Registry
+    from mcp_jobs.job_types.registry import JobType, Registry
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.server.notices import Notices
     from mcp_jobs.server.tasks import Tasks

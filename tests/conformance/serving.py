@@ -14,8 +14,9 @@ import anyio.to_thread
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
-from mcp_jobs import apps, settings
+from mcp_jobs import settings
 from mcp_jobs.core import open_core
+from mcp_jobs.job_types.python import loading
 from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.streamable import streamable_app
 
@@ -28,7 +29,7 @@ _SECURITY = TransportSecuritySettings(
 
 async def serve(app: str | None) -> None:
     """Serve until stdin ends."""
-    types = () if app is None else tuple(apps.types_of(apps.load(app, os.getcwd())))
+    types = () if app is None else tuple(loading.types_of(loading.load(app, os.getcwd())))
     async with (
         open_core(settings.load(), types) as core,
         streamable_app(core, local_user, security=_SECURITY) as served,

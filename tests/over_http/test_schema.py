@@ -21,7 +21,7 @@ HARMLESS = """
 import dataclasses
 import mcp_jobs.core
 from mcp_jobs.__main__ import main
-from mcp_jobs.registry import Prepared, shell_type
+from mcp_jobs.job_types.registry import Prepared, shell_type
 
 mcp_jobs.core.shell_type = lambda shells: dataclasses.replace(
     shell_type(shells),

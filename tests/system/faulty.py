@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.__main__ import main
-from mcp_jobs.catalogue import Catalogue
 from mcp_jobs.execution.watcher import Follower
 from mcp_jobs.feed import ChangeFeed
+from mcp_jobs.job_types.catalogue import Catalogue
 from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.pool import Pool
 from mcp_jobs.presence import Presence

@@ -271,7 +271,7 @@ def test_without_a_file_nothing_of_it_is_loaded(place: Place) -> None:
         "from mcp_jobs.__main__ import main\n"
         "real = os._exit\n"
         "def leave(code):\n"
-        "    heavy = {'yaml', 'regex', 'mcp_jobs.declared', 'jsonschema'} & set(sys.modules)\n"
+        "    heavy = {'yaml', 'regex', 'mcp_jobs.job_types.yaml', 'jsonschema'} & set(sys.modules)\n"
         "    print('loaded', sorted(heavy), file=sys.stderr, flush=True)\n"
         "    real(code)\n"
         "os._exit = leave\n"
@@ -287,4 +287,4 @@ def test_without_a_file_nothing_of_it_is_loaded(place: Place) -> None:
             server.wait()
             seen.append(server.stderr.strip())
 
-    assert seen == ["loaded []", "loaded ['mcp_jobs.declared', 'yaml']"]
+    assert seen == ["loaded []", "loaded ['mcp_jobs.job_types.yaml', 'yaml']"]

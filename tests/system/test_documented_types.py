@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs import declared
-from mcp_jobs.declared import jobs_file, params, place, rules
 from mcp_jobs.domain.environment import changes_what_runs
 from mcp_jobs.execution.launcher import layout
+from mcp_jobs.job_types import yaml
+from mcp_jobs.job_types.yaml import jobs_file, node, params, policies
 from tests.contract import call, ended
 from tests.markdown import DOCS, blocks, names, rows, section
 from tests.support import Place, open_client
@@ -27,7 +27,7 @@ MISTAKE = "      verbose: {type: boolean, default: false}\n"
 def test_an_example_is_a_whole_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "jobs.yaml"
     path.write_text(text.replace(MISTAKE, ""), "utf-8")
-    found = declared.load(path, base=str(tmp_path), reserved=frozenset())
+    found = yaml.load(path, base=str(tmp_path), reserved=frozenset())
 
     assert [str(problem) for problem in found.problems] == []
     assert found.types
@@ -36,7 +36,7 @@ def test_an_example_is_a_whole_file(tmp_path: Path, text: str) -> None:
 def test_the_mistake_is_told_as_the_page_says(tmp_path: Path) -> None:
     path = tmp_path / "jobs.yaml"
     path.write_text(EXAMPLES[0], "utf-8")
-    (problem,) = declared.load(path, base=None, reserved=frozenset()).problems
+    (problem,) = yaml.load(path, base=None, reserved=frozenset()).problems
     (told,) = blocks(PAGE, "text")
 
     assert str(problem).removeprefix(f"{tmp_path}/") == told.text.strip()
@@ -69,10 +69,10 @@ def test_every_key_and_unit_is_documented() -> None:
     told = [key for row in rows(section(PAGE, "Parameters"))[1:] for key in names(row[0])]
     assert sorted(told) == sorted(params._KEYS)
     told = [key for row in rows(section(PAGE, "Retries"))[1:] for key in names(row[0])]
-    assert sorted(told) == sorted(rules._ON_KEYS)
+    assert sorted(told) == sorted(policies._ON_KEYS)
     entry = names(section(PAGE, "An entry"))
     assert set(jobs_file._ANNOTATIONS) <= set(entry)
-    assert {*place._UNITS_S, *place._SIZES} - set(entry) == {""}
+    assert {*node._UNITS_S, *node._SIZES} - set(entry) == {""}
     assert f"{jobs_file.TIMEOUT_S:g} s" in section(PAGE, "An entry")
     gantz = section(PAGE, "gantz.yaml")
     assert [tool for tool in jobs_file.RESERVED_TOOLS if f"`{tool}`" not in gantz] == []

@@ -89,7 +89,7 @@ async def test_an_exception_fails_the_job_for_good_with_its_text_and_traceback(
     text = job["output"]["text"]
     assert 'raise ValueError("it cannot work' in text
     assert text.rstrip().endswith("ValueError: it cannot work: ünlucky")
-    assert "mcp_jobs/child.py" not in text
+    assert "mcp_jobs/job_types/python/child.py" not in text
     assert (place.project / "tries").read_text() == "x"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcp_jobs import declared
+from mcp_jobs.job_types import yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 RESERVED = frozenset({"shell"})
 
 
-def load(tmp_path: Path, text: str | bytes, name: str = "jobs.yaml") -> declared.Found:
+def load(tmp_path: Path, text: str | bytes, name: str = "jobs.yaml") -> yaml.Found:
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return declared.load(path, base=str(tmp_path), reserved=RESERVED)
+    return yaml.load(path, base=str(tmp_path), reserved=RESERVED)
 
 
 def problem(tmp_path: Path, text: str | bytes, name: str = "jobs.yaml") -> str:

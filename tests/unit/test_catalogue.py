@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.catalogue import Catalogue, Source
 from mcp_jobs.domain.events import Event, InProcessBus, TypesChanged
+from mcp_jobs.job_types.catalogue import Catalogue, Source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mcp_jobs import declared
 from mcp_jobs.domain.policy import DEFAULT, Policy, RetryOn, as_stored, from_stored
-from mcp_jobs.registry import Callers, JobType, prepare, question_of
+from mcp_jobs.job_types import yaml
+from mcp_jobs.job_types.registry import Callers, JobType, prepare, question_of
 from tests.unit.declarations import RESERVED, load, problem
 
 
@@ -297,14 +297,14 @@ def test_every_mistake_of_a_file_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
-    found = declared.load(tmp_path, base=None, reserved=RESERVED)
+    found = yaml.load(tmp_path, base=None, reserved=RESERVED)
     assert [str(p) for p in found.problems] == [f"{tmp_path}:1: it cannot be read: a directory"]
 
 
 def test_a_file_of_no_project_needs_absolute_directories(tmp_path: Path) -> None:
     path = tmp_path / "jobs.yaml"
     path.write_text("jobs: {a: {description: d, command: [x], cwd: y}}", "utf-8")
-    found = declared.load(path, base=None, reserved=RESERVED)
+    found = yaml.load(path, base=None, reserved=RESERVED)
     assert "only an absolute path is allowed" in str(found.problems[0])
 
 

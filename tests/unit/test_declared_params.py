@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.declared.params import DeclaredParams, Param
+from mcp_jobs.job_types.yaml.params import DeclaredParams, Param
 
 NUMBERS = st.integers(-3, 12) | st.floats(-3, 12) | st.sampled_from([1.0, 2.5, 10**20])
 VALUES = st.none() | st.booleans() | NUMBERS | st.text("ab1\n", max_size=6) | st.lists(st.just("a"))

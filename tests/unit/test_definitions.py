@@ -16,15 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from mcp_jobs import JobContext, Jobs, Retry, apps
-from mcp_jobs.context import _question
-from mcp_jobs.definitions import definition_of
+from mcp_jobs import JobContext, Jobs, Retry
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.models import Answer
 from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.python_files import read_questions, read_report
-from mcp_jobs.forms import flat_schema
 from mcp_jobs.inputs import answer_to
+from mcp_jobs.job_types.python import loading
+from mcp_jobs.job_types.python.context import _question
+from mcp_jobs.job_types.python.definitions import definition_of
+from mcp_jobs.job_types.python.forms import flat_schema
 from tests.stores import question
 
 
@@ -108,7 +109,7 @@ def test_types_that_json_cannot_carry_are_refused_before_anything_is_served() ->
     jobs.job()(odd)
 
     with pytest.raises(InvalidInputError, match="job 'odd' need types that JSON can carry"):
-        apps.types_of(jobs)
+        loading.types_of(jobs)
 
 
 @pytest.mark.parametrize("after", [-1, float("nan"), float("inf")])
@@ -133,7 +134,7 @@ def test_a_retry_waits_for_a_time_that_exists(after: float) -> None:
 )
 def test_an_app_that_cannot_be_served_is_one_sentence(app: str, problem: str) -> None:
     with pytest.raises(InvalidInputError, match=problem):
-        apps.load(app, None)
+        loading.load(app, None)
 
 
 def test_the_command_line_tells_it_without_a_traceback(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_the_command_line_tells_it_without_a_traceback(tmp_path: Path) -> None:
 def test_the_names_for_a_job_load_only_the_standard_library() -> None:
     code = (
         "import sys; from mcp_jobs import Jobs, JobContext, Retry, RetryableError;"
-        "import mcp_jobs.child;"
+        "import mcp_jobs.job_types.python.child;"
         "print(sorted({'mcp', 'pydantic', 'anyio', 'aiosqlite'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 from mcp_jobs import Jobs
 from mcp_jobs.domain.environment import changes_what_runs
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.registry import Callers
+from mcp_jobs.job_types.registry import Callers
 from tests.unit.declarations import load, problem
 
 DANGEROUS = [

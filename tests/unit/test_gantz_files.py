@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_jobs.execution.shells import Script
-from mcp_jobs.registry import prepare
+from mcp_jobs.job_types.registry import prepare
 from tests.unit.declarations import load, problem
 
 REFUSED_SCRIPTS = {

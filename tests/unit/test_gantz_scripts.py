@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from mcp_jobs.declared.script import ScriptError, translate
+from mcp_jobs.job_types.yaml.script import ScriptError, translate
 from tests.unit.shells_here import POSIX_SHELLS
 
 SHOW = "x=1\nseq "
@@ -251,7 +251,7 @@ PIECES_OF_LONG_SCRIPTS = [
 ]
 _READ: Final = """\
 import sys
-from mcp_jobs.declared.script import LIMIT_CHARS, ScriptError, translate
+from mcp_jobs.job_types.yaml.script import LIMIT_CHARS, ScriptError, translate
 for piece in sys.argv[1:]:
     long = piece * (LIMIT_CHARS // len(piece))
     for script in (long[:-20] + " {{p}}", "ls {{p}}\\n" + long[:-20], "{{p}}" + 5 * long):

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mcp_jobs import declared
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.registry import JobType, Prepared, prepare
+from mcp_jobs.job_types import yaml
+from mcp_jobs.job_types.registry import JobType, Prepared, prepare
 from tests.unit.shells_here import SHELLS, USED
 
 PRINTF = shutil.which("printf") or "/usr/bin/printf"
@@ -92,7 +92,7 @@ def types(tmp_path_factory: pytest.TempPathFactory) -> dict[str, JobType]:
     for name, text in (("jobs.yaml", JOBS), ("gantz.yaml", TOOLS)):
         path = directory / name
         path.write_text(text, "utf-8")
-        loaded = declared.load(path, base=str(directory), reserved=frozenset({"shell"}))
+        loaded = yaml.load(path, base=str(directory), reserved=frozenset({"shell"}))
         assert [str(problem) for problem in loaded.problems] == []
         found.update({job_type.name: job_type for job_type in loaded.types})
     assert set(found) == set(EXPECTED)

@@ -11,7 +11,7 @@ import pytest
 
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.execution.shells import Script, Shells, find_shells
-from mcp_jobs.registry import prepare, shell_type
+from mcp_jobs.job_types.registry import prepare, shell_type
 from mcp_jobs.settings import Settings, job_environment
 
 BASH = shutil.which("bash")

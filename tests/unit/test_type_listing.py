@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs.registry import JobType, Prepared
+from mcp_jobs.job_types.registry import JobType, Prepared
 from mcp_jobs.server import offers
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
-from mcp_jobs.declared.problems import DeclarationError
 from mcp_jobs.domain.limits import DECLARATIONS_BYTES
+from mcp_jobs.job_types.yaml.problems import DeclarationError
 
 _DEPTH_LIMIT: Final = 20
 _CONSTANTS: Final = {

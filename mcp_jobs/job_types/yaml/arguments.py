@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from mcp_jobs.declared.programs import CODE_FLAGS, FIND_RUNS, REREADS, STARTS, XARGS
-from mcp_jobs.declared.shapes import after_wrapper, interpreter_flags, unwrapped
-from mcp_jobs.declared.words import HOLE, Refusal, Word
+from mcp_jobs.job_types.yaml.programs import CODE_FLAGS, FIND_RUNS, REREADS, STARTS, XARGS
+from mcp_jobs.job_types.yaml.shapes import after_wrapper, interpreter_flags, unwrapped
+from mcp_jobs.job_types.yaml.shell_words import HOLE, Refusal, Word
 
 _PROGRAM_FIRST: Final = frozenset({"awk", "gawk", "mawk", "nawk", "sed", "gsed"})
 _PROGRAM_FLAGS: Final = ("-e", "-f", "--expression", "--file", "--source")

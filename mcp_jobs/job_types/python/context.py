@@ -214,7 +214,7 @@ def _question(message: str, form: Any, key: str | None) -> Asked:
 
 def _flat_schema(form: type[BaseModel]) -> dict[str, Any]:
     # Only a job that asks for fields needs it.
-    from mcp_jobs.forms import flat_schema  # noqa: PLC0415
+    from mcp_jobs.job_types.python.forms import flat_schema  # noqa: PLC0415
 
     return flat_schema(form)
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from mcp_jobs.domain.events import Bus
-    from mcp_jobs.registry import JobType
-    from mcp_jobs.trust import Trust
+    from mcp_jobs.job_types.registry import JobType
+    from mcp_jobs.job_types.trust_marks import Trust
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +82,10 @@ class Source:
         if self._trust_directory is not None and not self._is_trusted(data):
             return
         # Imported here: without a file, nothing of it is needed.
-        from mcp_jobs import declared  # noqa: PLC0415
+        from mcp_jobs.job_types import yaml  # noqa: PLC0415
 
         try:
-            found = declared.declared_in(data, file=self._name, base=self._base, reserved=reserved)
+            found = yaml.declared_in(data, file=self._name, base=self._base, reserved=reserved)
         except Exception:  # a fault of the reader must cost this file's types at most
             logger.exception("reading %s failed", self.path)
             self.problems = [f"{self.path}: it could not be read; the log says more."]
@@ -100,20 +100,20 @@ class Source:
             self._seen = ()
             self.problems = [f"{self.path}: it cannot be read: {error.strerror}."]
             return
-        from mcp_jobs import trust  # noqa: PLC0415 - without a file, nothing of it is needed
+        from mcp_jobs.job_types import trust_marks  # noqa: PLC0415 - without a file, nothing of it is needed
 
-        self.types, self.distrust = {}, trust.unfit(self._name, error.what)
+        self.types, self.distrust = {}, trust_marks.unfit(self._name, error.what)
 
     def _is_trusted(self, data: bytes) -> bool:
-        from mcp_jobs import trust  # noqa: PLC0415 - without a file, nothing of it is needed
+        from mcp_jobs.job_types import trust_marks  # noqa: PLC0415 - without a file, nothing of it is needed
 
         if self._trust is None and self._trust_directory is not None:
-            self._trust = trust.Trust(self._trust_directory)
+            self._trust = trust_marks.Trust(self._trust_directory)
         if self._trust is not None:
             self._mark = self._trust.mark(self._name, data)
         self._trusted = self._holds()
         if not self._trusted:
-            self.types, self.distrust = {}, trust.distrust(self._name)
+            self.types, self.distrust = {}, trust_marks.distrust(self._name)
         return self._trusted
 
     def _own(self, job_type: JobType) -> JobType:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from mcp_jobs.declared.arguments import check_arguments
-from mcp_jobs.declared.params import DeclaredParams
-from mcp_jobs.declared.place import Place
-from mcp_jobs.declared.words import HOLE, Refusal, Word
 from mcp_jobs.domain.limits import passable
+from mcp_jobs.job_types.yaml.arguments import check_arguments
+from mcp_jobs.job_types.yaml.node import Place
+from mcp_jobs.job_types.yaml.params import DeclaredParams
+from mcp_jobs.job_types.yaml.shell_words import HOLE, Refusal, Word
 
 _PIECE: Final = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]|[^{}]+")
 

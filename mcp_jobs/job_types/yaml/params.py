@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mcp_jobs.declared.place import Place
 from mcp_jobs.domain.limits import passable
 from mcp_jobs.domain.patterns import BadPatternError, compiled
 from mcp_jobs.domain.secrecy import looks_secret
+from mcp_jobs.job_types.yaml.node import Place
 
 TYPES: Final = ("string", "integer", "number", "boolean")
 _KEYS: Final = (

@@ -9,18 +9,18 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from mcp_jobs.declared.command import fill, read_command
-from mcp_jobs.declared.params import DeclaredParams, read_params
-from mcp_jobs.declared.place import NONE, Place
-from mcp_jobs.declared.problems import DeclarationError
-from mcp_jobs.declared.rules import RULE_KEYS, Rules
-from mcp_jobs.declared.tree import Scalar
-from mcp_jobs.declared.variables import check_names, variables
 from mcp_jobs.domain.environment import changes_what_runs
 from mcp_jobs.domain.limits import passable
 from mcp_jobs.domain.secrecy import MASKED
 from mcp_jobs.execution.shells import Interpreter, Script
-from mcp_jobs.registry import Callers, JobType, Prepared, title_of
+from mcp_jobs.job_types.registry import Callers, JobType, Prepared, title_of
+from mcp_jobs.job_types.yaml.argv import fill, read_command
+from mcp_jobs.job_types.yaml.node import NONE, Place
+from mcp_jobs.job_types.yaml.params import DeclaredParams, read_params
+from mcp_jobs.job_types.yaml.parser import Scalar
+from mcp_jobs.job_types.yaml.policies import RULE_KEYS, Rules
+from mcp_jobs.job_types.yaml.problems import DeclarationError
+from mcp_jobs.job_types.yaml.variables import check_names, variables
 
 Texts: TypeAlias = dict[str, str | None]
 

@@ -11,9 +11,9 @@ import re
 from collections.abc import Collection
 from typing import Final, NoReturn
 
-from mcp_jobs.declared.commands import check
-from mcp_jobs.declared.taint import tainted
-from mcp_jobs.declared.words import HOLE, VARIES, Refusal, Sign, Token, Use, WordBuilder
+from mcp_jobs.job_types.yaml.script_safety import check
+from mcp_jobs.job_types.yaml.shell_words import HOLE, VARIES, Refusal, Sign, Token, Use, WordBuilder
+from mcp_jobs.job_types.yaml.taint import tainted
 
 LIMIT_CHARS: Final = 16 << 10
 """Longest script with placeholders: reading one holds the server up."""

@@ -9,17 +9,17 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs import pythonpath
-from mcp_jobs.definitions import JobSet
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.registry import Callers, JobType, ModelParams, Prepared
+from mcp_jobs.job_types.python import import_path
+from mcp_jobs.job_types.python.definitions import JobSet
+from mcp_jobs.job_types.registry import Callers, JobType, ModelParams, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mcp_jobs.definitions import Definition
+    from mcp_jobs.job_types.python.definitions import Definition
 
-_CHILD: Final = ("-P", "-m", "mcp_jobs.child")
+_CHILD: Final = ("-P", "-m", "mcp_jobs.job_types.python.child")
 """-P: the directory that a job runs in must not offer it modules."""
 
 
@@ -153,7 +153,7 @@ def _preparing(definition: Definition) -> Callable[[Any], Prepared]:
             argv=(sys.executable, *_CHILD),
             title=definition.name,
             # As -P does: the directory that it runs in offers it no modules.
-            env=pythonpath.for_jobs(),
+            env=import_path.for_jobs(),
             call={
                 **definition.location(),
                 "params": dict(params),

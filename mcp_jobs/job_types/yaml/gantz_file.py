@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from mcp_jobs.declared.jobs_file import (
+from mcp_jobs.execution.shells import Script
+from mcp_jobs.job_types.registry import JobType
+from mcp_jobs.job_types.yaml.jobs_file import (
     RESERVED_TOOLS,
     TIMEOUT_S,
     callers_of,
@@ -13,14 +15,12 @@ from mcp_jobs.declared.jobs_file import (
     prepare_script,
     read_script,
 )
-from mcp_jobs.declared.params import DeclaredParams, Param, read_param
-from mcp_jobs.declared.place import Place
-from mcp_jobs.declared.problems import DeclarationError
-from mcp_jobs.declared.script import ScriptError, translate
-from mcp_jobs.declared.tree import MapNode, Scalar
-from mcp_jobs.declared.variables import check_names
-from mcp_jobs.execution.shells import Script
-from mcp_jobs.registry import JobType
+from mcp_jobs.job_types.yaml.node import Place
+from mcp_jobs.job_types.yaml.params import DeclaredParams, Param, read_param
+from mcp_jobs.job_types.yaml.parser import MapNode, Scalar
+from mcp_jobs.job_types.yaml.problems import DeclarationError
+from mcp_jobs.job_types.yaml.script import ScriptError, translate
+from mcp_jobs.job_types.yaml.variables import check_names
 
 _TOOL_KEYS: Final = ("name", "description", "parameters", "script")
 _PARAM_KEYS: Final = ("name", "type", "description", "required", "default", "enum")

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, NoReturn, TypeAlias
 
-from mcp_jobs.declared.programs import (
+from mcp_jobs.domain.environment import changes_what_runs
+from mcp_jobs.job_types.yaml.programs import (
     AWK,
     BINARY,
     DATA,
@@ -24,8 +25,7 @@ from mcp_jobs.declared.programs import (
     Tool,
     Wrapper,
 )
-from mcp_jobs.declared.words import HOLE, VARIES, Refusal, Word
-from mcp_jobs.domain.environment import changes_what_runs
+from mcp_jobs.job_types.yaml.shell_words import HOLE, VARIES, Refusal, Word
 
 Words: TypeAlias = Sequence[Word]
 

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcp_jobs.declared.jobs_file import read_jobs
-from mcp_jobs.declared.place import Place
-from mcp_jobs.declared.problems import DeclarationError
-from mcp_jobs.declared.tree import MapNode, parse
 from mcp_jobs.domain.limits import DECLARATIONS_BYTES
 from mcp_jobs.execution.launcher import files
-from mcp_jobs.registry import JobType
+from mcp_jobs.job_types.registry import JobType
+from mcp_jobs.job_types.yaml.jobs_file import read_jobs
+from mcp_jobs.job_types.yaml.node import Place
+from mcp_jobs.job_types.yaml.parser import MapNode, parse
+from mcp_jobs.job_types.yaml.problems import DeclarationError
 
 __all__ = ["DeclarationError", "Found", "declared_in", "load"]
 
@@ -69,7 +69,7 @@ def declared_in(data: bytes, *, file: str, base: str | None, reserved: frozenset
         return Found(types=(), problems=[error], whole=False)
     keys = root.node.entries if isinstance(root.node, MapNode) else {}
     if "tools" in keys and "jobs" not in keys:
-        from mcp_jobs.declared.gantz_file import read_tools  # noqa: PLC0415 - few files need it
+        from mcp_jobs.job_types.yaml.gantz_file import read_tools  # noqa: PLC0415 - few files need it
 
         # The file may be written for another program, so a tool that is refused costs no other.
         types, problems = read_tools(root, base=base, reserved=reserved)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mcp_jobs.declared.place import Place
-from mcp_jobs.declared.tree import Scalar
 from mcp_jobs.domain.policy import Backoff, Policy, RetryOn
 from mcp_jobs.domain.webhook_urls import checked_url
+from mcp_jobs.job_types.yaml.node import Place
+from mcp_jobs.job_types.yaml.parser import Scalar
 
 RULE_KEYS: Final = (
     "retries",

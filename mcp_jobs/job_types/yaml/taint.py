@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from mcp_jobs.declared.words import Refusal, Token, Word
+from mcp_jobs.job_types.yaml.shell_words import Refusal, Token, Word
 
 _LAST_ARGUMENT: Final = "_"
 """Bash puts the last argument of each command there."""

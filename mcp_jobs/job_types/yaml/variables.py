@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mcp_jobs.declared.params import DeclaredParams
-from mcp_jobs.declared.place import Place
 from mcp_jobs.domain.environment import changes_what_runs
+from mcp_jobs.job_types.yaml.node import Place
+from mcp_jobs.job_types.yaml.params import DeclaredParams
 
 
 def check_names(params: DeclaredParams, place: Place) -> None:

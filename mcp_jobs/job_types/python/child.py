@@ -1,4 +1,4 @@
-"""The process of one Python job: `python -m mcp_jobs.child JOB_DIRECTORY`.
+"""The process of one Python job: `python -m mcp_jobs.job_types.python.child JOB_DIRECTORY`.
 
 It reads `call`, calls the function, and writes down in `report.<token>` what that came to. It
 talks to nobody: whatever happens to the servers, its files say how it went. Nothing of MCP is
@@ -20,7 +20,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.context import (
+from mcp_jobs.execution.launcher import files, layout
+from mcp_jobs.job_types.python.context import (
     FAULT,
     DeclinedError,
     JobContext,
@@ -29,14 +30,13 @@ from mcp_jobs.context import (
     RetryableError,
     print_line,
 )
-from mcp_jobs.definitions import definition_of, import_for_job
-from mcp_jobs.execution.launcher import files, layout
+from mcp_jobs.job_types.python.definitions import definition_of, import_for_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mcp_jobs.context import Asked
-    from mcp_jobs.definitions import Definition
+    from mcp_jobs.job_types.python.context import Asked
+    from mcp_jobs.job_types.python.definitions import Definition
 
 MAIN_NAME: Final = "__mcp_job__"
 """What a script is called when its functions are wanted and not its main part."""

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from mcp_jobs.context import JobContext
 from mcp_jobs.domain.environment import changes_what_runs
 from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.job_types.python.context import JobContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

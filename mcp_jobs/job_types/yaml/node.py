@@ -8,9 +8,9 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from mcp_jobs.declared.problems import DeclarationError
-from mcp_jobs.declared.tree import ListNode, MapNode, Node, Scalar
 from mcp_jobs.domain.patterns import BadPatternError, check
+from mcp_jobs.job_types.yaml.parser import ListNode, MapNode, Node, Scalar
+from mcp_jobs.job_types.yaml.problems import DeclarationError
 
 NONE: Final = "none"
 _KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")

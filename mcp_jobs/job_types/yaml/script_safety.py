@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from mcp_jobs.declared.programs import DEFINES
-from mcp_jobs.declared.shapes import check_assignment, check_command
-from mcp_jobs.declared.words import HOLE, VARIES, Refusal, Sign, Token, Use, Word
+from mcp_jobs.job_types.yaml.programs import DEFINES
+from mcp_jobs.job_types.yaml.shapes import check_assignment, check_command
+from mcp_jobs.job_types.yaml.shell_words import HOLE, VARIES, Refusal, Sign, Token, Use, Word
 
 _OPENS: Final = {"if": "if", "while": "loop", "until": "loop", "{": "{"}
 _CLOSES: Final = {"fi": "if", "done": "loop", "}": "{", "esac": "case"}

@@ -1,0 +1,1 @@
+"""What kinds of jobs there are, and where they are declared."""
