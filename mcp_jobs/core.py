@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from mcp_jobs import homewatch
 from mcp_jobs import settings as configuration
 from mcp_jobs.accepting import Acceptor
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.errors import JobsError, StoreError, in_words, is_unwritable
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.domain.ids import new_id
+from mcp_jobs.engine import home_watch
+from mcp_jobs.engine.change_feed import ChangeFeed
+from mcp_jobs.engine.claiming import Pool
+from mcp_jobs.engine.membership import Presence
+from mcp_jobs.engine.retention import Maintenance
+from mcp_jobs.engine.supervisor import Supervisor
+from mcp_jobs.engine.upkeep import Upkeep
+from mcp_jobs.engine.webhooks import Webhooks
 from mcp_jobs.execution import host, job_directory, launcher_client, private_files
 from mcp_jobs.execution.incarnation import identify, seen
 from mcp_jobs.execution.launcher.pinned import PinnedPath
 from mcp_jobs.execution.local_executor import LocalExecutor
 from mcp_jobs.execution.owner_locks import Owners
 from mcp_jobs.execution.shells import find_shells
-from mcp_jobs.feed import ChangeFeed
 from mcp_jobs.job_types import catalogue
 from mcp_jobs.job_types.registry import SHELL_NAME, Registry, shell_type
-from mcp_jobs.maintenance import Maintenance
-from mcp_jobs.pool import Pool
-from mcp_jobs.presence import Presence
 from mcp_jobs.service import JobService
 from mcp_jobs.store import ReadOnlyStore, SqliteStore
-from mcp_jobs.supervise import Supervisor
-from mcp_jobs.upkeep import Upkeep
-from mcp_jobs.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -60,7 +60,7 @@ class Core:
     bus: Bus
     executor: LocalExecutor
     store: Store
-    home: homewatch.HomeWatch
+    home: home_watch.HomeWatch
     feed: ChangeFeed
     pool: Pool
     maintenance: Maintenance
@@ -99,7 +99,7 @@ async def open_core(
     host.prepare_home(settings)
     private_files.check_webhook_secret(settings.home)
     files_before = host.raise_file_limit()
-    homewatch.refuse_second_database(settings.database, settings.owners_dir)
+    home_watch.refuse_second_database(settings.database, settings.owners_dir)
     store = await SqliteStore.open(settings.database, pin=PinnedPath)
     try:
         core = await _assemble(settings, store, files_before, types, shared=shared)
@@ -144,7 +144,7 @@ async def visit(
 async def _store_of_visit(settings: Settings, *, reading: bool) -> SqliteStore:
     try:
         host.prepare_home(settings)
-        homewatch.refuse_second_database(settings.database, settings.owners_dir)
+        home_watch.refuse_second_database(settings.database, settings.owners_dir)
         return await SqliteStore.open(settings.database, pin=PinnedPath)
     except JobsError as error:
         if not (reading and is_unwritable(error) and settings.database.exists()):
@@ -201,7 +201,7 @@ async def _assemble(
         bus=bus,
         feed=feed,
         store=store,
-        home=homewatch.HomeWatch(settings, store, None if read_only else presence.mend),
+        home=home_watch.HomeWatch(settings, store, None if read_only else presence.mend),
         executor=executor,
         pool=Pool(
             members=members,

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs import outcomes
 from mcp_jobs.domain import display, job_object
 from mcp_jobs.domain.models import CONFIRM_KEY
 from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.domain.vocabulary import TOOLS
+from mcp_jobs.engine import outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

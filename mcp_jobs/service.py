@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.job_object import JobObject
     from mcp_jobs.domain.models import NewJob, OutboxMessage, Question
     from mcp_jobs.domain.vocabulary import Vocabulary
+    from mcp_jobs.engine.change_feed import ChangeFeed
     from mcp_jobs.execution.base import Executor
-    from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.output import OutputSource
     from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
     from mcp_jobs.settings import Settings

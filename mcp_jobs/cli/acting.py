@@ -10,7 +10,7 @@ from mcp_jobs.cli import desk, screen, words
 from mcp_jobs.cli.exits import FAILED, OK
 from mcp_jobs.cli.options import JobParts, Json, seconds
 from mcp_jobs.domain.clock import SystemClock
-from mcp_jobs.maintenance import Maintenance
+from mcp_jobs.engine.retention import Maintenance
 from mcp_jobs.requests import CancelJob
 
 _DAY_S = 86_400

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mcp_jobs.engine.upkeep import Upkeep
     from mcp_jobs.http.auth import Authenticator
     from mcp_jobs.http.farewell import Farewell
     from mcp_jobs.http.hub import Hub
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from mcp_jobs.service import JobService
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
-    from mcp_jobs.upkeep import Upkeep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

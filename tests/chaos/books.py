@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mcp_jobs.domain.states import Reason
-from mcp_jobs.outcomes import INTERRUPTS_RETRIED
+from mcp_jobs.engine.outcomes import INTERRUPTS_RETRIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 # The SDK imports uvicorn and Starlette by itself.
 HEAVY = (
     "fastapi", "prometheus_client", "standardwebhooks", "websockets", "jwt",
-    "mcp_jobs.http", "mcp_jobs.posting", "mcp_jobs.server.oidc", "mcp_jobs.server.streamable",
+    "mcp_jobs.engine.webhook_sender",
+    "mcp_jobs.http",
+    "mcp_jobs.server.oidc",
+    "mcp_jobs.server.streamable",
 )  # fmt: skip
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.__main__ import main
+from mcp_jobs.engine.change_feed import ChangeFeed
+from mcp_jobs.engine.claiming import Pool
+from mcp_jobs.engine.membership import Presence
+from mcp_jobs.engine.retention import Maintenance
+from mcp_jobs.engine.webhooks import Webhooks
 from mcp_jobs.execution.watcher import Follower
-from mcp_jobs.feed import ChangeFeed
 from mcp_jobs.job_types.catalogue import Catalogue
-from mcp_jobs.maintenance import Maintenance
-from mcp_jobs.pool import Pool
-from mcp_jobs.presence import Presence
 from mcp_jobs.store.sqlite.outbox import SqliteOutbox
 from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
-from mcp_jobs.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -49,7 +49,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     clock = JumpingClock()
     monkeypatch.setattr("mcp_jobs.core.SystemClock", lambda: clock)
     # Its length bounds how long a jump can delay a job.
-    monkeypatch.setattr("mcp_jobs.pool._LONGEST_NAP_S", 0.2)
+    monkeypatch.setattr("mcp_jobs.engine.claiming._LONGEST_NAP_S", 0.2)
     return clock
 
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 _MARKED: Final = """
 import os
-from mcp_jobs import supervise
-_run = supervise.Supervisor.run
+from mcp_jobs.engine import supervisor
+_run = supervisor.Supervisor.run
 async def run(self, job):
     await _run(self, job)
     open("let-go", "a").write(job.id + "\\n")
-supervise.Supervisor.run = run
+supervisor.Supervisor.run = run
 """
 """Says when the supervision of a job has ended, in the file `let-go` of the project."""
 

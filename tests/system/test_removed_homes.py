@@ -14,11 +14,11 @@ import anyio
 import pytest
 
 from mcp_jobs.domain.errors import HomeGoneError
+from mcp_jobs.engine.home_watch import HomeWatch
 from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.launcher_client import LauncherClient
 from mcp_jobs.execution.owner_locks import Owners
-from mcp_jobs.homewatch import HomeWatch
 from tests.raw import RawServer
 from tests.stores import created, open_store
 from tests.support import BOUND_S, Place, alive, until

@@ -14,9 +14,9 @@ import pytest
 from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.domain.ids import new_id
 from mcp_jobs.domain.states import Status
+from mcp_jobs.engine.retention import Maintenance
 from mcp_jobs.execution.host import prepare_home
 from mcp_jobs.execution.job_directory import remove_job_dir
-from mcp_jobs.maintenance import Maintenance
 from mcp_jobs.requests import ListJobs
 from mcp_jobs.store import SqliteStore
 from tests.executors import local_executor
@@ -175,7 +175,7 @@ async def test_many_old_jobs_go_in_small_steps(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
-    monkeypatch.setattr("mcp_jobs.maintenance._STEP", 4)
+    monkeypatch.setattr("mcp_jobs.engine.retention._STEP", 4)
     async with keeper(place, retention_days=1) as home:
         ids = [await home.job(Status.COMPLETED, days_ago=2) for _ in range(10)]
         remove = home.store.remove_old
@@ -197,7 +197,7 @@ async def test_many_old_jobs_go_in_small_steps(
 async def test_two_processes_may_clean_up_at_once(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.maintenance._STEP", 3)
+    monkeypatch.setattr("mcp_jobs.engine.retention._STEP", 3)
     async with keeper(place, retention_days=1) as home:
         old = [await home.job(Status.COMPLETED, days_ago=2) for _ in range(12)]
         young = [await home.job(Status.COMPLETED) for _ in range(2)]

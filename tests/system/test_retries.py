@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from mcp_jobs.domain.errors import KeyConflictError
-from mcp_jobs.outcomes import backoff_ms
+from mcp_jobs.engine.outcomes import backoff_ms
 from tests.support import Place
 from tests.system.station import gate, release, station
 
@@ -29,7 +29,7 @@ async def test_a_slot_is_used_at_once_while_its_job_waits_for_another_attempt(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What is not heard of would be found in a quarter of an hour.
-    monkeypatch.setattr("mcp_jobs.pool._LONGEST_NAP_S", 1000.0)
+    monkeypatch.setattr("mcp_jobs.engine.claiming._LONGEST_NAP_S", 1000.0)
     async with station(place, capacity=1, retry_base_seconds=900.0) as jobs:
         path = await gate(place)
         first = await jobs.start("read x < gate; exit 1", max_retries=1)

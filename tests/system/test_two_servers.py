@@ -139,10 +139,10 @@ anyio.run(main)
 
 _NEVER_SETTLES: Final = """
 import anyio as _anyio
-from mcp_jobs import supervise
+from mcp_jobs.engine import supervisor
 async def settle(self, *given):
     await _anyio.sleep_forever()
-supervise.Supervisor._settle = settle
+supervisor.Supervisor._settle = settle
 """
 
 

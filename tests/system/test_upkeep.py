@@ -11,8 +11,8 @@ import pytest
 
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.errors import FatalError
+from mcp_jobs.engine.upkeep import Upkeep
 from mcp_jobs.execution.owner_locks import told_by_others
-from mcp_jobs.upkeep import Upkeep
 from tests.receiver import receiving
 from tests.support import BOUND_S, ended, open_client, start, wait_until
 from tests.system.faulty import FAULTS, WORD, part_of, program
@@ -24,7 +24,7 @@ from tests.web import start as start_over_http
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mcp_jobs.upkeep import Fault
+    from mcp_jobs.engine.upkeep import Fault
     from tests.support import Place
     from tests.web import WebServer
 

@@ -18,11 +18,12 @@ import pytest
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.domain.models import Delivery, Outcome
 from mcp_jobs.domain.states import Status
+from mcp_jobs.engine.membership import Presence
+from mcp_jobs.engine.upkeep import Upkeep
+from mcp_jobs.engine.webhooks import PAUSES_S, Webhooks
 from mcp_jobs.execution import private_files
 from mcp_jobs.execution.owner_locks import Owners
 from mcp_jobs.store.base import DELIVERIES_OF_OWNER
-from mcp_jobs.upkeep import Upkeep
-from mcp_jobs.webhooks import PAUSES_S, Webhooks
 from tests.receiver import receiving
 from tests.stores import NOW, OWNER, new_job, sqlite_store
 from tests.support import wait_until

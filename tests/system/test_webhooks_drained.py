@@ -14,7 +14,7 @@ from tests.web import serving, start
 if TYPE_CHECKING:
     from tests.support import Place
 
-_PAUSES = "from mcp_jobs import webhooks; webhooks.PAUSES_S = ({pause_s},) * 8"
+_PAUSES = "from mcp_jobs.engine import webhooks; webhooks.PAUSES_S = ({pause_s},) * 8"
 
 
 class Busy:

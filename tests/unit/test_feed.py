@@ -13,7 +13,7 @@ import pytest
 from mcp_jobs.domain.errors import StoreError
 from mcp_jobs.domain.events import InProcessBus, JobChanged
 from mcp_jobs.domain.states import TERMINAL, Status
-from mcp_jobs.feed import ChangeFeed
+from mcp_jobs.engine.change_feed import ChangeFeed
 from mcp_jobs.store import SqliteStore
 from tests.stores import (
     OWNER,
@@ -147,7 +147,7 @@ async def test_a_nudge_publishes_before_the_next_poll(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A poll would come too late for this test.
-    monkeypatch.setattr("mcp_jobs.feed.POLL_S", 10 * BOUND_S)
+    monkeypatch.setattr("mcp_jobs.engine.change_feed.POLL_S", 10 * BOUND_S)
     async with running(feed):
         await anyio.wait_all_tasks_blocked()
         for count in (4, 8):
@@ -210,7 +210,7 @@ async def test_a_change_that_was_refused_is_not_published(
 async def test_more_changes_than_one_batch_are_all_published(
     store: SqliteStore, feed: ChangeFeed, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.feed._BATCH", 2)
+    monkeypatch.setattr("mcp_jobs.engine.change_feed._BATCH", 2)
     for _ in range(7):
         await created(store)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mcp_jobs.domain.policy import RETRIED, Policy
 from mcp_jobs.domain.states import LONGEST_PAUSE_MS, TERMINAL, Reason, Status
-from mcp_jobs.outcomes import (
+from mcp_jobs.engine.outcomes import (
     INTERRUPTS_RETRIED,
     backoff_ms,
     interrupted,

@@ -26,10 +26,14 @@ BAD_FILES = [
     ("benchmarks/long.py", "def long():\n" + "    x = 0\n" * 60, "function-size"),
     ("tests/run.py", "import subprocess\nsubprocess.run('ls', shell=True)\n", "shell"),
     ("scripts/run.py", "from os import system as call\ncall('ls')\n", "shell"),
-    ("mcp_jobs/pool.py", "import os\nx = os.environ.get('HOME')\n", "environment"),
+    ("mcp_jobs/engine/claiming.py", "import os\nx = os.environ.get('HOME')\n", "environment"),
     ("mcp_jobs/__main__.py", "from os import getenv\nx = getenv('HOME')\n", "environment"),
     ("mcp_jobs/service.py", "import os as system\nsystem.killpg(1, 9)\n", "signals"),
-    ("mcp_jobs/supervise.py", "from signal import pidfd_send_signal as s\ns(1, 9)\n", "signals"),
+    (
+        "mcp_jobs/engine/supervisor.py",
+        "from signal import pidfd_send_signal as s\ns(1, 9)\n",
+        "signals",
+    ),
     ("mcp_jobs/execution/launcher/main.py", "from concurrent.futures import Future\n", "launcher"),
     ("mcp_jobs/execution/launcher/main.py", "import anyio.abc\n", "pure"),
     ("mcp_jobs/output/progress/pytest.py", "import regex\n", "pure"),
@@ -51,7 +55,7 @@ GOOD_FILES = [
         "import os\nfrom . import spool\nos.kill(1, 9)\n",
     ),
     ("mcp_jobs/execution/job_directory.py", "import signal\nsignal.pidfd_send_signal(3, 9)\n"),
-    ("mcp_jobs/pool.py", "import anyio\nos = object()\nos.environ\n"),
+    ("mcp_jobs/engine/claiming.py", "import anyio\nos = object()\nos.environ\n"),
     ("tests/kill.py", "import os\nos.kill(int(os.environ['PID']), 9)\n"),
 ]
 

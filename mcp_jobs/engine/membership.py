@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.events import Bus, Event
+    from mcp_jobs.engine.upkeep import Fault
     from mcp_jobs.execution.base import Members
     from mcp_jobs.execution.launcher_client import Drain, LauncherClient, LauncherLink
     from mcp_jobs.execution.owner_locks import Owners
     from mcp_jobs.store import Store
-    from mcp_jobs.upkeep import Fault
 
 logger = logging.getLogger(__name__)
 

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import anyio
 import anyio.to_thread
 
-from mcp_jobs import outcomes
 from mcp_jobs.domain.errors import HomeGoneError, LauncherError, StoreError
 from mcp_jobs.domain.patterns import matches
 from mcp_jobs.domain.states import Reason, Status
+from mcp_jobs.engine import outcomes
+from mcp_jobs.engine.observations import Observations
+from mcp_jobs.engine.settlement import Terms, plan_settlement
 from mcp_jobs.execution.base import Ended, Lost, NotStartedError, Orphaned, Unstarted
-from mcp_jobs.observations import Observations
 from mcp_jobs.output import read_recent, summaries
 from mcp_jobs.output.progress.lines import strip_escapes
-from mcp_jobs.settlement import Terms, plan_settlement
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.models import Job, Launch, Outcome
+    from mcp_jobs.engine.change_feed import ChangeFeed
     from mcp_jobs.execution.base import Attempt, Executor
-    from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.output import OutputSource
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mcp_jobs import outcomes
 from mcp_jobs.domain.states import Reason, Status
+from mcp_jobs.engine import outcomes
 
 if TYPE_CHECKING:
     from mcp_jobs.domain.models import Job, Outcome

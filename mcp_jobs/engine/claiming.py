@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.events import Bus, Event
     from mcp_jobs.domain.models import Job
+    from mcp_jobs.engine.supervisor import Supervisor
+    from mcp_jobs.engine.upkeep import Upkeep
     from mcp_jobs.execution.base import Executor, Members
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
-    from mcp_jobs.supervise import Supervisor
-    from mcp_jobs.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.models import Answer, Job
+    from mcp_jobs.engine.change_feed import ChangeFeed
     from mcp_jobs.execution.base import Attempt, Executor, Update
-    from mcp_jobs.feed import ChangeFeed
     from mcp_jobs.output import progress
     from mcp_jobs.store import Store
 

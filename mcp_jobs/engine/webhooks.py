@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.events import Bus, Event
     from mcp_jobs.domain.models import Job, OutboxMessage
+    from mcp_jobs.engine.upkeep import Upkeep
+    from mcp_jobs.engine.webhook_sender import Answer, Poster
     from mcp_jobs.execution.base import Members
-    from mcp_jobs.posting import Answer, Poster
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
-    from mcp_jobs.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -215,7 +215,7 @@ class Webhooks:
         """
         if not await self._load() or self._poster is None:
             raise StoreError("The webhook cannot be sent from here.")
-        from mcp_jobs.posting import Answer  # noqa: PLC0415 - loaded just above
+        from mcp_jobs.engine.webhook_sender import Answer  # noqa: PLC0415 - loaded just above
 
         try:
             job = await self._store.find(message.job_id)
@@ -268,7 +268,7 @@ def body_of(job: Job) -> str:
 
 
 def _make_poster(settings: Settings) -> Poster:
-    from mcp_jobs.posting import Poster  # noqa: PLC0415 - only where there is something to send
+    from mcp_jobs.engine.webhook_sender import Poster  # noqa: PLC0415 - only where there is something to send
 
     secret = settings.webhook_secret.get_secret_value() or private_files.webhook_secret(
         settings.home
