@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         RetryableError,
     )
     from mcp_jobs.jobs import Jobs
-    from mcp_jobs.producer import StartedJob
+    from mcp_jobs.service.producer import StartedJob
 
 __all__ = [
     "DeclinedError",
@@ -44,7 +44,7 @@ _LAZY = {
     "ProtocolError": "mcp_jobs.job_types.python.context",
     "Retry": "mcp_jobs.job_types.python.context",
     "RetryableError": "mcp_jobs.job_types.python.context",
-    "StartedJob": "mcp_jobs.producer",
+    "StartedJob": "mcp_jobs.service.producer",
 }
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from mcp_jobs.job_types.python.context import JobContext
-    from mcp_jobs.producer import StartedJob
     from mcp_jobs.server.mounting import Mount
+    from mcp_jobs.service.producer import StartedJob
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -111,7 +111,7 @@ class Jobs(JobSet):
         that do not fit and where an event loop runs (there: `start`), and `StoreError` when the
         home cannot be used.
         """
-        from mcp_jobs import producer
+        from mcp_jobs.service import producer
 
         return producer.enqueue(self, function, args, kwargs)
 
@@ -136,7 +136,7 @@ class Jobs(JobSet):
 
         When it is cancelled, the job may have been stored or not.
         """
-        from mcp_jobs import producer
+        from mcp_jobs.service import producer
 
         return await producer.start(self, function, args, kwargs)
 

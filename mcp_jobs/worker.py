@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
 
-from mcp_jobs.core import Core, open_core
+from mcp_jobs.service.assembly import Core, open_core
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

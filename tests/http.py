@@ -12,8 +12,8 @@ import uvicorn
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from mcp_jobs.core import LOCAL_OWNER, open_core
 from mcp_jobs.server.streamable import streamable_app
+from mcp_jobs.service.assembly import LOCAL_OWNER, open_core
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,7 +11,7 @@ from mcp_jobs.cli.exits import FAILED, OK
 from mcp_jobs.cli.options import JobParts, Json, seconds
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.engine.retention import Maintenance
-from mcp_jobs.requests import CancelJob
+from mcp_jobs.service.requests import CancelJob
 
 _DAY_S = 86_400
 

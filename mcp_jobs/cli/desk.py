@@ -15,21 +15,21 @@ from mcp_jobs import event_loop
 from mcp_jobs import settings as configuration
 from mcp_jobs.cli import screen
 from mcp_jobs.cli.exits import WrongOptionError
-from mcp_jobs.core import LOCAL_OWNER, Core, visit
 from mcp_jobs.domain.errors import LauncherError, StoreUnwritableError, UnknownJobError
 from mcp_jobs.domain.ids import ID_LENGTH
 from mcp_jobs.domain.vocabulary import COMMANDS
 from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.spool_reader import SpoolFiles
-from mcp_jobs.waiting import Waiter
+from mcp_jobs.service.assembly import LOCAL_OWNER, Core, visit
+from mcp_jobs.service.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from mcp_jobs.domain.models import Job
     from mcp_jobs.job_types.registry import JobType
+    from mcp_jobs.service.waiting import OnLook
     from mcp_jobs.settings import Settings
-    from mcp_jobs.waiting import OnLook
 
 T = TypeVar("T")
 R = TypeVar("R", bound=BaseModel)

@@ -16,7 +16,7 @@ from mcp_jobs.cli.options import JobPart, Json
 from mcp_jobs.domain.events import JobChanged
 from mcp_jobs.domain.questions import visible
 from mcp_jobs.domain.states import Status
-from mcp_jobs.requests import CheckJob, ListJobs
+from mcp_jobs.service.requests import CheckJob, ListJobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

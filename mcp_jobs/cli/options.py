@@ -30,7 +30,7 @@ def complete_job(incomplete: str) -> list[tuple[str, str]]:
 
 async def _ids(incomplete: str) -> list[tuple[str, str]]:
     from mcp_jobs.cli import desk, words
-    from mcp_jobs.requests import ListJobs
+    from mcp_jobs.service.requests import ListJobs
 
     async with desk.open_desk() as opened:
         shown = await opened.core.service.list(desk.OWNER, ListJobs(limit=_COMPLETED))

@@ -14,7 +14,7 @@ from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.cli.options import JobPart, Json, json_object, seconds, variables
 from mcp_jobs.cli.waiting import wait_for
 from mcp_jobs.domain.secrecy import MASKED
-from mcp_jobs.requests import StartJob, check_directory
+from mcp_jobs.service.requests import StartJob, check_directory
 
 if TYPE_CHECKING:
     from mcp_jobs.domain.models import Job

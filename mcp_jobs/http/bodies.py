@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mcp_jobs.domain.states import Reason, Status
-from mcp_jobs.requests import Grace, JobId, StartJob
+from mcp_jobs.service.requests import Grace, JobId, StartJob
 
 
 class StartBody(StartJob):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.domain.events import Bus, Event
     from mcp_jobs.http.cursors import Cursors
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
     from mcp_jobs.store import Change
 
 logger = logging.getLogger(__name__)

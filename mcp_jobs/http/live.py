@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from mcp_jobs.http.hub import Frame
 from mcp_jobs.http.opened import LEFT
-from mcp_jobs.requests import ListJobs
-from mcp_jobs.shares import Share
+from mcp_jobs.service.requests import ListJobs
+from mcp_jobs.service.shares import Share
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mcp_jobs.http.cursors import Cursors
     from mcp_jobs.http.hub import Hub
     from mcp_jobs.http.opened import Stay
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
     from mcp_jobs.store import Change, Store
 
 HEARTBEAT_S: Final = 15.0

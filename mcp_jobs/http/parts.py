@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mcp_jobs.http.live import Live
     from mcp_jobs.http.metrics import Metrics
     from mcp_jobs.http.opened import Opened
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
 

@@ -13,7 +13,7 @@ from mcp_jobs.domain.webhook_urls import webhook_url
 from mcp_jobs.http import bodies
 from mcp_jobs.http.common import ROUTES, TEXT, JobId, Visitor, problems
 from mcp_jobs.http.raw import raw_response
-from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
+from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 
 if TYPE_CHECKING:
     from mcp_jobs.domain.models import Delivery, OutboxMessage

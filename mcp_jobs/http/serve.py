@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import uvicorn
 
-from mcp_jobs.core import Core, open_core
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.vocabulary import REST
 from mcp_jobs.execution import host
@@ -32,6 +31,7 @@ from mcp_jobs.server.access import check_scope, owner_by_token
 from mcp_jobs.server.app import python_types
 from mcp_jobs.server.oidc import OidcVerifier
 from mcp_jobs.server.streamable import streamable_app
+from mcp_jobs.service.assembly import Core, open_core
 from mcp_jobs.worker import leave_without_home
 
 if TYPE_CHECKING:

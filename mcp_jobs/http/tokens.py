@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.execution import private_files
+from mcp_jobs.service.assembly import LOCAL_OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,7 +18,6 @@ from mcp_types import (
 )
 
 from mcp_jobs import __version__
-from mcp_jobs.core import LOCAL_OWNER, Core, open_core
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.calls import GONE_CODE, LEFT, Calls
@@ -34,6 +33,7 @@ from mcp_jobs.server.tasks import Tasks
 from mcp_jobs.server.tasks_2025 import CAPABILITY as TASKS_2025
 from mcp_jobs.server.tasks_2025 import Tasks2025
 from mcp_jobs.server.tools import Tools
+from mcp_jobs.service.assembly import LOCAL_OWNER, Core, open_core
 from mcp_jobs.settings import project_directory
 from mcp_jobs.worker import leave_on_signal, leave_without_home
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.domain.job_object import JobObject
     from mcp_jobs.domain.models import Question
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
 
     Context = ServerRequestContext[Any, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_jobs.core import DOCTOR, LOCAL_OWNER
+from mcp_jobs.service.assembly import DOCTOR, LOCAL_OWNER
 
 if TYPE_CHECKING:
     from mcp.server.connection import Connection

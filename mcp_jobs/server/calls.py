@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp_types import RequestId
 
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
 
 logger = logging.getLogger(__name__)
 

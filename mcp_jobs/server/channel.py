@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.server.mailbox import News
     from mcp_jobs.server.push import Push
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
 
 CAPABILITY: Final = "claude/channel"
 

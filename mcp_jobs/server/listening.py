@@ -25,7 +25,7 @@ from mcp_jobs.domain.errors import TooManyError, UnknownJobError
 from mcp_jobs.server.mailbox import Mailbox, News, TaskChanged
 from mcp_jobs.server.resources import not_found
 from mcp_jobs.server.tasks import require_declared
-from mcp_jobs.shares import Share
+from mcp_jobs.service.shares import Share
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext

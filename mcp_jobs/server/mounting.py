@@ -21,7 +21,6 @@ from mcp_types import (
 )
 
 from mcp_jobs import settings as configuration
-from mcp_jobs.core import open_core
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.job_types.python.loading import types_of
@@ -29,6 +28,7 @@ from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.resources import Resources
 from mcp_jobs.server.tasks import Tasks
 from mcp_jobs.server.tools import Tools
+from mcp_jobs.service.assembly import open_core
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

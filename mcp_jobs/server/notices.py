@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.events import Bus, Event
     from mcp_jobs.domain.job_object import JobObject
     from mcp_jobs.domain.models import Job
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
 
 MOST: Final = 5
 """Notices in one reply. The others come with the next one."""

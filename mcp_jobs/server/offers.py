@@ -9,8 +9,8 @@ from mcp_types import Tool, ToolAnnotations, ToolExecution
 
 from mcp_jobs.domain.questions import visible
 from mcp_jobs.job_types.registry import SHELL_NAME
-from mcp_jobs.requests import WAIT_LIMIT_S, StartJob
 from mcp_jobs.server import schemas
+from mcp_jobs.service.requests import WAIT_LIMIT_S, StartJob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -22,8 +22,8 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_jobs.domain.errors import JobsError, UnknownJobError
 from mcp_jobs.domain.ids import is_id
 from mcp_jobs.domain.job_object import job_uri
-from mcp_jobs.requests import ListJobs
 from mcp_jobs.server.wire import shortened
+from mcp_jobs.service.requests import ListJobs
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.job_object import JobObject
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.server.notices import Notices
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
 
 SCHEME: Final = "jobs://"
 ALL_JOBS: Final = "jobs://all"

@@ -7,8 +7,8 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.domain.states import Reason, Status
-from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server import bounds
+from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mcp.server.transport_security import TransportSecuritySettings
     from starlette.types import ASGIApp
 
-    from mcp_jobs.core import Core
     from mcp_jobs.server.app import JobServer
     from mcp_jobs.server.callers import OwnerOf
+    from mcp_jobs.service.assembly import Core
 
 _CALLS_S: Final = 2.0
 """What the open calls of a server that leaves may take; uvicorn gives them a little more."""

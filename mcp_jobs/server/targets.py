@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mcp_jobs.execution.base import Executor
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
 
 
 class Targets:

@@ -25,8 +25,8 @@ from mcp_jobs.domain import display
 from mcp_jobs.domain.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.domain.job_object import failed_tests, job_object, progress_message, rfc3339
 from mcp_jobs.domain.states import Reason, Status
-from mcp_jobs.next_step import TOLD, for_whom_is_told
 from mcp_jobs.server import fence, wire
+from mcp_jobs.service.next_step import TOLD, for_whom_is_told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.models import Job, Question
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.server.notices import Notices
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
 
 EXTENSION: Final = "io.modelcontextprotocol/tasks"
 

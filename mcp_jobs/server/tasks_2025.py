@@ -23,7 +23,6 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_jobs.domain import display
 from mcp_jobs.domain.errors import InvalidInputError, JobsError, TooManyError, UnknownJobError
 from mcp_jobs.domain.states import Status
-from mcp_jobs.requests import CheckJob, ListJobs
 from mcp_jobs.server import wire
 from mcp_jobs.server.asking import RELATED_TASK, RefusedError, can_ask, refuse_unasked
 from mcp_jobs.server.callers import connection_of
@@ -31,6 +30,7 @@ from mcp_jobs.server.calls import GONE_CODE, LEFT
 from mcp_jobs.server.mailbox import Mailbox, TaskChanged
 from mcp_jobs.server.progress import percent_of
 from mcp_jobs.server.tasks import TaskParams
+from mcp_jobs.service.requests import CheckJob, ListJobs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from mcp_jobs.server.push import Push
     from mcp_jobs.server.tasks import TaskObject, Tasks
     from mcp_jobs.server.tools import Tools
-    from mcp_jobs.service import JobService
+    from mcp_jobs.service.job_service import JobService
 
     Context = ServerRequestContext[Any, Any]
 

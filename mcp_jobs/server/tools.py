@@ -22,10 +22,10 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
 from mcp_jobs.domain.errors import JobsError, StoreError, in_words
-from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server import bounds, missing, offers, schemas, tasks, wire
 from mcp_jobs.server.asking import Asking, RefusedError, can_ask, refuse_unasked
 from mcp_jobs.server.progress import ProgressReporter
+from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from mcp_jobs.server.callers import OwnerOf
     from mcp_jobs.server.notices import Notices
     from mcp_jobs.server.tasks import Tasks
-    from mcp_jobs.service import JobService
-    from mcp_jobs.waiting import OnLook
+    from mcp_jobs.service.job_service import JobService
+    from mcp_jobs.service.waiting import OnLook
 
     Call = Callable[[str, Any, OnLook | None], Awaitable[JobObject]]
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.domain.job_object import attempt_objects, job_object
 from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.execution.host import prepare_home
@@ -21,6 +20,7 @@ from mcp_jobs.execution.job_directory import locality
 from mcp_jobs.execution.launcher.process_tree import HOME_ID_VARIABLE, JOB_ID_VARIABLE
 from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output.view import OutputView
+from mcp_jobs.service.assembly import LOCAL_OWNER
 from mcp_jobs.store import SqliteStore
 from tests.chaos import books
 from tests.chaos.fleet import Fleet

@@ -23,7 +23,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mcp_jobs.core import LOCAL_OWNER
+from mcp_jobs.service.assembly import LOCAL_OWNER
 from tests.chaos.__main__ import say
 from tests.chaos.disk import Boot, Disk, NoDisks
 from tests.chaos.host import Gone, Host, Refused

@@ -15,10 +15,10 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
 from mcp_jobs import settings
-from mcp_jobs.core import open_core
 from mcp_jobs.job_types.python import loading
 from mcp_jobs.server.callers import local_user
 from mcp_jobs.server.streamable import streamable_app
+from mcp_jobs.service.assembly import open_core
 
 _SECURITY = TransportSecuritySettings(
     enable_dns_rebinding_protection=True,

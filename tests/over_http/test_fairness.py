@@ -11,7 +11,7 @@ import pytest
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.http import sessions
 from mcp_jobs.http.tokens import NamedToken, TokenFile
-from mcp_jobs.shares import WAITING_CALLS
+from mcp_jobs.service.shares import WAITING_CALLS
 from tests.mcp_http import TASKS, RawHttp
 from tests.support import BOUND_S, wait_until
 from tests.web import named_token, problem, serving

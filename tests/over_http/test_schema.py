@@ -19,11 +19,11 @@ BUDGET_S = 25
 # Generated command lines must not run: whatever the command is, the job does nothing.
 HARMLESS = """
 import dataclasses
-import mcp_jobs.core
+import mcp_jobs.service.assembly
 from mcp_jobs.__main__ import main
 from mcp_jobs.job_types.registry import Prepared, shell_type
 
-mcp_jobs.core.shell_type = lambda shells: dataclasses.replace(
+mcp_jobs.service.assembly.shell_type = lambda shells: dataclasses.replace(
     shell_type(shells),
     prepare=lambda params: Prepared(argv=("/bin/echo", "nothing"), title="nothing"),
 )

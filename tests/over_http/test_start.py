@@ -46,7 +46,7 @@ def test_a_start_over_stdio_and_a_worker_import_nothing_of_http(
     place: Place, arguments: tuple[str, ...]
 ) -> None:
     found = imported(place, *arguments)
-    assert "mcp_jobs.service" in found
+    assert "mcp_jobs.service.job_service" in found
     assert [name for name in HEAVY if name in found] == []
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
 
-from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
 from mcp_jobs.execution import host
-from mcp_jobs.requests import StartJob
+from mcp_jobs.service.assembly import LOCAL_OWNER, Core, _assemble
+from mcp_jobs.service.requests import StartJob
 from tests.stores import open_store
 from tests.support import BOUND_S, Place
 from tests.system.station import _SERVER, ROOT, Server, Shown, serving

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from mcp_jobs.core import LOCAL_OWNER, Core, open_core
 from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.launcher.fork_server import PROTOCOL_VERSION
 from mcp_jobs.execution.launcher.identity import pid_namespace
 from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output.view import OutputView
-from mcp_jobs.requests import CancelJob, CheckJob, StartJob
+from mcp_jobs.service.assembly import LOCAL_OWNER, Core, open_core
+from mcp_jobs.service.requests import CancelJob, CheckJob, StartJob
 from tests.support import Place, alive, until, wait_until
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ Shown = dict[str, Any]
 _SERVER = """
 import json, sys
 import anyio
-from mcp_jobs.core import LOCAL_OWNER, open_core
-from mcp_jobs.requests import StartJob
+from mcp_jobs.service.assembly import LOCAL_OWNER, open_core
+from mcp_jobs.service.requests import StartJob
 from mcp_jobs.settings import Settings
 
 async def main():

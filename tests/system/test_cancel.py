@@ -8,7 +8,7 @@ import signal
 import anyio
 import pytest
 
-from mcp_jobs.core import LOCAL_OWNER
+from mcp_jobs.service.assembly import LOCAL_OWNER
 from tests.stores import open_store
 from tests.support import Place, alive, python, until
 from tests.system.station import (

@@ -11,11 +11,11 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitResult
 
-from mcp_jobs.core import open_core
 from mcp_jobs.domain.events import TypesChanged
 from mcp_jobs.server import schemas
 from mcp_jobs.server.mailbox import Mailbox
 from mcp_jobs.server.push import Push
+from mcp_jobs.service.assembly import open_core
 from tests.conformance.servers import FIXTURES
 from tests.contract import check_job_object, ended, refusal
 from tests.support import ERAS, open_client, until

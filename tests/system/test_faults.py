@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import pytest
 
-from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.domain.states import Status
 from mcp_jobs.execution import job_directory
-from mcp_jobs.requests import ListJobs
+from mcp_jobs.service.assembly import LOCAL_OWNER
+from mcp_jobs.service.requests import ListJobs
 from tests.raw import RawServer
 from tests.support import Place, until
 from tests.system.fleet import accept, assert_refused_plainly, run_command
@@ -47,7 +47,7 @@ class JumpingClock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     """The clock of every server that this process opens."""
     clock = JumpingClock()
-    monkeypatch.setattr("mcp_jobs.core.SystemClock", lambda: clock)
+    monkeypatch.setattr("mcp_jobs.service.assembly.SystemClock", lambda: clock)
     # Its length bounds how long a jump can delay a job.
     monkeypatch.setattr("mcp_jobs.engine.claiming._LONGEST_NAP_S", 0.2)
     return clock
@@ -341,7 +341,7 @@ async def test_a_runner_without_descriptors_is_a_spawn_error_that_says_so(
 
 _BEFORE_THE_LIMIT: Final = """
 import resource
-import mcp_jobs.cli.app, mcp_jobs.cli.desk, mcp_jobs.core, mcp_jobs.worker, anyio._backends._asyncio
+import mcp_jobs.cli.app, mcp_jobs.cli.desk, mcp_jobs.service.assembly, mcp_jobs.worker, anyio._backends._asyncio
 """
 
 

@@ -16,11 +16,11 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcp_jobs.core import open_core
 from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.execution import incarnation
 from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.execution.launcher import process_tree
+from mcp_jobs.service.assembly import open_core
 from tests.stores import open_store
 from tests.support import Place, alive, until
 from tests.system.fleet import accept

@@ -20,11 +20,11 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from mcp_jobs.core import LOCAL_OWNER, Core, _assemble
 from mcp_jobs.execution.host import prepare_home
 from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.execution.launcher import layout, process_tree
-from mcp_jobs.requests import StartJob
+from mcp_jobs.service.assembly import LOCAL_OWNER, Core, _assemble
+from mcp_jobs.service.requests import StartJob
 from tests.raw import RawServer
 from tests.stores import open_store
 from tests.support import Place, until, wait_until

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mcp_jobs.core import LOCAL_OWNER
-from mcp_jobs.requests import StartJob
+from mcp_jobs.service.assembly import LOCAL_OWNER
+from mcp_jobs.service.requests import StartJob
 from tests.support import Place, alive, open_client, until
 from tests.system.attempts import client_of
 from tests.system.station import Station, pids_in, station

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.domain.ids import new_id
 from mcp_jobs.domain.states import Status
 from mcp_jobs.engine.retention import Maintenance
 from mcp_jobs.execution.host import prepare_home
 from mcp_jobs.execution.job_directory import remove_job_dir
-from mcp_jobs.requests import ListJobs
+from mcp_jobs.service.assembly import LOCAL_OWNER
+from mcp_jobs.service.requests import ListJobs
 from mcp_jobs.store import SqliteStore
 from tests.executors import local_executor
 from tests.stores import all_changes, claimed, created, ending, open_store

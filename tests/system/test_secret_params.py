@@ -10,14 +10,14 @@ from pydantic import SecretStr
 from mcp_jobs import Jobs
 from mcp_jobs.cli.exits import WrongOptionError
 from mcp_jobs.cli.starting import _again
-from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.domain.errors import KeyConflictError
 from mcp_jobs.domain.secrecy import hidden
 from mcp_jobs.job_types.python.definitions import definition_of
 from mcp_jobs.job_types.python.loading import types_of
 from mcp_jobs.job_types.registry import prepare
-from mcp_jobs.producer import _params
-from mcp_jobs.requests import StartJob
+from mcp_jobs.service.assembly import LOCAL_OWNER
+from mcp_jobs.service.producer import _params
+from mcp_jobs.service.requests import StartJob
 from tests.support import Place
 from tests.system.station import station
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.core import LOCAL_OWNER
-from mcp_jobs.requests import StartJob
+from mcp_jobs.service.assembly import LOCAL_OWNER
+from mcp_jobs.service.requests import StartJob
 from tests.support import open_client
 from tests.system.station import gate, release, station
 

@@ -108,7 +108,7 @@ def test_both_signals_and_the_end_of_stdin_together_end_the_server_well(place: P
 def test_a_stray_print_does_not_reach_the_protocol(place: Place) -> None:
     code = """
 import os, sys, threading
-from mcp_jobs.service import JobService
+from mcp_jobs.service.job_service import JobService
 
 original = JobService.list
 

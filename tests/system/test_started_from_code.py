@@ -13,10 +13,10 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from mcp_jobs import JobContext, Jobs
-from mcp_jobs.core import LOCAL_OWNER, visit
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.execution.incarnation import identify
-from mcp_jobs.requests import ListJobs
+from mcp_jobs.service.assembly import LOCAL_OWNER, visit
+from mcp_jobs.service.requests import ListJobs
 from tests.markdown import ROOT
 from tests.support import Place
 

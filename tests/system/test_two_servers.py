@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import pytest
 
-from mcp_jobs.core import LOCAL_OWNER
 from mcp_jobs.execution.launcher import exit_record
-from mcp_jobs.requests import ListJobs
+from mcp_jobs.service.assembly import LOCAL_OWNER
+from mcp_jobs.service.requests import ListJobs
 from tests.support import Place, ended, job_of, open_client, start, until
 from tests.system.fleet import SHORT_LEASE, server_in, shorten_lease
 from tests.system.station import gate, identity_of, pids_in, release, shell, station
@@ -123,8 +123,8 @@ WAITS = "echo $$ >> pids; read x < gate; exit 7"
 _CANCEL: Final = """
 import json, sys
 import anyio
-from mcp_jobs.core import LOCAL_OWNER, open_core
-from mcp_jobs.requests import CancelJob, CheckJob
+from mcp_jobs.service.assembly import LOCAL_OWNER, open_core
+from mcp_jobs.service.requests import CancelJob, CheckJob
 from mcp_jobs.settings import Settings
 
 async def main():

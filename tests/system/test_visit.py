@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from mcp_jobs.core import visit
-from mcp_jobs.requests import StartJob
+from mcp_jobs.service.assembly import visit
+from mcp_jobs.service.requests import StartJob
 from mcp_jobs.store import SqliteStore
 from tests.support import BOUND_S, alive, until
 from tests.system.test_cli_jobs import good, shown

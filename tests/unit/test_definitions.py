@@ -21,11 +21,11 @@ from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.models import Answer
 from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.python_files import read_questions, read_report
-from mcp_jobs.inputs import answer_to
 from mcp_jobs.job_types.python import loading
 from mcp_jobs.job_types.python.context import _question
 from mcp_jobs.job_types.python.definitions import definition_of
 from mcp_jobs.job_types.python.forms import flat_schema
+from mcp_jobs.service.answers import answer_to
 from tests.stores import question
 
 

@@ -24,8 +24,8 @@ from mcp_jobs.cli.hosts.known import HOSTS
 from mcp_jobs.domain.secrecy import SECRET_PATTERNS
 from mcp_jobs.domain.states import Reason, Status, mermaid
 from mcp_jobs.execution.launcher import layout
-from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server.schemas import JOB_RESULT
+from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.settings import Settings
 from tests.markdown import DOCS, README, ROOT, anchors, blocks, files, links, names, rows, section
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mcp_jobs.domain.states import Reason, Status
-from mcp_jobs.next_step import Queue, for_whom_is_told, next_step
+from mcp_jobs.service.next_step import Queue, for_whom_is_told, next_step
 from tests.unit.test_views import JOB, NOW_MS, STARTED
 
 DUE = replace(JOB, run_at_ms=NOW_MS)

@@ -21,14 +21,14 @@ SERVER: dict[str, Any] = json.loads((ROOT / "server.json").read_text(encoding="u
 
 # A file that breaks a rule -> the rule's name.
 BAD_FILES = [
-    ("mcp_jobs/service.py", "x = 0\n" * 501, "file-size"),
+    ("mcp_jobs/service/job_service.py", "x = 0\n" * 501, "file-size"),
     ("mcp_jobs/store/queries.sql", "SELECT 1;\n" * 501, "file-size"),
     ("benchmarks/long.py", "def long():\n" + "    x = 0\n" * 60, "function-size"),
     ("tests/run.py", "import subprocess\nsubprocess.run('ls', shell=True)\n", "shell"),
     ("scripts/run.py", "from os import system as call\ncall('ls')\n", "shell"),
     ("mcp_jobs/engine/claiming.py", "import os\nx = os.environ.get('HOME')\n", "environment"),
     ("mcp_jobs/__main__.py", "from os import getenv\nx = getenv('HOME')\n", "environment"),
-    ("mcp_jobs/service.py", "import os as system\nsystem.killpg(1, 9)\n", "signals"),
+    ("mcp_jobs/service/job_service.py", "import os as system\nsystem.killpg(1, 9)\n", "signals"),
     (
         "mcp_jobs/engine/supervisor.py",
         "from signal import pidfd_send_signal as s\ns(1, 9)\n",

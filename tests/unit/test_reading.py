@@ -14,10 +14,10 @@ from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.states import Status
 from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.launcher.spool import Spool
-from mcp_jobs.reading import Reader
-from mcp_jobs.requests import CheckJob
+from mcp_jobs.service.reading import Reader
+from mcp_jobs.service.requests import CheckJob
+from mcp_jobs.service.shares import Shares
 from mcp_jobs.settings import Settings
-from mcp_jobs.shares import Shares
 from mcp_jobs.store import SqliteStore
 from tests.executors import local_executor
 from tests.stores import NOW, claimed, created, ending, in_state, open_store, progress

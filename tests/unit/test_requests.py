@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mcp_jobs.domain.states import Status
-from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, Request, StartJob, check_directory
 from mcp_jobs.server.wire import problem_text
+from mcp_jobs.service.requests import (
+    CancelJob,
+    CheckJob,
+    ListJobs,
+    Request,
+    StartJob,
+    check_directory,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

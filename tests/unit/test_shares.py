@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from mcp_jobs.domain.errors import TooManyError
-from mcp_jobs.shares import Line, Share
+from mcp_jobs.service.shares import Line, Share
 
 
 def test_one_more_than_the_share_is_refused_and_other_owners_are_not() -> None:

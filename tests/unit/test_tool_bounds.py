@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.server import bounds
+from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

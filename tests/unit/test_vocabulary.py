@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.cancelling import Cancelling
 from mcp_jobs.domain.models import CONFIRM_KEY, Question
 from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.domain.vocabulary import COMMANDS, REST, TOOLS
-from mcp_jobs.next_step import next_step
+from mcp_jobs.service.cancelling import Cancelling
+from mcp_jobs.service.next_step import next_step
 from tests.unit.test_views import JOB, NOW_MS, STARTED
 
 if TYPE_CHECKING:

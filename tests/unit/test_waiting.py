@@ -10,8 +10,8 @@ import pytest
 
 from mcp_jobs.domain.events import InProcessBus, JobChanged, OutputGrew
 from mcp_jobs.domain.states import TERMINAL, Status
+from mcp_jobs.service.waiting import Waiter
 from mcp_jobs.store import SqliteStore
-from mcp_jobs.waiting import Waiter
 from tests.stores import claimed, created, ending, in_state, open_store, progress
 from tests.support import BOUND_S, until
 
@@ -248,7 +248,7 @@ async def test_a_wait_that_ran_out_returns_the_job_as_it_is_then(
 async def test_a_silent_job_is_looked_at_again_and_again(
     store: SqliteStore, bus: CountingBus, waiter: Waiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.waiting._HEARTBEAT_S", 0.001)
+    monkeypatch.setattr("mcp_jobs.service.waiting._HEARTBEAT_S", 0.001)
     job = await in_state(store, Status.RUNNING)
     wait = Wait(waiter, [job], "all")
     async with anyio.create_task_group() as tasks:

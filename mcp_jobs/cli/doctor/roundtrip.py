@@ -12,7 +12,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from mcp_jobs.cli.doctor.findings import Finding, fault, fine
 from mcp_jobs.cli.install import own_command
-from mcp_jobs.core import DOCTOR
+from mcp_jobs.service.assembly import DOCTOR
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from mcp_jobs import settings as configuration
-from mcp_jobs.accepting import Acceptor
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.errors import JobsError, StoreError, in_words, is_unwritable
 from mcp_jobs.domain.events import InProcessBus
@@ -30,7 +29,8 @@ from mcp_jobs.execution.owner_locks import Owners
 from mcp_jobs.execution.shells import find_shells
 from mcp_jobs.job_types import catalogue
 from mcp_jobs.job_types.registry import SHELL_NAME, Registry, shell_type
-from mcp_jobs.service import JobService
+from mcp_jobs.service.acceptance import Acceptor
+from mcp_jobs.service.job_service import JobService
 from mcp_jobs.store import ReadOnlyStore, SqliteStore
 
 if TYPE_CHECKING:

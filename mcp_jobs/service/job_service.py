@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from mcp_jobs import inputs
-from mcp_jobs.cancelling import Canceller
 from mcp_jobs.domain.errors import (
     HomeGoneError,
     InvalidInputError,
@@ -24,16 +22,16 @@ from mcp_jobs.domain.ids import is_id
 from mcp_jobs.domain.models import Job, JobFilter
 from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.domain.vocabulary import TOOLS
-from mcp_jobs.reading import Reader
-from mcp_jobs.shares import Shares
+from mcp_jobs.service import answers
+from mcp_jobs.service.cancelling import Canceller
+from mcp_jobs.service.reading import Reader
+from mcp_jobs.service.shares import Shares
+from mcp_jobs.service.waiting import Waiter
 from mcp_jobs.store import Accepted
-from mcp_jobs.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from mcp_jobs.accepting import Acceptor
-    from mcp_jobs.cancelling import Cancelling
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.events import Bus
     from mcp_jobs.domain.job_object import JobObject
@@ -42,10 +40,12 @@ if TYPE_CHECKING:
     from mcp_jobs.engine.change_feed import ChangeFeed
     from mcp_jobs.execution.base import Executor
     from mcp_jobs.output import OutputSource
-    from mcp_jobs.requests import CancelJob, CheckJob, ListJobs, StartJob
+    from mcp_jobs.service.acceptance import Acceptor
+    from mcp_jobs.service.cancelling import Cancelling
+    from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
+    from mcp_jobs.service.waiting import OnLook
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
-    from mcp_jobs.waiting import OnLook
 
 _CANCEL_MARGIN_S: Final = 2.0
 _NEAREST_OF: Final = 500
@@ -236,7 +236,7 @@ class JobService:
         `InvalidInputError` for an answer that is not one, and then the question still waits.
         """
         asked = {question.key: question for question in await self.questions(owner, job_id)}
-        checked = inputs.answer_to(asked[key], answer) if key in asked else None
+        checked = answers.answer_to(asked[key], answer) if key in asked else None
         if checked is None:
             return
         await self._care()

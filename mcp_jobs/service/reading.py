@@ -12,8 +12,8 @@ from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.domain.states import Status
 from mcp_jobs.domain.vocabulary import TOOLS
-from mcp_jobs.next_step import Queue, next_step
-from mcp_jobs.requests import CheckJob
+from mcp_jobs.service.next_step import Queue, next_step
+from mcp_jobs.service.requests import CheckJob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.vocabulary import Vocabulary
     from mcp_jobs.execution.base import Executor
     from mcp_jobs.output import OutputSource
+    from mcp_jobs.service.shares import Shares
     from mcp_jobs.settings import Settings
-    from mcp_jobs.shares import Shares
     from mcp_jobs.store import Store
 
 _REPORT_BYTES: Final = 8 << 10

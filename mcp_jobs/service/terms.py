@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from mcp_jobs.domain.environment import changes_what_runs
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.requests import check_directory
+from mcp_jobs.service.requests import check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp_jobs.job_types.registry import JobType
-    from mcp_jobs.requests import StartJob
+    from mcp_jobs.service.requests import StartJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,13 @@ from pydantic import SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
 from mcp_jobs import settings as configuration
-from mcp_jobs.core import LOCAL_OWNER, visit
 from mcp_jobs.domain.errors import InvalidInputError, known
 from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.job_types.python.definitions import definition_of, importing
 from mcp_jobs.job_types.python.loading import types_of
 from mcp_jobs.job_types.registry import ModelParams
-from mcp_jobs.requests import StartJob
+from mcp_jobs.service.assembly import LOCAL_OWNER, visit
+from mcp_jobs.service.requests import StartJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -16,17 +16,17 @@ from mcp_jobs.domain.secrecy import MASKED, looks_secret
 from mcp_jobs.execution import job_directory, private_files
 from mcp_jobs.execution.launcher.mask import mask_text
 from mcp_jobs.job_types import registry
+from mcp_jobs.service.terms import terms_of
 from mcp_jobs.settings import project_directory
-from mcp_jobs.terms import terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.job_types.registry import JobType, Registry
-    from mcp_jobs.requests import StartJob
+    from mcp_jobs.service.requests import StartJob
+    from mcp_jobs.service.terms import Terms
     from mcp_jobs.settings import Settings
-    from mcp_jobs.terms import Terms
 
 
 class Acceptor:
