@@ -25,7 +25,7 @@ from typing import Any
 import httpx2
 
 from benchmarks.place import Place, new_place
-from mcp_jobs.http.tokens import TokenFile
+from mcp_jobs.interfaces.http.auth.tokens import TokenFile
 
 _STARTS_EVERY = 10
 """One request in this many starts a job; the others look."""

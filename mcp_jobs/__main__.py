@@ -1,6 +1,6 @@
 """The command `mcp-jobs`: serve MCP over stdio, or hand over to the command line for people.
 
-What serves or works is parsed here, by argparse alone; `mcp_jobs.cli` and what it needs are
+What serves or works is parsed here, by argparse alone; `interfaces.cli` and what it needs are
 imported only for the commands that people type.
 """
 
@@ -63,8 +63,8 @@ def serve(jobs: JobSet) -> None:
     """Serve Python jobs over stdio, as `mcp-jobs` does the built-in ones."""
 
     def run() -> int:
-        from mcp_jobs import event_loop
-        from mcp_jobs.server.app import serve_stdio
+        from mcp_jobs.interfaces import event_loop
+        from mcp_jobs.interfaces.mcp.server import serve_stdio
 
         event_loop.run(serve_stdio, _settings(), jobs)
         return 0
@@ -74,7 +74,7 @@ def serve(jobs: JobSet) -> None:
 
 def _chosen() -> int:
     if _is_for_people(sys.argv[1:]):
-        from mcp_jobs import cli
+        from mcp_jobs.interfaces import cli
 
         return cli.main(sys.argv[1:], PLAIN_COMMANDS)
     _run(_parser().parse_args())
@@ -216,14 +216,14 @@ def _require_supported_platform() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from mcp_jobs import event_loop
+    from mcp_jobs.interfaces import event_loop
 
     loaded = _settings(**_overrides(arguments))
     if arguments.command == "token":
         _token(arguments, loaded)
     elif arguments.command == "serve":
         try:
-            from mcp_jobs.http.serve import serve_http
+            from mcp_jobs.interfaces.http.serve import serve_http
         except ImportError as error:
             raise InvalidInputError(
                 f"Serving HTTP needs more packages ({error.name} is missing). Install "
@@ -233,15 +233,15 @@ def _run(arguments: argparse.Namespace) -> None:
     elif arguments.command == "worker":
         _work(loaded, arguments.drain)
     else:
-        from mcp_jobs.server.app import serve_stdio
+        from mcp_jobs.interfaces.mcp.server import serve_stdio
 
         event_loop.run(serve_stdio, loaded)
 
 
 def _work(loaded: Settings, drain: bool) -> None:
-    from mcp_jobs import event_loop
     from mcp_jobs.execution.launcher.drain_worker import REFUSED
-    from mcp_jobs.worker import work
+    from mcp_jobs.interfaces import event_loop
+    from mcp_jobs.interfaces.worker import work
 
     try:
         event_loop.run(work, loaded, drain)
@@ -252,15 +252,16 @@ def _work(loaded: Settings, drain: bool) -> None:
 
 
 def _settings(**flags: Any) -> Settings:
-    from mcp_jobs import logformat, settings
+    from mcp_jobs import settings
+    from mcp_jobs.interfaces import log_format
 
-    logformat.to_stderr()
+    log_format.to_stderr()
     return settings.load(**flags)
 
 
 def _token(arguments: argparse.Namespace, loaded: Settings) -> None:
     from mcp_jobs.execution import host
-    from mcp_jobs.http.tokens import TokenFile
+    from mcp_jobs.interfaces.http.auth.tokens import TokenFile
 
     host.prepare_home(loaded)
     file = TokenFile(loaded.home)

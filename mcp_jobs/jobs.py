@@ -13,8 +13,8 @@ from mcp_jobs.job_types.python.definitions import Definition, JobSet
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from mcp_jobs.interfaces.mcp.mounting import Mount
     from mcp_jobs.job_types.python.context import JobContext
-    from mcp_jobs.server.mounting import Mount
     from mcp_jobs.service.producer import StartedJob
 
     Function = TypeVar("Function", bound=Callable[..., Any])
@@ -175,7 +175,7 @@ class Jobs(JobSet):
 
     @cached_property
     def _mount(self) -> Mount:
-        from mcp_jobs.server.mounting import Mount
+        from mcp_jobs.interfaces.mcp.mounting import Mount
 
         return Mount(self)
 

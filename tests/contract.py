@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import jsonschema
 
-from mcp_jobs.server import schemas
+from mcp_jobs.interfaces.mcp.tools import schemas
 
 if TYPE_CHECKING:
     from mcp import Client

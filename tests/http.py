@@ -12,7 +12,7 @@ import uvicorn
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from mcp_jobs.server.streamable import streamable_app
+from mcp_jobs.interfaces.mcp.streamable import streamable_app
 from mcp_jobs.service.assembly import LOCAL_OWNER, open_core
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from mcp_jobs.domain.models import Job, NewJob, Outcome, Progress, Question
 from mcp_jobs.domain.policy import DEFAULT
 from mcp_jobs.domain.states import TERMINAL, Reason, Status
 from mcp_jobs.execution.launcher.pinned import PinnedPath
-from mcp_jobs.store import SqliteStore
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 
 if TYPE_CHECKING:
     from mcp_jobs.store import Change, Store

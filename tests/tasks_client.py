@@ -11,7 +11,7 @@ from mcp.client.extension import ClientExtension, NotificationBinding, ResultCla
 from mcp_types import Request, RequestParams, Result, SubscriptionsListenResult
 from pydantic import BaseModel, ConfigDict
 
-from mcp_jobs.server.tasks import EXTENSION
+from mcp_jobs.interfaces.mcp.tasks import EXTENSION
 from tests.http import open_http_client, serve_http
 from tests.support import BOUND_S, MODERN, open_client, until
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from mcp_jobs.http.tokens import SCOPES, TokenFile
+from mcp_jobs.interfaces.http.auth.tokens import SCOPES, TokenFile
 from tests.support import BOUND_S, wait_until
 
 if TYPE_CHECKING:

@@ -31,7 +31,8 @@ from mcp_jobs.job_types import catalogue
 from mcp_jobs.job_types.registry import SHELL_NAME, Registry, shell_type
 from mcp_jobs.service.acceptance import Acceptor
 from mcp_jobs.service.job_service import JobService
-from mcp_jobs.store import ReadOnlyStore, SqliteStore
+from mcp_jobs.store.sqlite.read_only import ReadOnlyStore
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

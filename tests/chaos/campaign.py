@@ -21,7 +21,7 @@ from mcp_jobs.execution.launcher.process_tree import HOME_ID_VARIABLE, JOB_ID_VA
 from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output.view import OutputView
 from mcp_jobs.service.assembly import LOCAL_OWNER
-from mcp_jobs.store import SqliteStore
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 from tests.chaos import books
 from tests.chaos.fleet import Fleet
 from tests.chaos.host import Gone, Refused

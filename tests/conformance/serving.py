@@ -15,9 +15,9 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
 from mcp_jobs import settings
+from mcp_jobs.interfaces.mcp.callers import local_user
+from mcp_jobs.interfaces.mcp.streamable import streamable_app
 from mcp_jobs.job_types.python import loading
-from mcp_jobs.server.callers import local_user
-from mcp_jobs.server.streamable import streamable_app
 from mcp_jobs.service.assembly import open_core
 
 _SECURITY = TransportSecuritySettings(

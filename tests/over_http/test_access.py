@@ -14,7 +14,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from mcp_jobs.http.tokens import TokenFile
+from mcp_jobs.interfaces.http.auth.tokens import TokenFile
 from tests.support import BOUND_S, ERAS, error_of, job_of
 from tests.web import (
     ended,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.http import sessions
-from mcp_jobs.http.tokens import NamedToken, TokenFile
+from mcp_jobs.interfaces.http import sessions
+from mcp_jobs.interfaces.http.auth.tokens import NamedToken, TokenFile
 from mcp_jobs.service.shares import WAITING_CALLS
 from tests.mcp_http import TASKS, RawHttp
 from tests.support import BOUND_S, wait_until
@@ -144,7 +144,7 @@ def test_calls_that_wait_are_bounded_and_others_still_answered(place: Place) -> 
 
 
 _FEW_SESSIONS = """
-from mcp_jobs.http import sessions
+from mcp_jobs.interfaces.http import sessions
 sessions.MOST_SESSIONS = 3
 from mcp_jobs.__main__ import main
 main()

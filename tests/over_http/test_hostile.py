@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.support import Place
     from tests.web import WebServer
 
-# The limits of mcp_jobs.http on slow requests, as far as these tests wait for them.
+# The limits of mcp_jobs.interfaces.http on slow requests, as far as these tests wait for them.
 HEAD_S = 10.0
 
 
@@ -157,8 +157,9 @@ def test_connections_that_say_nothing_or_little_are_cut(place: Place) -> None:
 
 
 _LESS = """
-from mcp_jobs.http import guards, socket
-guards._BODY_S, socket.SUBSCRIPTIONS = 2.0, 5
+from mcp_jobs.interfaces.http.auth import guards
+from mcp_jobs.interfaces.http.live import websocket
+guards._BODY_S, websocket.SUBSCRIPTIONS = 2.0, 5
 from mcp_jobs.__main__ import main
 main()
 """

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from mcp_jobs.http.tokens import TokenFile
+from mcp_jobs.interfaces.http.auth.tokens import TokenFile
 from tests.mcp_http import TASKS, RawHttp
 from tests.over_http.test_oidc import AUDIENCE, issuing
 from tests.support import MODERN, wait_until

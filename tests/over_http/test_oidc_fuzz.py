@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcp_jobs.server.oidc import OidcVerifier, Visitor
+from mcp_jobs.interfaces.mcp.oidc import OidcVerifier, Visitor
 
 ISSUER = "http://localhost:1"
 AUDIENCE = "http://localhost:9/mcp"
@@ -79,7 +79,7 @@ def issuer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, keys: Any) -> None:
     monkeypatch.setattr(
-        "mcp_jobs.server.oidc.httpx2.AsyncClient",
+        "mcp_jobs.interfaces.mcp.oidc.httpx2.AsyncClient",
         lambda **options: CLIENT(transport=told(keys), **options),
     )
 
@@ -261,7 +261,7 @@ async def test_any_answer_of_the_issuer_leaves_a_stranger_outside(keys: Any) -> 
 
 async def test_a_withdrawn_key_is_refused_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 1000.0
-    monkeypatch.setattr("mcp_jobs.server.oidc.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("mcp_jobs.interfaces.mcp.oidc.time.monotonic", lambda: now_s)
     verifier = OidcVerifier(issuer=ISSUER, audience=AUDIENCE)
     token = signed(claims())
     assert await verifier.visitor(token) is not None

@@ -15,10 +15,10 @@ from mcp_types.methods import SPEC_CLIENT_METHODS
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from mcp_jobs.http.auth import PRINCIPAL
-from mcp_jobs.http.rights import COMMANDS, Rights, RightsGate
-from mcp_jobs.http.socket import Command
-from mcp_jobs.http.tokens import Principal, TokenFile
+from mcp_jobs.interfaces.http.auth.gate import PRINCIPAL
+from mcp_jobs.interfaces.http.auth.rights import COMMANDS, Rights, RightsGate
+from mcp_jobs.interfaces.http.auth.tokens import Principal, TokenFile
+from mcp_jobs.interfaces.http.live.websocket import Command
 from tests.mcp_http import FORMS, TASKS, VERSIONS, RawHttp
 from tests.over_http.test_oidc import AUDIENCE, issuing
 from tests.support import BOUND_S, MODERN

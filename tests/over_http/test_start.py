@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 HEAVY = (
     "fastapi", "prometheus_client", "standardwebhooks", "websockets", "jwt",
     "mcp_jobs.engine.webhook_sender",
-    "mcp_jobs.http",
-    "mcp_jobs.server.oidc",
-    "mcp_jobs.server.streamable",
+    "mcp_jobs.interfaces.http",
+    "mcp_jobs.interfaces.mcp.oidc",
+    "mcp_jobs.interfaces.mcp.streamable",
 )  # fmt: skip
 
 

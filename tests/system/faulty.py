@@ -26,10 +26,10 @@ WORD: Final = "an injected fault"
 
 def _http(name: str) -> type:
     if name == "live events":
-        from mcp_jobs.http.hub import Hub  # noqa: PLC0415 - as a server imports it
+        from mcp_jobs.interfaces.http.live.hub import Hub  # noqa: PLC0415 - as a server imports it
 
         return Hub
-    from mcp_jobs.server.push import Push  # noqa: PLC0415 - as above
+    from mcp_jobs.interfaces.mcp.updates.push import Push  # noqa: PLC0415 - as above
 
     return Push
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.cli.approving import typed
-from mcp_jobs.cli.exits import WrongOptionError
+from mcp_jobs.interfaces.cli.approve import typed
+from mcp_jobs.interfaces.cli.exits import WrongOptionError
 from tests.support import wait_until
 from tests.system.test_cli_jobs import Terminal, cli, environment, good, on_terminal, shown
 

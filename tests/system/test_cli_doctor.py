@@ -15,9 +15,9 @@ import anyio.to_thread
 import pytest
 from mcp import MCPDeprecationWarning
 
-from mcp_jobs.cli.doctor import home as home_check
 from mcp_jobs.domain.models import Outcome
 from mcp_jobs.domain.states import Status
+from mcp_jobs.interfaces.cli.doctor import home_checks as home_check
 from tests import contract
 from tests.stores import new_job, open_store
 from tests.support import LEGACY, Inbox, open_client

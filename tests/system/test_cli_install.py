@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from mcp_jobs.cli.hosts import jsonc
-from mcp_jobs.cli.hosts.known import HOSTS
+from mcp_jobs.interfaces.cli.hosts import jsonc
+from mcp_jobs.interfaces.cli.hosts.known_hosts import HOSTS
 from tests.support import Place
 from tests.system.test_cli_jobs import Terminal, cli, environment, good, on_terminal
 

@@ -9,7 +9,7 @@ import anyio
 import jsonschema
 import pytest
 
-from mcp_jobs.server.schemas import STARTED_RESULT
+from mcp_jobs.interfaces.mcp.tools.schemas import STARTED_RESULT
 from tests.contract import accepted, call, ended, refused
 from tests.raw import RawServer
 from tests.support import ERAS, LEGACY, Inbox, Place, open_client, until
@@ -267,7 +267,7 @@ def test_the_list_is_the_same_bytes_every_time_and_within_the_limit(place: Place
 def test_without_a_file_nothing_of_it_is_loaded(place: Place) -> None:
     code = (
         "import atexit, sys, os\n"
-        "import mcp_jobs.worker as worker\n"
+        "import mcp_jobs.interfaces.worker as worker\n"
         "from mcp_jobs.__main__ import main\n"
         "real = os._exit\n"
         "def leave(code):\n"

@@ -12,9 +12,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitResult
 
 from mcp_jobs.domain.events import TypesChanged
-from mcp_jobs.server import schemas
-from mcp_jobs.server.mailbox import Mailbox
-from mcp_jobs.server.push import Push
+from mcp_jobs.interfaces.mcp.tools import schemas
+from mcp_jobs.interfaces.mcp.updates.push import Push
+from mcp_jobs.interfaces.mcp.updates.queue import Mailbox
 from mcp_jobs.service.assembly import open_core
 from tests.conformance.servers import FIXTURES
 from tests.contract import check_job_object, ended, refusal

@@ -341,7 +341,9 @@ async def test_a_runner_without_descriptors_is_a_spawn_error_that_says_so(
 
 _BEFORE_THE_LIMIT: Final = """
 import resource
-import mcp_jobs.cli.app, mcp_jobs.cli.desk, mcp_jobs.service.assembly, mcp_jobs.worker, anyio._backends._asyncio
+import anyio._backends._asyncio
+import mcp_jobs.interfaces.cli.commands, mcp_jobs.interfaces.cli.session
+import mcp_jobs.service.assembly, mcp_jobs.interfaces.worker
 """
 
 

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp import Client
 
-from mcp_jobs.server import schemas
-from mcp_jobs.server.app import build_server
-from mcp_jobs.server.callers import local_user
-from mcp_jobs.server.push import Push
+from mcp_jobs.interfaces.mcp.callers import local_user
+from mcp_jobs.interfaces.mcp.server import build_server
+from mcp_jobs.interfaces.mcp.tools import schemas
+from mcp_jobs.interfaces.mcp.updates.push import Push
 from mcp_jobs.service.assembly import open_core
 from tests.contract import accepted, call, refusal
 from tests.support import ERAS, open_client

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mcp_jobs.cli import install
 from mcp_jobs.execution import launcher_client
+from mcp_jobs.interfaces.cli import install
 from tests import contract
 from tests.support import Place, open_client
 

@@ -83,7 +83,7 @@ fork_server.main(sys.argv[2], float(sys.argv[3]))
 _WORKER = """
 import sys; sys.path.insert(0, {root!r})
 from mcp_jobs.execution import job_directory, launcher_client
-from mcp_jobs.store import SqliteStore
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 launcher_client._LAUNCH = {launch!r}
 around_async(SqliteStore, "claim", lambda job: job is not None)
 around_async(SqliteStore, "settle")

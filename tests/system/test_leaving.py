@@ -12,7 +12,7 @@ import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from mcp_jobs.server.calls import LEFT
+from mcp_jobs.interfaces.mcp.calls import LEFT
 from tests.gates import gate, open_gate_now
 from tests.over_http.test_access import mcp_client
 from tests.raw import RawServer

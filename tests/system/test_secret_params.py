@@ -8,10 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from mcp_jobs import Jobs
-from mcp_jobs.cli.exits import WrongOptionError
-from mcp_jobs.cli.starting import _again
 from mcp_jobs.domain.errors import KeyConflictError
 from mcp_jobs.domain.secrecy import hidden
+from mcp_jobs.interfaces.cli.exits import WrongOptionError
+from mcp_jobs.interfaces.cli.start import _again
 from mcp_jobs.job_types.python.definitions import definition_of
 from mcp_jobs.job_types.python.loading import types_of
 from mcp_jobs.job_types.registry import prepare

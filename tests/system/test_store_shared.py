@@ -19,8 +19,8 @@ import pytest
 from mcp_jobs.domain.errors import StoreBusyError
 from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.domain.states import Status
-from mcp_jobs.store import SqliteStore
 from mcp_jobs.store.sqlite import connection as sqlite
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 from tests.stores import (
     NOW,
     OWNER,

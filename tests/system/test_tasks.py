@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from mcp_jobs.server import schemas
+from mcp_jobs.interfaces.mcp.tools import schemas
 from tests.contract import check_job_object
 from tests.gates import gate, open_gate
 from tests.http import open_http_client, serve_http

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jsonschema
 import pytest
 
-from mcp_jobs.server import schemas
+from mcp_jobs.interfaces.mcp.tools import schemas
 from tests.contract import call, ended, refused, run, start
 from tests.raw import RawServer
 from tests.support import ERAS, MODERN, dispose, make_place, open_client

@@ -12,7 +12,7 @@ import pytest
 
 from mcp_jobs.service.assembly import visit
 from mcp_jobs.service.requests import StartJob
-from mcp_jobs.store import SqliteStore
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 from tests.support import BOUND_S, alive, until
 from tests.system.test_cli_jobs import good, shown
 

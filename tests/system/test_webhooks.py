@@ -33,7 +33,7 @@ from tests.web import ended, named_token, serving, start, start_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mcp_jobs.store import SqliteStore
+    from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
     from tests.receiver import Received
     from tests.support import Place
 

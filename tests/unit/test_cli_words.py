@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mcp_jobs.cli import words
+from mcp_jobs.interfaces.cli import wording
 
 RUN = {"passed": 3, "failed": 1, "errors": 0, "skipped": 2, "failed_names": ["t.py::a\x1b[2J"]}
 
@@ -26,8 +26,8 @@ def job(result: Any) -> dict[str, Any]:
 
 
 def test_a_summary_of_tests_is_told_with_clean_names() -> None:
-    assert words.end_of(job({"tests": RUN})).endswith("(3 passed, 1 failed, 2 skipped)")
-    assert words.failing_tests(job({"tests": RUN})) == ["t.py::a [2J"]
+    assert wording.end_of(job({"tests": RUN})).endswith("(3 passed, 1 failed, 2 skipped)")
+    assert wording.failing_tests(job({"tests": RUN})) == ["t.py::a [2J"]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,6 @@ def test_a_summary_of_tests_is_told_with_clean_names() -> None:
     ],
 )
 def test_a_result_that_only_looks_like_a_summary_is_none(tests: Any) -> None:
-    assert words.tests_in(job({"tests": tests})) is None
-    assert words.failing_tests(job({"tests": tests})) == []
-    assert words.end_of(job({"tests": tests})).endswith(": tests")
+    assert wording.tests_in(job({"tests": tests})) is None
+    assert wording.failing_tests(job({"tests": tests})) == []
+    assert wording.end_of(job({"tests": tests})).endswith(": tests")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_jobs.domain import display
-from mcp_jobs.logformat import Formatter
+from mcp_jobs.interfaces.log_format import Formatter
 
 _JOINERS = "\u200c\u200d"
 _SIGNS_WITH_A_SHAPE = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2"

@@ -18,13 +18,13 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from mcp_jobs.__main__ import PLAIN_COMMANDS
-from mcp_jobs.cli import exits
-from mcp_jobs.cli.app import application
-from mcp_jobs.cli.hosts.known import HOSTS
 from mcp_jobs.domain.secrecy import SECRET_PATTERNS
 from mcp_jobs.domain.states import Reason, Status, mermaid
 from mcp_jobs.execution.launcher import layout
-from mcp_jobs.server.schemas import JOB_RESULT
+from mcp_jobs.interfaces.cli import exits
+from mcp_jobs.interfaces.cli.commands import application
+from mcp_jobs.interfaces.cli.hosts.known_hosts import HOSTS
+from mcp_jobs.interfaces.mcp.tools.schemas import JOB_RESULT
 from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.settings import Settings
 from tests.markdown import DOCS, README, ROOT, anchors, blocks, files, links, names, rows, section

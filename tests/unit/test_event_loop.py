@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs import event_loop
+from mcp_jobs.interfaces import event_loop
 from tests.support import BOUND_S
 
 if TYPE_CHECKING:

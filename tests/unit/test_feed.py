@@ -14,7 +14,7 @@ from mcp_jobs.domain.errors import StoreError
 from mcp_jobs.domain.events import InProcessBus, JobChanged
 from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.engine.change_feed import ChangeFeed
-from mcp_jobs.store import SqliteStore
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 from tests.stores import (
     OWNER,
     all_changes,

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.cli.hosts import diff, files, jsonc, toml
-from mcp_jobs.cli.hosts.known import HOSTS
+from mcp_jobs.interfaces.cli.hosts import config_files, diff, jsonc, toml_edits
+from mcp_jobs.interfaces.cli.hosts.known_hosts import HOSTS
 
 ENTRY = {"command": "/usr/bin/mcp-jobs", "args": []}
 ZED = """\
@@ -160,12 +160,12 @@ def test_what_is_no_json_is_refused_with_its_line(text: str, problem: str) -> No
 
 
 def test_a_table_is_added_to_toml_and_all_else_stays() -> None:
-    changed = toml.set_table(CODEX, ("mcp_servers", "jobs"), ENTRY)
+    changed = toml_edits.set_table(CODEX, ("mcp_servers", "jobs"), ENTRY)
     for line in CODEX.splitlines():
         assert line in changed.splitlines()
     assert tomllib.loads(changed)["mcp_servers"]["jobs"] == ENTRY
     assert tomllib.loads(changed)["mcp_servers"]["other"]["env"] == {"A": "1"}
-    assert toml.set_table(changed, ("mcp_servers", "jobs"), ENTRY) == changed
+    assert toml_edits.set_table(changed, ("mcp_servers", "jobs"), ENTRY) == changed
 
 
 @pytest.mark.parametrize(
@@ -182,21 +182,21 @@ def test_a_table_is_added_to_toml_and_all_else_stays() -> None:
 def test_every_way_to_write_the_table_is_understood(before: str) -> None:
     expected = tomllib.loads(before)
     expected.setdefault("mcp_servers", {}).setdefault("jobs", {}).update(ENTRY)
-    changed = toml.set_table(before, ("mcp_servers", "jobs"), ENTRY)
+    changed = toml_edits.set_table(before, ("mcp_servers", "jobs"), ENTRY)
     assert tomllib.loads(changed) == expected
 
 
 @pytest.mark.parametrize("text", ["[", "mcp_servers = 1", "[mcp_servers]\njobs = 1"])
 def test_what_is_no_such_toml_is_refused(text: str) -> None:
-    with pytest.raises(toml.NotTomlError):
-        toml.set_table(text, ("mcp_servers", "jobs"), ENTRY)
+    with pytest.raises(toml_edits.NotTomlError):
+        toml_edits.set_table(text, ("mcp_servers", "jobs"), ENTRY)
 
 
 def test_what_a_person_added_to_the_entry_stays(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     old = '{"mcpServers": {"jobs": {"command": "old", /* mine */ "alwaysAllow": ["list_jobs"]}}}'
     path.write_text(old)
-    change = files.plan(HOSTS["cursor"], path, "jobs", {"type": "stdio", **ENTRY})
+    change = config_files.plan(HOSTS["cursor"], path, "jobs", {"type": "stdio", **ENTRY})
     entry = jsonc.loads(change.after.decode())["mcpServers"]["jobs"]
     assert entry == {"alwaysAllow": ["list_jobs"], "type": "stdio", **ENTRY}
     assert b"/* mine */" in change.after
@@ -207,8 +207,8 @@ def test_a_change_is_one_step_with_a_backup_the_mode_and_the_link(tmp_path: Path
     real.write_text('{"a": 1}')
     real.chmod(0o600)
     link.symlink_to(real)
-    change = files.plan(HOSTS["gemini"], link, "jobs", ENTRY)
-    backup = files.apply(change)
+    change = config_files.plan(HOSTS["gemini"], link, "jobs", ENTRY)
+    backup = config_files.apply(change)
 
     assert backup is not None
     assert backup.read_text() == '{"a": 1}'
@@ -235,7 +235,7 @@ def test_a_backup_is_for_its_user_alone_from_its_first_byte(
     monkeypatch.setattr(os, "open", watched)
     old_umask = os.umask(0)
     try:
-        backup = files.apply(files.plan(HOSTS["gemini"], path, "jobs", ENTRY))
+        backup = config_files.apply(config_files.plan(HOSTS["gemini"], path, "jobs", ENTRY))
     finally:
         os.umask(old_umask)
     assert backup is not None
@@ -250,7 +250,7 @@ def test_a_backup_takes_no_name_that_something_has(tmp_path: Path) -> None:
     for ahead_s in range(5):
         stamp = (moment + timedelta(seconds=ahead_s)).strftime("%Y%m%d-%H%M%S")
         path.with_name(f"{path.name}.{stamp}.bak").symlink_to(victim)
-    backup = files.apply(files.plan(HOSTS["gemini"], path, "jobs", ENTRY))
+    backup = config_files.apply(config_files.plan(HOSTS["gemini"], path, "jobs", ENTRY))
     assert backup is not None
     assert not backup.is_symlink()
     assert victim.read_text() == "mine"
@@ -286,7 +286,7 @@ PLAIN = "s3cret-of-env" # s3cret-of-a-comment
 def test_a_diff_shows_our_entry_and_no_text_of_others(tmp_path: Path, host: str, old: str) -> None:
     path = tmp_path / "settings"
     path.write_text(old)
-    change = files.plan(HOSTS[host], path, "jobs", ENTRY)
+    change = config_files.plan(HOSTS[host], path, "jobs", ENTRY)
     shown = change.diff()
     assert not [secret for secret in SECRETS if secret in shown]
     assert re.search(r"^-.*old", shown, re.MULTILINE)
@@ -308,7 +308,7 @@ def test_a_change_is_seen_in_a_diff_of_any_form_and_no_secret(
 ) -> None:
     path = tmp_path / "settings"
     path.write_text(old)
-    shown = files.plan(HOSTS[host], path, "jobs", ENTRY).diff()
+    shown = config_files.plan(HOSTS[host], path, "jobs", ENTRY).diff()
     assert "s3cret" not in shown
     assert [line for line in shown.splitlines()[2:] if line.startswith("+")]
 
@@ -340,10 +340,10 @@ def _names_in(value: Any) -> list[str]:
 def test_a_file_that_changed_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text("{}")
-    change = files.plan(HOSTS["gemini"], path, "jobs", ENTRY)
+    change = config_files.plan(HOSTS["gemini"], path, "jobs", ENTRY)
     path.write_text('{"new": true}')
-    with pytest.raises(files.HostFileError, match="changed by another program"):
-        files.apply(change)
+    with pytest.raises(config_files.HostFileError, match="changed by another program"):
+        config_files.apply(change)
     assert path.read_text() == '{"new": true}'
     assert not list(tmp_path.glob(".*"))
 
@@ -351,13 +351,16 @@ def test_a_file_that_changed_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
 def test_two_backups_in_one_second_are_two_files(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text("{}")
-    backups = {files.apply(files.plan(HOSTS["gemini"], path, f"jobs{n}", ENTRY)) for n in range(3)}
+    backups = {
+        config_files.apply(config_files.plan(HOSTS["gemini"], path, f"jobs{n}", ENTRY))
+        for n in range(3)
+    }
     assert len(backups) == 3
 
 
 def test_a_place_that_refuses_is_one_sentence() -> None:
     # /proc refuses new files to everybody, root included.
     path = Path("/proc/mcp-jobs/settings.json")
-    change = files.plan(HOSTS["gemini"], path, "jobs", ENTRY)
-    with pytest.raises(files.HostFileError, match="cannot be written"):
-        files.apply(change)
+    change = config_files.plan(HOSTS["gemini"], path, "jobs", ENTRY)
+    with pytest.raises(config_files.HostFileError, match="cannot be written"):
+        config_files.apply(change)

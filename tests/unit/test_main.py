@@ -79,7 +79,7 @@ def test_what_serves_or_works_imports_nothing_of_the_command_line(
     program = (
         "import os, sys\n"
         "def tell(code):\n"
-        "    print(*(m for m in sys.modules if '.' not in m or m == 'mcp_jobs.cli'))\n"
+        "    print(*(m for m in sys.modules if '.' not in m or m == 'mcp_jobs.interfaces.cli'))\n"
         "    sys.stdout.flush()\n"
         "os._exit = tell\n"
         "from mcp_jobs.__main__ import main\n"
@@ -89,7 +89,9 @@ def test_what_serves_or_works_imports_nothing_of_the_command_line(
     assert (done.returncode, done.stderr) == (0, "")
     imported = set(done.stdout.split())
     assert {"mcp_jobs", "pydantic"} <= imported
-    assert imported & {"mcp_jobs.cli", "typer", "rich", "tomlkit", "shellingham"} == set()
+    assert (
+        imported & {"mcp_jobs.interfaces.cli", "typer", "rich", "tomlkit", "shellingham"} == set()
+    )
 
 
 def test_without_a_client_the_server_ends_well(place: Place) -> None:
@@ -161,7 +163,7 @@ main()
         ("argparse", []),
         ("anyio", []),
         ("mcp", []),
-        ("mcp_jobs.server.tools", []),
+        ("mcp_jobs.interfaces.mcp.tools.job_tools", []),
         ("mcp_jobs.store", ["worker"]),
         ("typer", ["list"]),
     ],

@@ -38,7 +38,7 @@ OPENER = """
 import asyncio, sys
 from pathlib import Path
 from mcp_jobs.execution.launcher.pinned import PinnedPath
-from mcp_jobs.store import SqliteStore
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 
 async def main() -> None:
     print("ready", flush=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_jobs.server.pipes import _PipeReader, _PipeWriter
+from mcp_jobs.interfaces.mcp.stdio import _PipeReader, _PipeWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

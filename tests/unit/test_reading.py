@@ -18,7 +18,7 @@ from mcp_jobs.service.reading import Reader
 from mcp_jobs.service.requests import CheckJob
 from mcp_jobs.service.shares import Shares
 from mcp_jobs.settings import Settings
-from mcp_jobs.store import SqliteStore
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 from tests.executors import local_executor
 from tests.stores import NOW, claimed, created, ending, in_state, open_store, progress
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mcp_jobs.domain.states import Status
-from mcp_jobs.server.wire import problem_text
+from mcp_jobs.interfaces.mcp.rendering import problem_text
 from mcp_jobs.service.requests import (
     CancelJob,
     CheckJob,

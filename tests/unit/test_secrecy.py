@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, SecretStr
 from mcp_jobs.domain.models import OutboxMessage
 from mcp_jobs.domain.secrecy import MASKED, hidden, looks_secret, shown_url
 from mcp_jobs.engine.webhooks import _said
-from mcp_jobs.http.rest import _message
+from mcp_jobs.interfaces.http.routes.job_routes import _message
 from tests.unit.declarations import load, problem
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from mcp_jobs.domain.errors import NewerSchemaError, StoreError
 from mcp_jobs.execution.launcher.pinned import PinnedPath
-from mcp_jobs.store import ReadOnlyStore
+from mcp_jobs.store.sqlite.read_only import ReadOnlyStore
 from tests.stores import OWNER, created, new_job, open_store, sqlite_store
 
 if TYPE_CHECKING:

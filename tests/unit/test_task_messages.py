@@ -9,7 +9,7 @@ import pytest
 
 from mcp_jobs.domain.models import Job, Progress
 from mcp_jobs.domain.states import Reason, Status
-from mcp_jobs.server.tasks import status_message
+from mcp_jobs.interfaces.mcp.tasks import status_message
 from tests.unit.test_views import JOB, NOW_MS, STARTED
 
 FAILED = replace(

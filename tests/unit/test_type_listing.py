@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mcp_jobs.interfaces.mcp.tools import type_tools
 from mcp_jobs.job_types.registry import JobType, Prepared
-from mcp_jobs.server import offers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ def job_type(params: Params, **more: Any) -> JobType:
 
 
 def line(params: Params, **more: Any) -> str:
-    return offers.listing([job_type(params, **more)]).splitlines()[-1]
+    return type_tools.listing([job_type(params, **more)]).splitlines()[-1]
 
 
 def test_a_type_is_listed_with_its_choices_and_whether_a_person_is_asked() -> None:
@@ -74,11 +74,11 @@ def test_long_lists_of_choices_are_cut_and_stay_in_one_line() -> None:
 
 
 def test_the_tool_of_a_type_leaves_unknown_arguments_to_the_server() -> None:
-    tool = offers.tool_of(job_type(Params(), expose=True))
+    tool = type_tools.tool_of(job_type(Params(), expose=True))
     assert "additionalProperties" not in tool.input_schema
 
 
 def test_without_shell_no_default_type_is_told() -> None:
-    schema = offers.start_tool({"deploy": job_type(Params())}).input_schema
+    schema = type_tools.start_tool({"deploy": job_type(Params())}).input_schema
     assert schema["required"] == ["type"]
     assert schema["properties"]["type"]["description"] == "Job type."

@@ -11,7 +11,7 @@ import pytest
 from mcp_jobs.domain.events import InProcessBus, JobChanged, OutputGrew
 from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.service.waiting import Waiter
-from mcp_jobs.store import SqliteStore
+from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 from tests.stores import claimed, created, ending, in_state, open_store, progress
 from tests.support import BOUND_S, until
 

@@ -10,8 +10,8 @@ import pytest
 from mcp_jobs.domain.job_object import job_object
 from mcp_jobs.domain.models import Job, Progress
 from mcp_jobs.domain.states import Reason, Status
+from mcp_jobs.interfaces.mcp import rendering
 from mcp_jobs.output import OutputSlice, output_object
-from mcp_jobs.server import wire
 from tests.unit.test_views import JOB, NOW_MS, STARTED
 
 RUNNING = replace(STARTED, attempt_started_at_ms=NOW_MS + 1000)
@@ -37,7 +37,7 @@ def shown(job: Job, text: str | None = None, *, total: int = 0, **more: Any) -> 
 
 
 def test_a_running_job_tells_its_time_its_silence_and_its_place() -> None:
-    text = wire.job_text(shown(replace(RUNNING, progress=HALF), ""))
+    text = rendering.job_text(shown(replace(RUNNING, progress=HALF), ""))
     assert text.split("\n") == [
         f"{JOB.id} running for 12.3 s, quiet for 2.3 s in /srv: make",
         "Progress: 50% 3/6 tests",
@@ -54,18 +54,18 @@ def test_a_running_job_tells_its_time_its_silence_and_its_place() -> None:
     ],
 )
 def test_output_tells_how_much_of_it_is_shown_and_where_it_goes_on(total: int, label: str) -> None:
-    assert f"\n{label}" in wire.job_text(shown(FAILED, "a\nb\n", total=total))
+    assert f"\n{label}" in rendering.job_text(shown(FAILED, "a\nb\n", total=total))
 
 
 def test_a_part_without_lines_tells_that_there_are_others() -> None:
-    text = wire.job_text(shown(FAILED, "", total=3))
+    text = rendering.job_text(shown(FAILED, "", total=3))
     assert "Nothing to show of the output (3 lines, next_cursor 174)." in text
-    assert "It printed nothing." in wire.job_text(shown(FAILED, ""))
-    assert "rint" not in wire.job_text(shown(JOB, "")), "it has not begun"
+    assert "It printed nothing." in rendering.job_text(shown(FAILED, ""))
+    assert "rint" not in rendering.job_text(shown(JOB, "")), "it has not begun"
 
 
 def test_what_failed_comes_before_the_output() -> None:
-    text = wire.job_text(shown(FAILED, "a\n", total=9, failing="E  assert 1 == 2"))
+    text = rendering.job_text(shown(FAILED, "a\n", total=9, failing="E  assert 1 == 2"))
     assert text.startswith(f"{JOB.id} failed (exit code 2) after 5.5 s in /srv: make\nError: The")
     assert text.index("What seems to have failed <<") < text.index("E  assert") < text.index("Outp")
 
@@ -77,7 +77,7 @@ def test_a_wake_tells_the_failing_tests_first_and_what_failed_for_output() -> No
     }  # fmt: skip
     job = replace(FAILED, result={"tests": tests})
     printed = "".join(f"line {number}\n" for number in range(20))
-    text = wire.wake_text(shown(job, printed, failing="E  assert", next_step="Mend."), "")
+    text = rendering.wake_text(shown(job, printed, failing="E  assert", next_step="Mend."), "")
     assert text.split("\n")[1:3] == [
         "Tests: 3 passed, 1 failed, 1 errors: t.py::a, t.py::b, and more",
         "Error: The command ended with exit code 2.",
@@ -89,12 +89,12 @@ def test_a_wake_tells_the_failing_tests_first_and_what_failed_for_output() -> No
 
 
 def test_a_wake_tells_no_lines_twice() -> None:
-    text = wire.wake_text(shown(FAILED, "E  a\nE  b\n", failing="E  a\nE  b"), "")
+    text = rendering.wake_text(shown(FAILED, "E  a\nE  b\n", failing="E  a\nE  b"), "")
     assert "Last lines" not in text
 
 
 def test_a_wake_calls_a_mere_tail_the_last_lines() -> None:
-    text = wire.wake_text(shown(FAILED, "all\nof it\n"), "of it")
+    text = rendering.wake_text(shown(FAILED, "all\nof it\n"), "of it")
     assert "Last lines <<" in text
     assert "What seems to have failed" not in text
     assert "Output (" not in text
@@ -102,33 +102,33 @@ def test_a_wake_calls_a_mere_tail_the_last_lines() -> None:
 
 def test_a_wake_of_a_completed_job_shows_its_output() -> None:
     done = replace(FAILED, status=Status.COMPLETED, reason=None, exit_code=0, error=None)
-    assert "Output (1 line, next_cursor 174) <<" in wire.wake_text(shown(done, "ok\n"), "")
+    assert "Output (1 line, next_cursor 174) <<" in rendering.wake_text(shown(done, "ok\n"), "")
 
 
 @pytest.mark.parametrize("tests", [{"passed": 1}, {"passed": "x", "failed": 2}, [1], "none"])
 def test_a_result_that_only_looks_like_tests_is_told_as_it_is(tests: object) -> None:
-    text = wire.job_text(shown(replace(FAILED, result={"tests": tests})))
+    text = rendering.job_text(shown(replace(FAILED, result={"tests": tests})))
     assert 'Result: {"tests": ' in text
 
 
 def test_a_job_that_existed_and_what_it_asks_are_told() -> None:
     asking = replace(RUNNING, status=Status.INPUT_REQUIRED)
     asked = [{"key": "region", "message": "Which region?"}]
-    text = wire.job_text(shown(asking, existing=True, questions=asked))
+    text = rendering.job_text(shown(asking, existing=True, questions=asked))
     assert "This is the job that the idempotency_key started before; none was added." in text
     assert "It asks (region): Which region?" in text
 
 
 def test_ended_attempts_tell_why() -> None:
     attempts = [{"attempt": 1, "error": "It ran longer than 3 s."}]
-    text = wire.job_text(shown(replace(RUNNING, attempt=2), attempts=attempts))
+    text = rendering.job_text(shown(replace(RUNNING, attempt=2), attempts=attempts))
     assert "Attempt 2 of 3.\nAttempt 1: It ran longer than 3 s." in text
 
 
 def test_a_list_tells_states_codes_times_places_progress_and_counts() -> None:
     jobs = [shown(replace(RUNNING, progress=HALF)), shown(FAILED), shown(JOB)]
     counts = {"pending": 1, "running": 1, "retrying": 0, "failed": 7}
-    text = wire.list_text({"jobs": jobs, "counts": counts, "next_cursor": "1m88"})
+    text = rendering.list_text({"jobs": jobs, "counts": counts, "next_cursor": "1m88"})
     assert text.split("\n") == [
         f"{JOB.id} running for 12.3 s, quiet for 2.3 s in /srv: make - 50% 3/6 tests",
         f"{JOB.id} failed (exit code 2) after 5.5 s in /srv: make",
@@ -137,11 +137,11 @@ def test_a_list_tells_states_codes_times_places_progress_and_counts() -> None:
         "More with cursor 1m88.",
     ]
     nothing: dict[str, Any] = {"jobs": [], "counts": counts, "next_cursor": None}
-    assert wire.list_text(nothing).startswith("No jobs.\nOf all your jobs: 1 pending")
+    assert rendering.list_text(nothing).startswith("No jobs.\nOf all your jobs: 1 pending")
 
 
 def test_a_notice_tells_why_a_job_failed() -> None:
     notice = {**shown(replace(FAILED, reason=Reason.TIMEOUT, error="Too long."))}
-    assert wire.notices_text([notice]) == (
+    assert rendering.notices_text([notice]) == (
         f"Ended meanwhile:\n{JOB.id} failed (timeout): make\nError: Too long."
     )

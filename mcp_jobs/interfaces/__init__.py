@@ -1,0 +1,1 @@
+"""The ways in: MCP, HTTP and the command line."""

@@ -1,0 +1,160 @@
+"""Open the home for one command, find jobs by a part of their id, wait for ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mcp_jobs import settings as configuration
+from mcp_jobs.domain.errors import LauncherError, StoreUnwritableError, UnknownJobError
+from mcp_jobs.domain.ids import ID_LENGTH
+from mcp_jobs.domain.vocabulary import COMMANDS
+from mcp_jobs.execution.launcher import layout
+from mcp_jobs.execution.spool_reader import SpoolFiles
+from mcp_jobs.interfaces import event_loop
+from mcp_jobs.interfaces.cli import screen
+from mcp_jobs.interfaces.cli.exits import WrongOptionError
+from mcp_jobs.service.assembly import LOCAL_OWNER, Core, visit
+from mcp_jobs.service.waiting import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from mcp_jobs.domain.models import Job
+    from mcp_jobs.job_types.registry import JobType
+    from mcp_jobs.service.waiting import OnLook
+    from mcp_jobs.settings import Settings
+
+T = TypeVar("T")
+R = TypeVar("R", bound=BaseModel)
+
+OWNER: Final = LOCAL_OWNER
+_NOTHING: Final[Mapping[str, Any]] = {}
+_chosen: ContextVar[Mapping[str, Any]] = ContextVar("_chosen", default=_NOTHING)
+_SHOWN_IDS: Final = 5
+_IN_SANDBOX: Final = (
+    "In a sandbox, list, show, logs and wait work all the same; start and cancel jobs outside of "
+    "it, where the MCP server of a host runs."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """The open home, as a command sees it."""
+
+    core: Core
+    settings: Settings
+
+    async def id_of(self, part: str) -> str:
+        """Return the one id that begins or ends with `part`.
+
+        Raises `UnknownJobError` when there is none or more than one.
+        """
+        wanted = part.strip().lower()
+        if not wanted:
+            raise UnknownJobError("A job id cannot be empty; mcp-jobs list shows the ids.")
+        found = await self.core.store.matching_ids(OWNER, wanted, limit=_SHOWN_IDS + 1)
+        if len(found) == 1 or wanted in found:
+            return wanted if wanted in found else found[0]
+        if found:
+            more = ", …" if len(found) > _SHOWN_IDS else ""
+            raise UnknownJobError(
+                f"More than one job has the id {part!r}: {', '.join(found[:_SHOWN_IDS])}{more}. "
+                "Give more of it."
+            )
+        if len(wanted) < ID_LENGTH:
+            raise UnknownJobError(
+                f"There is no job {part!r}. An id may be cut to a beginning or an end that no "
+                "other job has; mcp-jobs list shows the ids."
+            )
+        await self.core.service.find(OWNER, wanted)
+        raise UnknownJobError(f"There is no job {part!r}.")
+
+    async def job_of(self, part: str) -> Job:
+        """Return the one job whose id begins or ends with `part`. Raises like `id_of`."""
+        return await self.core.service.find(OWNER, await self.id_of(part))
+
+    async def jobs_of(self, parts: Sequence[str]) -> list[Job]:
+        """Return several jobs, each once. Raises like `id_of`."""
+        jobs = [await self.job_of(part) for part in parts]
+        return list({job.id: job for job in jobs}.values())
+
+    async def see_to_it(self) -> None:
+        """Make sure that somebody works on the jobs, also when their servers were all killed.
+
+        Where that cannot be, as in a sandbox, it is said, and the command goes on: others may work.
+        """
+        if self.core.read_only:
+            screen.note("The home cannot be written to, so this command only reads it.")
+            return
+        try:
+            await self.core.presence.knock()
+            await self.core.presence.hand_over()
+        except LauncherError as error:
+            screen.note(f"If no server is running, nothing works on this. {error}")
+
+    async def wait_for_one(self, jobs: Sequence[Job], on_look: OnLook | None) -> Sequence[Job]:
+        """Return the jobs as they are when at least one has ended; waits as long as it takes."""
+        waiter = Waiter(store=self.core.store, bus=self.core.bus)
+        return await waiter.wait(jobs, mode="any", wait_s=math.inf, on_look=on_look)
+
+    def output_of(self, job_id: str) -> SpoolFiles:
+        """Return where the output of a job lies."""
+        return SpoolFiles(self.settings.jobs_dir / job_id / layout.OUTPUT)
+
+
+def choose(options: Mapping[str, Any]) -> None:
+    """Let settings from the command line, before the command, win over the environment."""
+    _chosen.set({name: value for name, value in options.items() if value})
+
+
+@asynccontextmanager
+async def open_desk(*, reading: bool = False, **overrides: Any) -> AsyncIterator[Desk]:
+    """Open the home; to a command that is only `reading`, also one that it cannot write to.
+
+    Raises `InvalidInputError` or `StoreError`.
+    """
+    settings = configuration.load(**{**_chosen.get(), **overrides})
+    types: tuple[JobType, ...] = ()
+    if settings.app is not None:
+        from mcp_jobs.job_types.python import loading
+
+        types = loading.types_of(loading.load(settings.app, configuration.project_directory()))
+    try:
+        async with visit(settings, types, reading=reading) as core:
+            # What to do next is told in commands, not as the tools of agents.
+            service = core.service.in_words_of(COMMANDS)
+            yield Desk(core=replace(core, service=service), settings=settings)
+    except StoreUnwritableError as error:
+        raise StoreUnwritableError(f"{error} {_IN_SANDBOX}") from error
+
+
+def run(command: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+    """Run an async command to its end."""
+
+    async def main() -> T:
+        return await command(*arguments)
+
+    return event_loop.run(main)
+
+
+def request(model: type[R], options: dict[str, str], fields: dict[str, Any]) -> R:
+    """Make a request; `options` says which option of the command a field came from.
+
+    Raises `WrongOptionError` in the words of the command line.
+    """
+    try:
+        return model.model_validate({k: v for k, v in fields.items() if v is not None})
+    except ValidationError as error:
+        problems = [
+            f"{options.get(str(e['loc'][0]), str(e['loc'][0]))}: "
+            f"{e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_url=False, include_input=False)
+        ]
+        raise WrongOptionError(f"{'; '.join(problems)}.") from None

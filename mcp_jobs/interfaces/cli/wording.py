@@ -1,0 +1,127 @@
+"""Say what a job is: the words of lists, lines and pages, made of the job object."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from mcp_jobs.interfaces.cli.screen import clean
+
+if TYPE_CHECKING:
+    from mcp_jobs.domain.job_object import JobObject
+
+STYLES: Final = {
+    "pending": "yellow",
+    "running": "cyan",
+    "retrying": "yellow",
+    "input_required": "bold magenta",
+    "completed": "green",
+    "failed": "bold red",
+    "cancelled": "dim",
+}
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3600
+_DAY_S: Final = 86_400
+_SHORT_S: Final = 10
+_TEST_COUNTS: Final = ("passed", "failed", "errors", "skipped")
+
+
+def status_of(job: JobObject) -> str:
+    """Return the state with what is most worth knowing about it."""
+    status, reason = str(job["status"]), job["reason"]
+    if status == "failed" and reason == "exit_code":
+        return f"failed ({job['exit_code']})"
+    if status == "failed" and reason:
+        return f"failed ({reason})"
+    if job["cancel_requested"] and not job["finished_at"]:
+        return f"{status}, stopping"
+    if status == "pending" and job["queue_position"]:
+        return f"pending (no. {job['queue_position']})"
+    return status
+
+
+def progress_of(job: JobObject) -> str:
+    """Return how far it is, in a few characters."""
+    progress = job["progress"]
+    if not progress:
+        return ""
+    parts = []
+    if progress["percent"] is not None:
+        parts.append(f"{progress['percent']:.0f}%")
+    elif progress["current"] is not None:
+        total = f"/{progress['total']:g}" if progress["total"] is not None else ""
+        parts.append(f"{progress['current']:g}{total}")
+    if progress["message"]:
+        parts.append(clean(str(progress["message"])))
+    return " ".join(parts)
+
+
+def span(seconds: float | None) -> str:
+    """Return a length of time for people."""
+    if seconds is None:
+        return ""
+    if seconds < _SHORT_S:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < _MINUTE_S:
+        return f"{whole}s"
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S}m{whole % _MINUTE_S:02d}s"
+    if whole < _DAY_S:
+        return f"{whole // _HOUR_S}h{whole % _HOUR_S // _MINUTE_S:02d}m"
+    return f"{whole // _DAY_S}d{whole % _DAY_S // _HOUR_S:02d}h"
+
+
+def ago(moment: str | None) -> str:
+    """Return how long ago an RFC 3339 time was; a time to come begins with "in"."""
+    if moment is None:
+        return ""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    if seconds < 0:
+        return f"in {span(-seconds)}"
+    return f"{span(max(seconds, 0))} ago"
+
+
+def local(moment: str) -> str:
+    """Return an RFC 3339 time as a clock on the wall here shows it."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def title_of(job: JobObject) -> str:
+    """Return the title, safe to print."""
+    return clean(str(job["title"]))
+
+
+def end_of(job: JobObject) -> str:
+    """Return one line that says how a job ended."""
+    spent = f" after {span(job['duration_seconds'])}" if job["duration_seconds"] is not None else ""
+    line = f"{job['job_id']} {status_of(job)}{spent}: {title_of(job)}"
+    tests = tests_in(job)
+    if tests is not None:
+        line += f" ({tests_of(tests)})"
+    return line
+
+
+def tests_of(tests: JobObject) -> str:
+    """Return what a summary of test runs counted."""
+    counted = [f"{tests['passed']} passed", f"{tests['failed']} failed"]
+    counted += [f"{tests[name]} {name}" for name in ("errors", "skipped") if tests.get(name)]
+    return ", ".join(counted)
+
+
+def failing_tests(job: JobObject, most: int = 10) -> list[str]:
+    """Return the names of the tests that failed, and a line for those beyond `most`."""
+    tests = tests_in(job) or {}
+    names = [clean(str(name)) for name in tests.get("failed_names") or ()]
+    more = ["… and more"] if len(names) > most or tests.get("failed_names_truncated") else []
+    return [*names[:most], *more]
+
+
+def tests_in(job: JobObject) -> JobObject | None:
+    """Return the summary of test runs that is the result of a job, if it is that."""
+    tests = job["result"].get("tests") if isinstance(job["result"], dict) else None
+    if not isinstance(tests, dict) or not {"passed", "failed"} <= tests.keys():
+        return None
+    # A Python job may return anything under this name.
+    counted = all(type(tests.get(name, 0)) is int for name in _TEST_COUNTS)
+    return tests if counted and isinstance(tests.get("failed_names", []), list) else None
