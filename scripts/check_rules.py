@@ -5,11 +5,12 @@ Usage: `python scripts/check_rules.py [ROOT]`. One line for each violation, exit
 - `file-size`: a Python or SQL file has more than 500 lines.
 - `function-size`: a function has more than 60 lines, its docstring not counted.
 - `shell`: a program is started through a shell.
-- `environment`: the package reads the environment outside `settings.py`, `pythonpath.py`
+- `environment`: the package reads the environment outside `settings.py`, `import_path.py`
   and `launcher/`.
-- `signals`: the package sends a signal outside `launcher/` and `process.py`.
+- `signals`: the package sends a signal outside `launcher/` and `job_directory.py`.
 - `launcher`: the launcher imports something that can start a thread.
 - `pure`: the launcher or a pure module imports a package that is not in the standard library.
+- `names`: two modules of the package have the same name.
 """
 
 from __future__ import annotations
@@ -45,14 +46,15 @@ THREADS = {"_thread", "asyncio", "concurrent", "multiprocessing", "threading"}
 PURE = (
     *LAUNCHER,
     "mcp_jobs/__init__.py",
-    "mcp_jobs/domain/errors.py",
-    "mcp_jobs/domain/states.py",
-    "mcp_jobs/domain/clock.py",
-    "mcp_jobs/domain/ids.py",
-    "mcp_jobs/domain/models.py",
+    "mcp_jobs/domain/",
     "mcp_jobs/output/progress/",
     "mcp_jobs/output/summaries/",
 )
+IMPURE = {"mcp_jobs/domain/patterns.py": "regex"}
+"""Files of pure rooms that may use one package, as the standard library has nothing like it."""
+
+NAMED_OFTEN = {"__init__", "__main__", "base"}
+"""Names of modules that several rooms have; any other stands once in the package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,7 @@ def environment(source: Source) -> Iterator[Violation]:
 def signals(source: Source) -> Iterator[Violation]:
     """Signals sent by a module that does not own processes."""
     if source.path.startswith("mcp_jobs/") and not source.within(SIGNAL_SENDERS):
-        message = "only launcher/ and process.py send signals"
+        message = "only launcher/ and job_directory.py send signals"
         yield from _uses(source, SIGNALS, "signals", message)
 
 
@@ -141,8 +143,9 @@ def launcher(source: Source) -> Iterator[Violation]:
 def pure(source: Source) -> Iterator[Violation]:
     """Outside packages in modules that have none."""
     if source.within(PURE):
+        allowed = {"mcp_jobs", IMPURE.get(source.path)}
         for node, package in _imports(source.tree):
-            if package != "mcp_jobs" and package not in sys.stdlib_module_names:
+            if package not in allowed and package not in sys.stdlib_module_names:
                 yield source.violation(node, "pure", f"imports {package}: standard library only")
 
 
@@ -170,7 +173,18 @@ def check(root: Path) -> list[Violation]:
             tree = ast.parse(text, filename=relative)
             source = Source(path=relative, tree=tree, names=_imported_names(tree))
             found.update(v for rule in RULES for v in rule(source))
+    found.update(_names(root))
     return sorted(found, key=lambda v: (v.path, v.line, v.rule, v.message))
+
+
+def _names(root: Path) -> Iterator[Violation]:
+    """Modules of the package that have the name of another one."""
+    seen: dict[str, str] = {}
+    for path in sorted((root / "mcp_jobs").rglob("*.py")):
+        relative = PurePosixPath(path.relative_to(root)).as_posix()
+        first = seen.setdefault(path.stem, relative)
+        if first != relative and path.stem not in NAMED_OFTEN:
+            yield Violation(path=relative, line=1, rule="names", message=f"named as {first} is")
 
 
 def main(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ import anyio.lowlevel
 from mcp_jobs.domain.errors import HomeGoneError, StoreError, in_words
 from mcp_jobs.domain.events import JobChanged
 from mcp_jobs.domain.states import Reason, Status
-from mcp_jobs.execution.owner_locks import LEASE_S
+from mcp_jobs.execution.base import LEASE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

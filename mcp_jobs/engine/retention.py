@@ -32,7 +32,7 @@ _ABANDONED_AFTER_MS: Final = 3_600_000
 """A directory is made just before its row, so a young one without a row may be a job to be."""
 
 
-class Maintenance:
+class Retention:
     """Keeps the home within its policy. Any number of processes may do it at once."""
 
     def __init__(

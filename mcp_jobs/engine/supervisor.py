@@ -58,7 +58,7 @@ class Supervisor:
     ) -> None:
         self._store = store
         self._feed = feed
-        self._executor = executor
+        self.executor = executor
         self._settings = settings
         self._clock = clock
         self._observations = Observations(store=store, feed=feed, executor=executor, clock=clock)
@@ -66,7 +66,7 @@ class Supervisor:
     async def run(self, job: Job) -> None:
         """Start a freshly claimed job, follow it and store its end."""
         # Else what it needs is used up, or perhaps not what it was when it was written.
-        ready = job.attempt == 1 and job.prepared_in == self._executor.here
+        ready = job.attempt == 1 and job.prepared_in == self.executor.here
         if ready and await self._start(job):
             return
         if not ready or await self._is_ours(job):
@@ -83,7 +83,7 @@ class Supervisor:
         """Do what there is of a job asks for, until its attempt has an end."""
         starts, has_lived = 0, False
         while starts < _STARTS:
-            found = await self._executor.attach(job, has_lived=has_lived)
+            found = await self.executor.attach(job, has_lived=has_lived)
             if isinstance(found, Unstarted) and not startable:
                 found = Lost(why=_NOT_FROM_HERE)
             match found:
@@ -114,19 +114,19 @@ class Supervisor:
             await self._give_up(job, "its stored environment is gone")
             return False
         try:
-            await self._executor.prepare_again(job, launch)
+            await self.executor.prepare_again(job, launch)
         except OSError as error:
             await self._give_up(job, f"its directory cannot be made ready: {error}")
             return False
-        if job.prepared_in != self._executor.here:
-            await self._patiently(partial(self._store.set_prepared, job, self._executor.here))
+        if job.prepared_in != self.executor.here:
+            await self._patiently(partial(self._store.set_prepared, job, self.executor.here))
         return True
 
     async def _launch_of(self, job: Job) -> Launch | None:
         """Return how the job is to be run; what an older version left elsewhere is stored."""
         launch = await self._patiently(partial(self._store.launch_of, job.id))
         if launch is None:
-            launch = await self._executor.recall(job.id)
+            launch = await self.executor.recall(job.id)
             if launch is not None:
                 await self._patiently(partial(self._store.keep_launch, job, launch))
         return launch
@@ -134,7 +134,7 @@ class Supervisor:
     async def _start(self, job: Job) -> bool:
         """Start the attempt and see it through; False when that was refused."""
         try:
-            attempt = await self._executor.start(job)
+            attempt = await self.executor.start(job)
         except NotStartedError as error:
             await self._settle_unstarted(job, str(error))
             return True
@@ -174,14 +174,14 @@ class Supervisor:
 
     async def _outcome(self, job: Job, end: Ended) -> Outcome:
         """Return how the attempt ended; what was printed is read for that in a thread."""
-        outcome = partial(_outcome, job, end, self._executor.output(job.id))
+        outcome = partial(_outcome, job, end, self.executor.output(job.id))
         return await anyio.to_thread.run_sync(outcome) if _printed_bytes(end) else outcome()
 
     async def _conclude_lost(self, job: Job, lost: Lost, *, startable: bool) -> None:
         """End what is left of a lost attempt, and store that it was lost."""
         if not await self._is_ours(job):
             return
-        if not await self._executor.reap(job):
+        if not await self.executor.reap(job):
             await self._give_back(job)
             return
         logger.warning("job %s: %s", job.id, lost.why)
@@ -199,7 +199,7 @@ class Supervisor:
         launch = await self._launch_of(job)
         if launch is not None:
             try:
-                await self._executor.prepare_again(job, launch)
+                await self.executor.prepare_again(job, launch)
             except OSError as error:
                 logger.warning("job %s is not prepared for its next attempt: %s", job.id, error)
 
@@ -218,14 +218,14 @@ class Supervisor:
         logger.warning(
             "job %s has processes, but no runner that is known; it is waited for", job.id
         )
-        while await self._executor.lives(job):
+        while await self.executor.lives(job):
             current = await self._row(job)
             if current is None or current.claim_token != job.claim_token:
                 return True
             reason = self._due_stop(current)
             if reason is not None:
                 return await self._end_by_force(job, reason)
-            if self._executor.is_watched(job.id):
+            if self.executor.is_watched(job.id):
                 return False
             await anyio.sleep(_OUTLIVE_S)
         return False
@@ -241,7 +241,7 @@ class Supervisor:
         return Reason.TIMEOUT if over else None
 
     async def _end_by_force(self, job: Job, reason: Reason) -> bool:
-        if not await self._executor.kill(job):
+        if not await self.executor.kill(job):
             return False
         now_ms = self._clock.now_ms()
         await self._settle(job, lambda row: outcomes.swept(row, reason, now_ms=now_ms))
@@ -274,14 +274,14 @@ class Supervisor:
             settled = await self._patiently(partial(self._store.settle, job, plan.again))
         if settled is None:
             if plan.forgets:
-                await self._executor.forget_secrets(job.id)
+                await self.executor.forget_secrets(job.id)
             settled = await self._patiently(partial(self._store.settle, job, plan.final))
         if settled is None:
             return None
         self._feed.nudge()
         if settled.ended:
             # What a killed process leaves lying, retention removes.
-            await self._executor.finish(job.id)
+            await self.executor.finish(job.id)
         return settled
 
     async def _is_ours(self, job: Job) -> bool:

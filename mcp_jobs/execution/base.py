@@ -8,9 +8,7 @@ claims go in; nothing that only one machine understands (a path, a lock, a proce
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
-
-from mcp_jobs.execution.python_files import Report
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.domain.models import Job, Launch
     from mcp_jobs.execution.launcher.exit_record import ExitRecord
+    from mcp_jobs.execution.shells import Shells
     from mcp_jobs.output import OutputSource
     from mcp_jobs.output.progress import Progress
 
@@ -30,6 +29,7 @@ __all__ = [
     "Lost",
     "Members",
     "NotStartedError",
+    "Origin",
     "Orphaned",
     "Report",
     "Unstarted",
@@ -37,8 +37,42 @@ __all__ = [
 ]
 
 
+LEASE_S: Final = 15.0
+"""How long a member may be silent. Measured on the observer's monotonic clock, so that no jump of
+the wall clock ends a lease."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a job takes from the process that accepts it."""
+
+    locality: str
+    shared: bool
+    """Whether any worker of the store may run its jobs, wherever it is."""
+    environ: Mapping[str, str] = field(repr=False)
+    umask: int
+    rlimit_nofile: tuple[int, int] | None
+    """The limits on open files that jobs get, soft and hard."""
+    shells: Shells
+    here: str
+    """Names the place and its life in which it prepares its jobs, as `Executor.here`."""
+
+
 class NotStartedError(Exception):
     """An attempt could not be started, and never will be under this claim; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What the function of one attempt came to, as its process wrote it down."""
+
+    came_to: Literal["returned", "raised", "retry", "declined"]
+    result: Any
+    error: str | None
+    after_s: float | None
+    """The pause that the job asks for before another attempt; None for the usual one."""
+    stopped: bool
+    """The job was already told to stop then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

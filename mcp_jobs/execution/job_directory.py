@@ -14,7 +14,6 @@ import signal
 import stat
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -27,7 +26,6 @@ from mcp_jobs.execution.verdicts import Traces
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mcp_jobs.execution.shells import Shells
 
 Homes: TypeAlias = tuple[str | None, ...]
 """Which homes the processes of a job may carry as their mark; None stands for no mark."""
@@ -47,22 +45,6 @@ _PATIENCE_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _NAMES_OF_DIRECTORIES: Final = frozenset({layout.QUESTIONS, layout.ANSWERS})
 _NAMES_AFTER_END: Final = _FILES_AFTER_END | _NAMES_OF_DIRECTORIES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """What a job takes from the process that accepts it."""
-
-    locality: str
-    shared: bool
-    """Whether any worker of the store may run its jobs, wherever it is."""
-    environ: Mapping[str, str] = field(repr=False)
-    umask: int
-    rlimit_nofile: tuple[int, int] | None
-    """The limits on open files that jobs get, soft and hard."""
-    shells: Shells
-    here: str
-    """Names the place and its life in which it prepares its jobs, as `Executor.here`."""
 
 
 def make_job_dir(job_dir: Path, launch: Launch) -> None:

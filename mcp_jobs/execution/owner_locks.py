@@ -14,6 +14,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
+from mcp_jobs.execution.base import LEASE_S
 from mcp_jobs.execution.launcher import layout
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.clock import Clock
 
 logger = logging.getLogger(__name__)
-
-LEASE_S: Final = 15.0
-"""Measured on the observer's monotonic clock, so that no jump of the wall clock ends a lease."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _TOLD_BYTES: Final = 1 << 16

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
+from mcp_jobs.execution.base import Report
 from mcp_jobs.execution.launcher import files, layout
 from mcp_jobs.execution.launcher.files import OddFileError
 from mcp_jobs.execution.launcher.mask import mask_text
@@ -20,19 +20,6 @@ if TYPE_CHECKING:
 _ASKED_AT_ONCE: Final = 32
 _QUESTION_BYTES: Final = 1 << 18
 _LONGEST_PAUSE_S: Final = 366 * 24 * 3600
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What the function of one attempt came to, as its process wrote it down."""
-
-    came_to: Literal["returned", "raised", "retry", "declined"]
-    result: Any
-    error: str | None
-    after_s: float | None
-    """The pause that the job asks for before another attempt; None for the usual one."""
-    stopped: bool
-    """The job was already told to stop then."""
 
 
 def is_python_job(job_dir: Path) -> bool:

@@ -74,6 +74,6 @@ async def leave_without_home(
 async def _leave(core: Core, code: int) -> NoReturn:
     core.upkeep.end()
     with anyio.move_on_after(_EXIT_BUDGET_S, shield=True):
-        await core.presence.leave()
+        await core.membership.leave()
         await core.store.close()
     os._exit(code)

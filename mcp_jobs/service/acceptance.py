@@ -13,7 +13,7 @@ from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.ids import new_id
 from mcp_jobs.domain.models import Launch, NewJob
 from mcp_jobs.domain.secrecy import MASKED, looks_secret
-from mcp_jobs.execution import job_directory, private_files
+from mcp_jobs.execution import private_files
 from mcp_jobs.execution.launcher.mask import mask_text
 from mcp_jobs.job_types import registry
 from mcp_jobs.service.terms import terms_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.execution.base import Origin
     from mcp_jobs.job_types.registry import JobType, Registry
     from mcp_jobs.service.requests import StartJob
     from mcp_jobs.service.terms import Terms
@@ -33,7 +34,7 @@ class Acceptor:
     """Checks requests against the job types and fills in what they leave open."""
 
     def __init__(
-        self, *, registry: Registry, settings: Settings, clock: Clock, origin: job_directory.Origin
+        self, *, registry: Registry, settings: Settings, clock: Clock, origin: Origin
     ) -> None:
         self.registry = registry
         self._settings = settings

@@ -13,18 +13,18 @@ from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.errors import JobsError, StoreError, in_words, is_unwritable
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.domain.ids import new_id
-from mcp_jobs.engine import home_watch
 from mcp_jobs.engine.change_feed import ChangeFeed
 from mcp_jobs.engine.claiming import Pool
-from mcp_jobs.engine.membership import Presence
-from mcp_jobs.engine.retention import Maintenance
+from mcp_jobs.engine.retention import Retention
 from mcp_jobs.engine.supervisor import Supervisor
 from mcp_jobs.engine.upkeep import Upkeep
 from mcp_jobs.engine.webhooks import Webhooks
-from mcp_jobs.execution import host, job_directory, launcher_client, private_files
+from mcp_jobs.execution import home_watch, host, job_directory, launcher_client, private_files
+from mcp_jobs.execution.base import Members, Origin
 from mcp_jobs.execution.incarnation import identify, seen
 from mcp_jobs.execution.launcher.pinned import PinnedPath
 from mcp_jobs.execution.local_executor import LocalExecutor
+from mcp_jobs.execution.membership import Membership
 from mcp_jobs.execution.owner_locks import Owners
 from mcp_jobs.execution.shells import find_shells
 from mcp_jobs.job_types import catalogue
@@ -64,9 +64,9 @@ class Core:
     home: home_watch.HomeWatch
     feed: ChangeFeed
     pool: Pool
-    maintenance: Maintenance
+    retention: Retention
     webhooks: Webhooks
-    presence: Presence
+    membership: Membership
     registry: Registry
     catalogue: catalogue.Catalogue
     upkeep: Upkeep
@@ -80,8 +80,8 @@ class Core:
             ("feed", self.feed.run),
             ("executor", self.executor.run),
             ("pool", self.pool.run),
-            ("launcher link", self.presence.stay_attached),
-            ("maintenance", self.maintenance.run),
+            ("launcher link", self.membership.stay_attached),
+            ("retention", self.retention.run),
             ("catalogue", self.catalogue.run),
             ("webhooks", self.webhooks.run),
         )
@@ -113,7 +113,7 @@ async def open_core(
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await core.presence.leave()
+                await core.membership.leave()
     finally:
         await _close(store)
 
@@ -125,8 +125,8 @@ async def visit(
     """Open the home for a command that comes and goes: it works on no job itself.
 
     A job that is accepted here is worked on by others; when there are none, a worker is started as
-    soon as the context ends or `presence.hand_over` is called. A command that is only `reading` is
-    served in a home that cannot be written to as well. `types` and what it raises are those of
+    soon as the context ends or `membership.hand_over` is called. A command that is only `reading`
+    is served in a home that cannot be written to as well. `types` and what it raises are those of
     `open_core`.
     """
     store = await _store_of_visit(settings, reading=reading)
@@ -137,7 +137,7 @@ async def visit(
             tasks.start_soon(core.upkeep.keep, "feed", core.feed.run)
             yield core
             tasks.cancel_scope.cancel()
-        await core.presence.hand_over()
+        await core.membership.hand_over()
     finally:
         await _close(store)
 
@@ -162,7 +162,7 @@ async def _close(store: Store) -> None:
 
 def _begin(core: Core, settings: Settings) -> None:
     try:
-        core.presence.join()
+        core.membership.members.join()
     except OSError as error:
         raise StoreError(f"The home {settings.home} cannot be used: {in_words(error)}.") from error
 
@@ -182,9 +182,13 @@ async def _assemble(
     launcher = _launcher(settings, here, read_only=read_only)
     feed = ChangeFeed(store, bus)
     await feed.start()
-    presence = _presence(settings, store, bus, launcher, clock)
-    members, upkeep = presence.members, Upkeep(clock, tell=presence.tell)
+    membership = _membership(settings, store, bus, launcher, clock)
+    upkeep = Upkeep(clock, tell=membership.tell)
     executor = _executor(settings, store, bus, launcher, here)
+    supervisor = Supervisor(
+        store=store, feed=feed, executor=executor, settings=settings, clock=clock
+    )
+    pool = _pool(settings, store, bus, membership.members, supervisor=supervisor, upkeep=upkeep)
     declared = _catalogue(settings, bus, types)
     origin = _origin(settings, here, shared=shared, files_before=files_before)
     acceptor = _acceptor(settings, types, declared, origin, clock)
@@ -197,34 +201,49 @@ async def _assemble(
             executor=executor,
             settings=settings,
             clock=clock,
-            care=presence.knock if visiting else presence.care,
+            care=membership.knock if visiting else membership.care,
         ),
         bus=bus,
         feed=feed,
         store=store,
-        home=home_watch.HomeWatch(settings, store, None if read_only else presence.mend),
+        home=home_watch.HomeWatch(settings, store, None if read_only else membership.members.mend),
         executor=executor,
-        pool=Pool(
-            members=members,
-            executor=executor,
+        pool=pool,
+        retention=Retention(store=store, executor=executor, settings=settings, clock=clock),
+        webhooks=Webhooks(
             store=store,
             bus=bus,
-            supervisor=Supervisor(
-                store=store, feed=feed, executor=executor, settings=settings, clock=clock
-            ),
+            members=membership.members,
             settings=settings,
             clock=clock,
             upkeep=upkeep,
         ),
-        maintenance=Maintenance(store=store, executor=executor, settings=settings, clock=clock),
-        webhooks=Webhooks(
-            store=store, bus=bus, members=members, settings=settings, clock=clock, upkeep=upkeep
-        ),
-        presence=presence,
+        membership=membership,
         registry=acceptor.registry,
         catalogue=declared,
         upkeep=upkeep,
         read_only=read_only,
+    )
+
+
+def _pool(
+    settings: Settings,
+    store: Store,
+    bus: Bus,
+    members: Members,
+    *,
+    supervisor: Supervisor,
+    upkeep: Upkeep,
+) -> Pool:
+    return Pool(
+        members=members,
+        executor=supervisor.executor,
+        store=store,
+        bus=bus,
+        supervisor=supervisor,
+        settings=settings,
+        clock=SystemClock(),
+        upkeep=upkeep,
     )
 
 
@@ -250,7 +269,7 @@ def _acceptor(
     settings: Settings,
     types: tuple[JobType, ...],
     declared: catalogue.Catalogue,
-    origin: job_directory.Origin,
+    origin: Origin,
     clock: Clock,
 ) -> Acceptor:
     known = types if settings.only_declared else (shell_type(origin.shells), *types)
@@ -290,8 +309,8 @@ def _origin(
     *,
     shared: bool,
     files_before: tuple[int, int],
-) -> job_directory.Origin:
-    return job_directory.Origin(
+) -> Origin:
+    return Origin(
         locality=job_directory.locality(),
         shared=shared,
         environ=configuration.job_environment(settings),
@@ -302,15 +321,15 @@ def _origin(
     )
 
 
-def _presence(
+def _membership(
     settings: Settings,
     store: Store,
     bus: Bus,
     launcher: launcher_client.LauncherClient,
     clock: Clock,
-) -> Presence:
-    return Presence(
-        owners=Owners(settings.owners_dir, new_id(clock.now_ms()), clock),
+) -> Membership:
+    return Membership(
+        members=Owners(settings.owners_dir, new_id(clock.now_ms()), clock),
         store=store,
         bus=bus,
         launcher=launcher,

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from pydantic import BaseModel
 
-from mcp_jobs.accepting import Acceptor
-from mcp_jobs.clock import SystemClock
-from mcp_jobs.events import InProcessBus
-from mcp_jobs.feed import ChangeFeed
-from mcp_jobs.maintenance import Maintenance
-from mcp_jobs.pool import Pool
-from mcp_jobs.process import Origin
-from mcp_jobs.registry import JobType, ModelParams, Prepared, Registry
-from mcp_jobs.requests import CancelJob, CheckJob, StartJob
-from mcp_jobs.service import JobService
+from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.events import InProcessBus
+from mcp_jobs.engine.change_feed import ChangeFeed
+from mcp_jobs.engine.claiming import Pool
+from mcp_jobs.engine.retention import Retention
+from mcp_jobs.engine.supervisor import Supervisor
+from mcp_jobs.engine.upkeep import Upkeep
+from mcp_jobs.execution.base import Origin
+from mcp_jobs.execution.shells import Shells
+from mcp_jobs.job_types.registry import JobType, ModelParams, Prepared, Registry
+from mcp_jobs.service.acceptance import Acceptor
+from mcp_jobs.service.job_service import JobService
+from mcp_jobs.service.requests import CancelJob, CheckJob, StartJob
 from mcp_jobs.settings import Settings
-from mcp_jobs.shells import Shells
-from mcp_jobs.supervise import Supervisor
-from mcp_jobs.upkeep import Upkeep
 from tests.contracts.memory_executor import MemoryExecutor
 from tests.contracts.memory_members import Board, MemoryMembers
 from tests.stores import OWNER
@@ -81,7 +81,7 @@ class Server:
 
     service: JobService
     executor: MemoryExecutor
-    maintenance: Maintenance
+    maintenance: Retention
 
     async def start(self, **work: Any) -> Shown:
         """Start a job that does a work; other arguments of the call go by `call`."""
@@ -139,7 +139,7 @@ async def serving(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(feed.run)
         tasks.start_soon(pool.run)
-        yield Server(service, executor, Maintenance(**common))
+        yield Server(service, executor, Retention(**common))
         tasks.cancel_scope.cancel()
     members.leave()
     assert not settings.home.exists()

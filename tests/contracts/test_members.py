@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from mcp_jobs.execution import owner_locks
+from mcp_jobs.execution import base
 from mcp_jobs.execution.owner_locks import Owners
 from tests.contracts import memory_members
 from tests.contracts.memory_members import Board, MemoryMembers
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.execution.base import Members
 
-LEASE_S: Final = max(owner_locks.LEASE_S, memory_members.LEASE_S)
+LEASE_S: Final = max(base.LEASE_S, memory_members.LEASE_S)
 
 
 class FakeClock:

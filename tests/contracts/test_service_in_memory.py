@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from mcp_jobs import pool
-from mcp_jobs.requests import ListJobs
+from mcp_jobs.engine import claiming
+from mcp_jobs.service.requests import ListJobs
 from tests.contracts.serving import Server, Shown, World, serving, work_type
 from tests.stores import OWNER, sqlite_store
 from tests.support import until
@@ -141,7 +141,7 @@ async def test_lists_count_jobs_and_wait_for_them(server: Server, world: World) 
 async def test_a_job_that_is_accepted_while_the_queue_is_looked_at_need_not_wait(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_LONGEST_NAP_S", 1000.0)
+    monkeypatch.setattr(claiming, "_LONGEST_NAP_S", 1000.0)
     looked, accepted = anyio.Event(), anyio.Event()
     next_due_ms = world.store.next_due_ms
 

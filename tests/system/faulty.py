@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp_jobs.__main__ import main
 from mcp_jobs.engine.change_feed import ChangeFeed
 from mcp_jobs.engine.claiming import Pool
-from mcp_jobs.engine.membership import Presence
-from mcp_jobs.engine.retention import Maintenance
+from mcp_jobs.engine.retention import Retention
 from mcp_jobs.engine.webhooks import Webhooks
+from mcp_jobs.execution.membership import Membership
 from mcp_jobs.execution.watcher import Follower
 from mcp_jobs.job_types.catalogue import Catalogue
 from mcp_jobs.store.sqlite.outbox import SqliteOutbox
@@ -45,8 +45,8 @@ FAULTS: Final[dict[str, tuple[Callable[[], type], str]]] = {
     "pool: claims after a claim": (lambda: SqliteStore, "claim"),
     "pool: adoption": (lambda: Pool, "_adopt_for_ever"),
     "pool: adoption in the middle": (lambda: SqliteStore, "running"),
-    "launcher link": (lambda: Presence, "stay_attached"),
-    "maintenance": (lambda: Maintenance, "run"),
+    "launcher link": (lambda: Membership, "stay_attached"),
+    "maintenance": (lambda: Retention, "run"),
     "catalogue": (lambda: Catalogue, "run"),
     "webhooks": (lambda: Webhooks, "run"),
     "webhooks: deliveries": (lambda: Webhooks, "_deliver_for_ever"),

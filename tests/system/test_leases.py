@@ -68,7 +68,7 @@ async def taken_over(jobs: Station, job_id: str) -> Job:
     with anyio.fail_after(BOUND_S):
         while True:
             job = await jobs.core.store.find(job_id)
-            if job is not None and job.claimed_by == jobs.core.presence.own_id:
+            if job is not None and job.claimed_by == jobs.core.membership.members.own_id:
                 return job
             await anyio.sleep(0.01)
 

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from mcp_jobs.domain.errors import HomeGoneError
-from mcp_jobs.engine.home_watch import HomeWatch
+from mcp_jobs.execution.home_watch import HomeWatch
 from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.launcher_client import LauncherClient
@@ -227,7 +227,7 @@ async def test_directories_of_the_home_are_made_anew(place: Place) -> None:
         await jobs.run("true")
         shutil.rmtree(place.home / "owners")
         shutil.rmtree(place.home / "jobs")
-        own = place.home / "owners" / jobs.core.presence.own_id
+        own = place.home / "owners" / jobs.core.membership.members.own_id
         await until(lambda: layout.is_locked(str(own)) and (place.home / "jobs").exists())
         job = await jobs.run("echo fine")
 
@@ -237,12 +237,12 @@ async def test_directories_of_the_home_are_made_anew(place: Place) -> None:
 async def test_an_owner_whose_file_is_gone_is_known_again(place: Place) -> None:
     async with station(place) as jobs:
         await jobs.run("true")
-        own = place.home / "owners" / jobs.core.presence.own_id
+        own = place.home / "owners" / jobs.core.membership.members.own_id
         own.unlink()
         await until(lambda: layout.is_locked(str(own)))
         other = Owners(place.home / "owners", "other", jobs.core.service._clock)
 
-        assert not other.is_gone(jobs.core.presence.own_id)
+        assert not other.is_gone(jobs.core.membership.members.own_id)
 
 
 async def test_a_launcher_whose_socket_is_gone_is_replaced_and_leaves(place: Place) -> None:
@@ -254,7 +254,7 @@ async def test_a_launcher_whose_socket_is_gone_is_replaced_and_leaves(place: Pla
         # As a logout does, in one step.
         socket_path(place).parent.rename(place.root / "gone")
         other = await jobs.run("echo other")
-        await until(lambda: jobs.core.presence._link is not None and socket_path(place).exists())
+        await until(lambda: jobs.core.membership._link is not None and socket_path(place).exists())
         await release(path)
         job = await jobs.ended(job_id)
         await all_gone([first])

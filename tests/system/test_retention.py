@@ -13,7 +13,7 @@ import pytest
 
 from mcp_jobs.domain.ids import new_id
 from mcp_jobs.domain.states import Status
-from mcp_jobs.engine.retention import Maintenance
+from mcp_jobs.engine.retention import Retention
 from mcp_jobs.execution.host import prepare_home
 from mcp_jobs.execution.job_directory import remove_job_dir
 from mcp_jobs.service.assembly import LOCAL_OWNER
@@ -61,8 +61,8 @@ class Keeper:
     async def clean(self) -> None:
         await self.maintenance().run_once()
 
-    def maintenance(self) -> Maintenance:
-        return Maintenance(
+    def maintenance(self) -> Retention:
+        return Retention(
             store=self.store,
             executor=local_executor(self.settings, self.store),
             settings=self.settings,

@@ -236,6 +236,6 @@ async def _looked_at(jobs: Station, job_id: str) -> Shown:
         while True:
             found = await jobs.core.store.find(job_id)
             assert found is not None
-            if found.claimed_by in (jobs.core.presence.own_id, None):
+            if found.claimed_by in (jobs.core.membership.members.own_id, None):
                 return await jobs.check(job_id)
             await anyio.sleep(0.02)

@@ -11,7 +11,7 @@ import pytest
 
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.errors import FatalError
-from mcp_jobs.engine.upkeep import Upkeep
+from mcp_jobs.engine.upkeep import Fault, Upkeep
 from mcp_jobs.execution.owner_locks import told_by_others
 from tests.receiver import receiving
 from tests.support import BOUND_S, ended, open_client, start, wait_until
@@ -24,7 +24,6 @@ from tests.web import start as start_over_http
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mcp_jobs.engine.upkeep import Fault
     from tests.support import Place
     from tests.web import WebServer
 

@@ -18,7 +18,6 @@ import pytest
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.domain.models import Delivery, Outcome
 from mcp_jobs.domain.states import Status
-from mcp_jobs.engine.membership import Presence
 from mcp_jobs.engine.upkeep import Upkeep
 from mcp_jobs.engine.webhooks import PAUSES_S, Webhooks
 from mcp_jobs.execution import private_files

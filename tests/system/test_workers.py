@@ -200,7 +200,7 @@ async def test_a_worker_is_started_in_the_end_only_for_what_is_left(
         await jobs.run("true")
         await jobs.ask("true", delay_seconds=delay, wait_seconds=0 if delay else 20)
         # Attached, so that the launcher would know of an end without a word.
-        await until(lambda: jobs.core.presence._link is not None)
+        await until(lambda: jobs.core.membership._link is not None)
     await until(lambda: not place.processes())
 
     assert mark.exists() == bool(delay)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mcp_jobs.execution.base import LEASE_S
 from mcp_jobs.execution.launcher import layout
-from mcp_jobs.execution.owner_locks import LEASE_S, Owners
+from mcp_jobs.execution.owner_locks import Owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -127,6 +127,16 @@ def test_a_file_that_breaks_a_rule_is_named(
     assert re.fullmatch(rf"{re.escape(path)}:\d+: {rule}: .+\n1 violations\n", report)
 
 
+def test_a_module_with_the_name_of_another_is_named(tmp_path: Path) -> None:
+    for room in ("domain", "engine"):
+        for name in ("base", "claims"):
+            _write(tmp_path, f"mcp_jobs/{room}/{name}.py", "")
+    status, report = _check_rules(tmp_path)
+    assert status == 1
+    named = "mcp_jobs/engine/claims.py:1: names: named as mcp_jobs/domain/claims.py is\n"
+    assert report == f"{named}1 violations\n"
+
+
 def test_what_is_allowed_is_not_named(tmp_path: Path) -> None:
     for path, text in GOOD_FILES:
         _write(tmp_path, path, text)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mcp_jobs.outcomes import INTERRUPTS_RETRIED
-from mcp_jobs.settlement import Settlement, Terms, plan_settlement
-from mcp_jobs.states import Reason, Status
+from mcp_jobs.domain.states import Reason, Status
+from mcp_jobs.engine.outcomes import INTERRUPTS_RETRIED
+from mcp_jobs.engine.settlement import Settlement, Terms, plan_settlement
 from tests.stores import NOW, ending, running
 
 if TYPE_CHECKING:
-    from mcp_jobs.models import Outcome
+    from mcp_jobs.domain.models import Outcome
 
 DONE = ending(Status.COMPLETED)
 WENT_WRONG = ending(Status.FAILED, Reason.EXIT_CODE)

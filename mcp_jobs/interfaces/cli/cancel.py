@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mcp_jobs.domain.clock import SystemClock
-from mcp_jobs.engine.retention import Maintenance
+from mcp_jobs.engine.retention import Retention
 from mcp_jobs.interfaces.cli import screen, session, wording
 from mcp_jobs.interfaces.cli.exits import FAILED, OK
 from mcp_jobs.interfaces.cli.options import JobParts, Json, seconds
@@ -83,6 +83,6 @@ async def _prune(changes: dict[str, Any]) -> int:
         settings = opened.settings.model_copy(update=changes)
         clock = SystemClock()
         core = opened.core
-        return await Maintenance(
+        return await Retention(
             store=core.store, executor=core.executor, settings=settings, clock=clock
         ).run_once()

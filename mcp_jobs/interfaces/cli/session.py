@@ -94,8 +94,8 @@ class Desk:
             screen.note("The home cannot be written to, so this command only reads it.")
             return
         try:
-            await self.core.presence.knock()
-            await self.core.presence.hand_over()
+            await self.core.membership.knock()
+            await self.core.membership.hand_over()
         except LauncherError as error:
             screen.note(f"If no server is running, nothing works on this. {error}")
 

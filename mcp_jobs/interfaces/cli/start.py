@@ -154,7 +154,7 @@ async def _accept(
     opened: session.Desk, wanted: StartJob, wait: bool, as_json: bool, known_cwd: str | None = None
 ) -> int:
     shown = await opened.core.service.start(session.OWNER, wanted, known_cwd=known_cwd)
-    await opened.core.presence.hand_over()
+    await opened.core.membership.hand_over()
     if wait:
         if not as_json and screen.errors().is_terminal:
             screen.note(f"{shown['job_id']} started: {wording.title_of(shown)}")

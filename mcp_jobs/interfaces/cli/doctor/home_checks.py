@@ -118,8 +118,8 @@ async def _inside(opened: Desk, settings: Settings) -> AsyncIterator[Finding]:
     yield _types(opened)
     stale = await _stale(opened, settings)
     try:
-        await opened.core.presence.knock()
-        await opened.core.presence.hand_over()
+        await opened.core.membership.knock()
+        await opened.core.membership.hand_over()
         yield fine("launcher", "it answers")
     except LauncherError as error:
         yield fault("launcher", str(error), "Read that log; a new launcher starts by itself.")
@@ -168,7 +168,7 @@ async def _stale(opened: Desk, settings: Settings) -> list[Finding]:
         job
         for job in await store.running()
         if not job_directory.runner_alive(settings.jobs_dir / job.id)
-        and opened.core.presence.members.is_gone(str(job.claimed_by))
+        and opened.core.membership.members.is_gone(str(job.claimed_by))
     ]
     waiting = await store.list(
         session.OWNER,

@@ -18,10 +18,10 @@ from mcp_jobs.domain.limits import WEBHOOK_SOON_MS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from _typeshed import DataclassInstance
+
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.events import Bus, Event
-    from mcp_jobs.engine.upkeep import Fault
-    from mcp_jobs.execution.base import Members
     from mcp_jobs.execution.launcher_client import Drain, LauncherClient, LauncherLink
     from mcp_jobs.execution.owner_locks import Owners
     from mcp_jobs.store import Store
@@ -32,7 +32,7 @@ _AGAIN_S: Final = 1.0
 _CARE_S: Final = 5.0
 
 
-class Presence:
+class Membership:
     """This process as an owner of jobs.
 
     While there is work it is attached to the launcher. Should it die then, the launcher starts a
@@ -42,7 +42,7 @@ class Presence:
     def __init__(
         self,
         *,
-        owners: Owners,
+        members: Owners,
         store: Store,
         bus: Bus,
         launcher: LauncherClient,
@@ -50,10 +50,7 @@ class Presence:
         locality: str,
         clock: Clock,
     ) -> None:
-        self.own_id = owners.own_id
-        self.members: Members = owners
-        """Who else cares for jobs, and whether they still do."""
-        self._owners = owners
+        self.members = members
         self._store = store
         self._bus = bus
         self._launcher = launcher
@@ -65,22 +62,18 @@ class Presence:
         self._work = anyio.Event()
         self._tried = anyio.Event()
 
-    def join(self) -> None:
-        """Become a known owner. Raises OSError."""
-        self._owners.join()
-
-    def tell(self, faults: Sequence[Fault]) -> None:
+    def tell(self, faults: Sequence[DataclassInstance]) -> None:
         """Let others know which parts of this process have failed."""
         told = {"pid": os.getpid(), "faults": [asdict(fault) for fault in faults]}
-        self._owners.tell(json.dumps(told) if faults else "")
-
-    def mend(self) -> None:
-        """Be known as an owner again should that have been undone. Raises OSError."""
-        self._owners.mend()
+        self.members.tell(json.dumps(told) if faults else "")
 
     def expect_work(self) -> None:
         """Something is queued or runs: be attached from now on."""
         self._work.set()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, JobChanged) and not event.ended:
+            self.expect_work()
 
     async def care(self) -> None:
         """Return when the launcher knows of this process, or cannot be had soon."""
@@ -164,4 +157,4 @@ class Presence:
                 if not await self._work_left():
                     await link.release()
             await link.aclose()
-        self._owners.leave()
+        self.members.leave()
