@@ -24,7 +24,7 @@ from mcp_jobs.execution.launcher.identity import Stat, is_here, pid_namespace
 from mcp_jobs.execution.verdicts import Traces
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 Homes: TypeAlias = tuple[str | None, ...]
@@ -39,6 +39,10 @@ _PREFIXES_AFTER_END: Final = (
     *(".stop.", "report.", ".report.", ".alive.", ".env.", ".call."),
     files.DISPLACED,
 )
+_CHILD_ONCE: Final = "mcp_jobs.child"
+_CHILD_NOW: Final = "mcp_jobs.job_types.python.child"
+"""The module of a Python job's process, as version 0.1.0 called it and as it is called now."""
+
 _FEW_NAMES: Final = 50
 """So many files are removed in less time than another thread takes."""
 _PATIENCE_S: Final = 10.0
@@ -119,8 +123,7 @@ def read_launch(job_dir: Path) -> Launch | None:
             return None
         limits = fields["rlimit_nofile"]
         return Launch(
-            # The last argument of a Python job was its directory.
-            argv=tuple(fields["argv"][: None if call is None else -1]),
+            argv=tuple(fields["argv"] if call is None else _argv_of_function(fields["argv"])),
             cwd=fields["cwd"],
             umask=fields["umask"],
             environ=fields["environ"],
@@ -130,6 +133,11 @@ def read_launch(job_dir: Path) -> Launch | None:
         )
     except (OddFileError, KeyError, TypeError):
         return None
+
+
+def _argv_of_function(argv: Sequence[str]) -> list[str]:
+    """Return the command of a Python job whose last argument was its directory."""
+    return [_CHILD_NOW if part == _CHILD_ONCE else part for part in argv[:-1]]
 
 
 def secrets_of(launch: Launch | None) -> tuple[bytes, ...] | None:

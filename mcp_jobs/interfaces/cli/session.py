@@ -15,8 +15,6 @@ from mcp_jobs import settings as configuration
 from mcp_jobs.domain.errors import LauncherError, StoreUnwritableError, UnknownJobError
 from mcp_jobs.domain.ids import ID_LENGTH
 from mcp_jobs.domain.vocabulary import COMMANDS
-from mcp_jobs.execution.launcher import layout
-from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.interfaces import event_loop
 from mcp_jobs.interfaces.cli import screen
 from mcp_jobs.interfaces.cli.exits import WrongOptionError
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.domain.models import Job
     from mcp_jobs.job_types.registry import JobType
+    from mcp_jobs.output import OutputSource
     from mcp_jobs.service.waiting import OnLook
     from mcp_jobs.settings import Settings
 
@@ -104,9 +103,9 @@ class Desk:
         waiter = Waiter(store=self.core.store, bus=self.core.bus)
         return await waiter.wait(jobs, mode="any", wait_s=math.inf, on_look=on_look)
 
-    def output_of(self, job_id: str) -> SpoolFiles:
+    def output_of(self, job_id: str) -> OutputSource:
         """Return where the output of a job lies."""
-        return SpoolFiles(self.settings.jobs_dir / job_id / layout.OUTPUT)
+        return self.core.executor.output(job_id)
 
 
 def choose(options: Mapping[str, Any]) -> None:
