@@ -230,7 +230,7 @@ class Pool:
             self._members.renew()
             self._wake_guards()
             try:
-                if await self._store.mend_future(now_ms=self._clock.now_ms()):
+                if await self._store.reset_future_run_at(now_ms=self._clock.now_ms()):
                     self.wake()
                 await self.adopt_orphans(tasks)
             except HomeGoneError:
@@ -246,7 +246,7 @@ class Pool:
         # A thousand healthy jobs of ours need no look.
         look_at_all = self._abandoned or self._strays is not None
         own_id = "" if look_at_all else self._members.own_id
-        running = await self._store.running(untroubled_of=own_id)
+        running = await self._store.running(needing_care_of=own_id)
         self._note_strays(running)
         stranded: dict[str, float] = {}
         for job in running:

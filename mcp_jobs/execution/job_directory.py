@@ -33,7 +33,7 @@ Homes: TypeAlias = tuple[str | None, ...]
 logger = logging.getLogger(__name__)
 
 _FILES_AFTER_END: Final = frozenset(
-    {layout.CALL, layout.ALIVE, layout.FENCE, layout.STOP, layout.BELL}
+    {layout.CALL, layout.ALIVE, layout.FENCE, layout.STOP, layout.NOTICE}
 )
 _PREFIXES_AFTER_END: Final = (
     *(".stop.", "report.", ".report.", ".alive.", ".env.", ".call."),
@@ -251,11 +251,11 @@ def forbid(job_dir: Path, token: int, homes: Homes) -> bool:
 def request_stop(job_dir: Path, *, reason: str, grace_s: float) -> None:
     """Make the job's runner end it, now or as soon as it starts. Raises OSError.
 
-    The order is written down first and then the bell rung, so that it reaches a runner that is
+    The order is written down first and then the notice given, so that it reaches a runner that is
     just starting, in any pid namespace, and also one that nobody supervises.
     """
     layout.order_stop(str(job_dir), reason, grace_s)
-    stop_notice.ring(str(job_dir))
+    stop_notice.give(str(job_dir))
     wake_runner(job_dir)
 
 

@@ -81,7 +81,7 @@ class Membership:
         with anyio.move_on_after(_CARE_S):
             await self._tried.wait()
 
-    async def knock(self) -> None:
+    async def ask_for_worker(self) -> None:
         """Have a worker started, unless others work, as soon as this process leaves or hands over.
 
         For commands that come and go and work on no job. Raises `LauncherError`.
@@ -90,10 +90,10 @@ class Membership:
             self._link = await self._launcher.attach(self._drain)
 
     async def hand_over(self) -> None:
-        """After a `knock`: leave the jobs to others from now on."""
+        """After `ask_for_worker`: leave the jobs to others from now on."""
         link, self._link = self._link, None
         while link is not None and link.gone():
-            # It left, or was killed, since the knock: the next one must know that there is work.
+            # It left, or was killed, since then: the next one must know that there is work.
             await link.aclose()
             link = await self._launcher.attach(self._drain)
         if link is not None:

@@ -201,7 +201,7 @@ async def _assemble(
             executor=executor,
             settings=settings,
             clock=clock,
-            care=membership.knock if visiting else membership.care,
+            care=membership.ask_for_worker if visiting else membership.care,
         ),
         bus=bus,
         feed=feed,

@@ -305,12 +305,12 @@ class JobService:
             return await self.find(owner, request.job_id)
         with (
             self._shares.waiting.of(owner),
-            self._waiter.listening((request.job_id,), on_look) as ear,
+            self._waiter.listening((request.job_id,), on_look) as listener,
         ):
             job = await self.find(owner, request.job_id)
             wait_s = request.wait_seconds
             (job,) = await self._waiter.wait(
-                [job], mode="all", wait_s=wait_s, on_look=on_look, ear=ear
+                [job], mode="all", wait_s=wait_s, on_look=on_look, listener=listener
             )
         return job
 

@@ -25,7 +25,7 @@ _HEARTBEAT_S: Final = 5.0
 """Callers hear something this often, even of a silent job."""
 
 
-class Ear:
+class Listener:
     """Hears what changes about some jobs, from when it listens."""
 
     def __init__(self, job_ids: Collection[str], on_look: OnLook | None) -> None:
@@ -34,7 +34,7 @@ class Ear:
         # Whoever reports nothing on the way need not look before there is something to do.
         self._minds_all = on_look is not None
 
-    def hear(self, event: Event) -> None:
+    def notice(self, event: Event) -> None:
         """Take one event of the bus."""
         if not isinstance(event, JobChanged) or event.job_id not in self._job_ids:
             return
@@ -48,28 +48,28 @@ class Waiter:
     def __init__(self, *, store: Store, bus: Bus) -> None:
         self._store = store
         self._bus = bus
-        self._ears: set[Ear] = set()
+        self._listeners: set[Listener] = set()
         self._ended = False
 
     def end(self) -> None:
         """Let every wait return now, also those that begin later."""
         self._ended = True
-        for ear in self._ears:
-            ear.changed.set()
+        for listener in self._listeners:
+            listener.changed.set()
 
     @contextmanager
-    def listening(self, job_ids: Collection[str], on_look: OnLook | None) -> Iterator[Ear]:
+    def listening(self, job_ids: Collection[str], on_look: OnLook | None) -> Iterator[Listener]:
         """Hear of some jobs as long as the context lasts.
 
         What is read in it needs no second look before it is waited for: no end falls in between.
         """
-        ear = Ear(job_ids, on_look)
-        unsubscribe = self._bus.subscribe(ear.hear)
-        self._ears.add(ear)
+        listener = Listener(job_ids, on_look)
+        unsubscribe = self._bus.subscribe(listener.notice)
+        self._listeners.add(listener)
         try:
-            yield ear
+            yield listener
         finally:
-            self._ears.discard(ear)
+            self._listeners.discard(listener)
             unsubscribe()
 
     async def wait(
@@ -79,18 +79,18 @@ class Waiter:
         mode: Literal["any", "all"],
         wait_s: float,
         on_look: OnLook | None,
-        ear: Ear | None = None,
+        listener: Listener | None = None,
     ) -> Sequence[Job]:
         """Return the jobs as they are when any or all have ended, or after `wait_s` seconds.
 
         A job that begins to wait for input counts too: its caller may have to do something.
-        `ear` is one that listened already when the jobs were read.
+        `listener` is one that listened already when the jobs were read.
         """
         asking = _asking(jobs)
         done = any if mode == "any" else all
         with ExitStack() as stack, anyio.move_on_after(wait_s) as time:
-            if ear is None:
-                ear = stack.enter_context(self.listening({job.id for job in jobs}, on_look))
+            if listener is None:
+                listener = stack.enter_context(self.listening({job.id for job in jobs}, on_look))
                 jobs = await self._look(jobs)
             while True:
                 asking &= _asking(jobs)
@@ -99,8 +99,8 @@ class Waiter:
                 if on_look is not None:
                     await on_look(jobs)
                 with anyio.move_on_after(_HEARTBEAT_S):
-                    await ear.changed.wait()
-                ear.changed = anyio.Event()
+                    await listener.changed.wait()
+                listener.changed = anyio.Event()
                 jobs = await self._look(jobs)
         # Whoever hears only of ends has not heard what happened since the last look.
         return await self._look(jobs) if time.cancelled_caught else jobs

@@ -233,17 +233,17 @@ class Store(Protocol):
         """Return when the next waiting job of this locality is due."""
         ...
 
-    async def mend_future(self, *, now_ms: int) -> bool:
+    async def reset_future_run_at(self, *, now_ms: int) -> bool:
         """Make jobs due again that a wall clock which was set back keeps waiting.
 
         Returns whether there were any.
         """
         ...
 
-    async def running(self, *, untroubled_of: str = "") -> Sequence[Job]:
+    async def running(self, *, needing_care_of: str = "") -> Sequence[Job]:
         """Return the jobs of every locality that run, or ask something in the middle.
 
-        Without those of the owner `untroubled_of` that nobody wants to end and that were never
+        Without those of the owner `needing_care_of` that nobody wants to end and that were never
         answered: their owner has nothing to do about them.
         """
         ...

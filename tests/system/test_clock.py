@@ -21,7 +21,7 @@ true_ms = runner._now_ms
 looks = itertools.count()
 # Each runner has a copy of the count: it looks once at the start.
 runner._now_ms = lambda: true_ms() + ({step_ms} if next(looks) else 0)
-fork_server.rehearse = lambda path: None
+fork_server.warm_up = lambda path: None
 fork_server.main(sys.argv[2], float(sys.argv[3]))
 """
 

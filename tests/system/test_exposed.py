@@ -14,7 +14,7 @@ from mcp_types import ElicitResult
 from mcp_jobs.domain.events import TypesChanged
 from mcp_jobs.interfaces.mcp.tools import schemas
 from mcp_jobs.interfaces.mcp.updates.push import Push
-from mcp_jobs.interfaces.mcp.updates.queue import Mailbox
+from mcp_jobs.interfaces.mcp.updates.queue import UpdateQueue
 from mcp_jobs.service.assembly import open_core
 from tests.conformance.servers import FIXTURES
 from tests.contract import check_job_object, ended, refusal
@@ -169,7 +169,7 @@ async def test_other_types_change_the_tool_list_of_every_owner(place: Place) -> 
         tasks.start_soon(push.run)
         await anyio.lowlevel.checkpoint()
         for owner in ("ann", "bob"):
-            push.deliver(Mailbox(owner, lambda _: True), hearing(heard, owner))
+            push.deliver(UpdateQueue(owner, lambda _: True), hearing(heard, owner))
         core.bus.publish(TypesChanged())
         await until(lambda: len(heard) == 2)
         tasks.cancel_scope.cancel()

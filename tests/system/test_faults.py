@@ -89,7 +89,7 @@ async def test_a_delayed_job_is_not_started_early_by_a_clock_that_went_back(
     async with station(place) as jobs:
         delayed = await jobs.start("echo >> ran", delay_seconds=1000)
         clock.offset_ms -= HOUR_MS
-        await jobs.core.store.mend_future(now_ms=clock.now_ms())
+        await jobs.core.store.reset_future_run_at(now_ms=clock.now_ms())
         await jobs.run("true")
         job = await jobs.check(delayed)
         await jobs.cancel(delayed)

@@ -142,7 +142,7 @@ VALUES: dict[str, Any] = {
     "number": 1,
     "next_attempt_at_ms": None,
     "part": "z-run",
-    "untroubled_of": "server-1",
+    "needing_care_of": "server-1",
     "most": 8,
     "attempt": 1,
 }
@@ -152,7 +152,7 @@ CASES: dict[str, Mapping[str, Any]] = {
     "cancel_waiting_job": {"id": "z-waiting"},
     "queue_position": {"id": "z-waiting"},
     # The clock was set back before all of the history.
-    "mend_future_jobs": {"now_ms": EARLY_MS - 10**6},
+    "reset_future_run_at": {"now_ms": EARLY_MS - 10**6},
     "future_jobs": {"now_ms": EARLY_MS - 10**6},
 }
 # Counts `keep` jobs from the newest and stops there.

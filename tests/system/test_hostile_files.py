@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _QUESTION = layout.question_name("key")
 _SEGMENT = segment_name(0, 0)
 _NAMES = (
-    *(layout.PROGRESS, layout.ALIVE, layout.ENV, layout.FENCE, layout.STOP, layout.BELL),
+    *(layout.PROGRESS, layout.ALIVE, layout.ENV, layout.FENCE, layout.STOP, layout.NOTICE),
     *(layout.CALL, layout.report_name(1), layout.QUESTIONS, layout.ANSWERS, layout.WORK),
     *(f"{layout.QUESTIONS}/{_QUESTION}", f"{layout.ANSWERS}/{_QUESTION}"),
     *(layout.OUTPUT, f"{layout.OUTPUT}/{_SEGMENT}", f"{layout.OUTPUT}/{segment_name(10**9, 7)}"),

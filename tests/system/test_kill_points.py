@@ -76,7 +76,7 @@ around(runner.Runner, "_write_identity")
 around(runner, "spawn")
 around(exit_record, "add_line")
 around(exit_record, "write")
-fork_server.rehearse = lambda directory: None
+fork_server.warm_up = lambda directory: None
 fork_server.main(sys.argv[2], float(sys.argv[3]))
 """
 

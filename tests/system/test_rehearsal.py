@@ -35,7 +35,7 @@ def state():
     ]
 os.chdir("/")
 before = state()
-warmup.rehearse(sys.argv[2])
+warmup.warm_up(sys.argv[2])
 try:
     os.waitpid(-1, os.WNOHANG)
     left = True
@@ -45,7 +45,7 @@ json.dump({"same": state() == before, "ends": ends, "left": left}, sys.stdout)
 """
 
 
-def _rehearsed(directory: Path) -> dict[str, Any]:
+def _warmed_up(directory: Path) -> dict[str, Any]:
     command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(ROOT), str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -54,16 +54,16 @@ def _rehearsed(directory: Path) -> dict[str, Any]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there it is left out")
 def test_a_job_is_run_and_nothing_of_it_stays(tmp_path: Path) -> None:
-    directory = tmp_path / "rehearsal"
+    directory = tmp_path / "warm-up"
     # A launcher was killed in the middle.
     directory.mkdir()
     (directory / "alive").write_text("{}\n")
 
-    assert _rehearsed(directory) == {"same": True, "ends": [[None, 0]] * 2, "left": False}
+    assert _warmed_up(directory) == {"same": True, "ends": [[None, 0]] * 2, "left": False}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_cannot_be_made_costs_nothing_but_the_rehearsal(tmp_path: Path) -> None:
-    found = _rehearsed(tmp_path / "nowhere" / "rehearsal")
+    found = _warmed_up(tmp_path / "nowhere" / "warm-up")
 
     assert found == {"same": True, "ends": [], "left": False}

@@ -28,7 +28,7 @@ def launchers(place: Place) -> list[int]:
 
 async def test_a_launcher_that_died_after_the_knock_does_not_strand_the_job(place: Place) -> None:
     async with visit(place.settings()) as core:
-        await core.membership.knock()
+        await core.membership.ask_for_worker()
         (launcher,) = launchers(place)
         os.kill(launcher, signal.SIGKILL)
         await until(lambda: not alive(launcher))

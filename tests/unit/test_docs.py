@@ -163,7 +163,7 @@ def test_the_architecture_names_every_module_and_every_file_of_a_job() -> None:
     told = {
         names(row[0])[0].rstrip("/") for row in rows(section(DOCS / "architecture.md", "Files"))[1:]
     }
-    constants = (layout.ENV, layout.ALIVE, layout.FENCE, layout.STOP, layout.BELL)
+    constants = (layout.ENV, layout.ALIVE, layout.FENCE, layout.STOP, layout.NOTICE)
     python = (layout.CALL, layout.QUESTIONS, layout.ANSWERS, layout.WORK, "report.<token>")
     assert told == {*constants, *python, layout.OUTPUT, layout.PROGRESS}
 

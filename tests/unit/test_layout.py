@@ -410,7 +410,7 @@ def test_lines_are_read_as_they_were_added_whatever_was_torn_between(
     assert layout.read_lines(str(directory)) == [line for line, _, _ in added]
 
 
-# -- the bell ------------------------------------------------------------------------------------
+# -- the notice ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("notify", [True, False], ids=["told by the system", "rung"])
@@ -448,7 +448,7 @@ def test_an_order_that_the_clean_up_after_the_end_takes_away_is_no_error(
 
 
 def test_an_order_for_a_job_that_has_no_runner_is_only_written_down(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / layout.BELL)
+    os.mkfifo(tmp_path / layout.NOTICE)
     job_directory.request_stop(tmp_path, reason="timeout", grace_s=1.0)
 
     assert layout.read_stop(str(tmp_path)) == ("timeout", 1.0)

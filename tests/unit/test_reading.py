@@ -40,7 +40,7 @@ class StoppedClock(SystemClock):
         return self._now_ms
 
 
-class Desk:
+class Shelf:
     """A reader, its store, and the output of its jobs."""
 
     def __init__(self, home: Path, store: SqliteStore) -> None:
@@ -66,9 +66,9 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
     store = await open_store(tmp_path / "jobs.db")
-    yield Desk(tmp_path, store)
+    yield Shelf(tmp_path, store)
     await store.close()
 
 
@@ -85,89 +85,89 @@ def after_reading(monkeypatch: pytest.MonkeyPatch, action: Callable[[], Awaitabl
     monkeypatch.setattr(output, "tail", tail)
 
 
-async def test_a_job_with_output_is_not_shown_as_waiting(desk: Desk) -> None:
-    seen_before = await created(desk.store)
-    running = await claimed(desk.store)
-    desk.prints(running, "hi\n")
+async def test_a_job_with_output_is_not_shown_as_waiting(shelf: Shelf) -> None:
+    seen_before = await created(shelf.store)
+    running = await claimed(shelf.store)
+    shelf.prints(running, "hi\n")
 
-    shown = await desk.reader.look(seen_before)
+    shown = await shelf.reader.look(seen_before)
 
     assert (shown["status"], shown["output"]["text"]) == ("running", "hi\n")
     assert shown["started_at"] is not None
     assert "waits for its turn" not in shown["next_step"]
-    assert (await desk.reader.show(seen_before))["status"] == "running"
+    assert (await shelf.reader.show(seen_before))["status"] == "running"
 
 
 async def test_a_job_that_ends_while_it_is_read_is_shown_with_its_last_line(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await in_state(desk.store, Status.RUNNING)
-    desk.prints(job, "first\n")
+    job = await in_state(shelf.store, Status.RUNNING)
+    shelf.prints(job, "first\n")
 
     async def end() -> None:
-        desk.prints(job, "last\n")
-        assert await desk.store.settle(job, ending(Status.COMPLETED)) is not None
+        shelf.prints(job, "last\n")
+        assert await shelf.store.settle(job, ending(Status.COMPLETED)) is not None
 
     after_reading(monkeypatch, end)
-    shown = await desk.reader.look(job)
+    shown = await shelf.reader.look(job)
 
     assert (shown["status"], shown["output"]["text"]) == ("completed", "first\nlast\n")
 
 
 async def test_the_progress_shown_is_at_least_as_new_as_the_output(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await in_state(desk.store, Status.RUNNING)
-    desk.prints(job, "50%\n")
-    after_reading(monkeypatch, partial(desk.store.set_progress, job, progress(50)))
+    job = await in_state(shelf.store, Status.RUNNING)
+    shelf.prints(job, "50%\n")
+    after_reading(monkeypatch, partial(shelf.store.set_progress, job, progress(50)))
 
-    assert (await desk.reader.look(job))["progress"]["percent"] == 50
+    assert (await shelf.reader.look(job))["progress"]["percent"] == 50
 
 
-async def test_an_order_to_end_that_could_not_be_stored_is_shown(desk: Desk) -> None:
-    job = await in_state(desk.store, Status.RUNNING)
+async def test_an_order_to_end_that_could_not_be_stored_is_shown(shelf: Shelf) -> None:
+    job = await in_state(shelf.store, Status.RUNNING)
     ordered = replace(job, cancel_requested_at_ms=1)
 
-    assert (await desk.reader.look(ordered))["cancel_requested"] is True
+    assert (await shelf.reader.look(ordered))["cancel_requested"] is True
 
-    assert await desk.store.settle(job, ending(Status.COMPLETED)) is not None
-    assert (await desk.reader.look(ordered))["cancel_requested"] is False
+    assert await shelf.store.settle(job, ending(Status.COMPLETED)) is not None
+    assert (await shelf.reader.look(ordered))["cancel_requested"] is False
 
 
 async def test_any_reader_knows_since_when_a_running_job_is_quiet(
-    desk: Desk, tmp_path: Path
+    shelf: Shelf, tmp_path: Path
 ) -> None:
     """Also one that has just adopted it: the files of the output say it."""
-    job = await in_state(desk.store, Status.RUNNING)
+    job = await in_state(shelf.store, Status.RUNNING)
     now_ms = NOW + 60_000
-    reader = desk.reader_of(clock=StoppedClock(now_ms))
+    reader = shelf.reader_of(clock=StoppedClock(now_ms))
     assert (await reader.row(job))["quiet_seconds"] == 60
 
-    desk.prints(job, "hi\n")
-    (segment,) = (desk.settings.jobs_dir / job.id / layout.OUTPUT).iterdir()
+    shelf.prints(job, "hi\n")
+    (segment,) = (shelf.settings.jobs_dir / job.id / layout.OUTPUT).iterdir()
     os.utime(segment, ns=((now_ms - 7500) * 1_000_000,) * 2)
     assert (await reader.row(job))["quiet_seconds"] == 7.5
     assert (await reader.look(job))["quiet_seconds"] == 7.5
 
 
-async def test_a_link_in_the_place_of_output_dates_nothing(desk: Desk, tmp_path: Path) -> None:
-    job = await in_state(desk.store, Status.RUNNING)
-    reader = desk.reader_of(clock=StoppedClock(NOW + 5000))
-    desk.prints(job, "hi\n")
-    (segment,) = (desk.settings.jobs_dir / job.id / layout.OUTPUT).iterdir()
+async def test_a_link_in_the_place_of_output_dates_nothing(shelf: Shelf, tmp_path: Path) -> None:
+    job = await in_state(shelf.store, Status.RUNNING)
+    reader = shelf.reader_of(clock=StoppedClock(NOW + 5000))
+    shelf.prints(job, "hi\n")
+    (segment,) = (shelf.settings.jobs_dir / job.id / layout.OUTPUT).iterdir()
     segment.unlink()
     segment.symlink_to(tmp_path)
 
     assert (await reader.row(job))["quiet_seconds"] == 5
 
 
-async def test_what_seems_to_have_failed_comes_first(desk: Desk) -> None:
-    job = await in_state(desk.store, Status.RUNNING)
-    desk.prints(job, "fine\n" * 99 + "error: no such thing\n" + "a\n" * 99)
-    failed = await desk.store.settle(job, ending(Status.FAILED))
+async def test_what_seems_to_have_failed_comes_first(shelf: Shelf) -> None:
+    job = await in_state(shelf.store, Status.RUNNING)
+    shelf.prints(job, "fine\n" * 99 + "error: no such thing\n" + "a\n" * 99)
+    failed = await shelf.store.settle(job, ending(Status.FAILED))
     assert failed is not None
 
-    shown = await desk.reader.look(failed)
+    shown = await shelf.reader.look(failed)
 
     assert list(shown)[:3] == ["job_id", "status", "failing"]
     assert "error: no such thing" in shown["failing"]
@@ -176,53 +176,53 @@ async def test_what_seems_to_have_failed_comes_first(desk: Desk) -> None:
     assert f'{{"job_id": "{job.id}", "grep": "(?i)error|fail"}}' in shown["next_step"]
     # Whoever asks for a part gets that part.
     part = CheckJob(job_id=job.id, after=0)
-    assert "failing" not in await desk.reader.look(failed, part)
+    assert "failing" not in await shelf.reader.look(failed, part)
 
 
-async def test_what_the_output_begins_with_is_not_said_twice(desk: Desk) -> None:
-    job = await in_state(desk.store, Status.RUNNING)
-    desk.prints(job, "error: no such thing\n")
-    failed = await desk.store.settle(job, ending(Status.FAILED))
+async def test_what_the_output_begins_with_is_not_said_twice(shelf: Shelf) -> None:
+    job = await in_state(shelf.store, Status.RUNNING)
+    shelf.prints(job, "error: no such thing\n")
+    failed = await shelf.store.settle(job, ending(Status.FAILED))
     assert failed is not None
 
-    shown = await desk.reader.look(failed)
+    shown = await shelf.reader.look(failed)
 
     assert "failing" not in shown
     assert "grep" not in shown["next_step"]
 
 
-async def test_tests_that_failed_in_a_job_that_completed_are_shown(desk: Desk) -> None:
-    job = await in_state(desk.store, Status.RUNNING)
-    desk.prints(job, "fine\n" * 99 + "FAILED t.py::a\n" + "a\n" * 99)
-    done = await desk.store.settle(job, ending(Status.COMPLETED, result={"tests": {"failed": 1}}))
+async def test_tests_that_failed_in_a_job_that_completed_are_shown(shelf: Shelf) -> None:
+    job = await in_state(shelf.store, Status.RUNNING)
+    shelf.prints(job, "fine\n" * 99 + "FAILED t.py::a\n" + "a\n" * 99)
+    done = await shelf.store.settle(job, ending(Status.COMPLETED, result={"tests": {"failed": 1}}))
     assert done is not None
 
-    assert "FAILED t.py::a" in (await desk.reader.look(done))["failing"]
+    assert "FAILED t.py::a" in (await shelf.reader.look(done))["failing"]
 
 
-async def test_a_report_of_a_failure_that_nothing_explains_has_its_last_lines(desk: Desk) -> None:
-    job = await in_state(desk.store, Status.RUNNING)
-    desk.prints(job, "a\nb\n")
-    failed = await desk.store.settle(job, ending(Status.FAILED))
+async def test_a_report_of_a_failure_that_nothing_explains_has_its_last_lines(shelf: Shelf) -> None:
+    job = await in_state(shelf.store, Status.RUNNING)
+    shelf.prints(job, "a\nb\n")
+    failed = await shelf.store.settle(job, ending(Status.FAILED))
     assert failed is not None
 
-    shown, last = await desk.reader.report(failed)
+    shown, last = await shelf.reader.report(failed)
 
     assert last == "a\nb"
     assert "failing" not in shown
 
 
-async def test_only_a_job_that_finds_no_room_waits_for_its_turn(desk: Desk) -> None:
-    reader = desk.reader_of(capacity=2)
-    mine = await in_state(desk.store, Status.RUNNING, title="make")
-    waiting = await created(desk.store)
+async def test_only_a_job_that_finds_no_room_waits_for_its_turn(shelf: Shelf) -> None:
+    reader = shelf.reader_of(capacity=2)
+    mine = await in_state(shelf.store, Status.RUNNING, title="make")
+    waiting = await created(shelf.store)
     assert "Accepted; starts now." in (await reader.accepted(waiting, 1))["next_step"]
     # One place is left, and another job of his is before it.
     assert "as number 2;" in (await reader.accepted(waiting, 2))["next_step"]
 
-    assert await claimed(desk.store) is not None
-    hidden = await created(desk.store, owner="somebody else", title="secret plans")
-    second = await created(desk.store)
+    assert await claimed(shelf.store) is not None
+    hidden = await created(shelf.store, owner="somebody else", title="secret plans")
+    second = await created(shelf.store)
     step = (await reader.accepted(hidden, 1))["next_step"]
     assert "waits for its turn as number 1; 2 may run at once. Now run: 2 of others." in step
     step = (await reader.look(second))["next_step"]
@@ -230,14 +230,14 @@ async def test_only_a_job_that_finds_no_room_waits_for_its_turn(desk: Desk) -> N
     assert "secret" not in step
 
 
-async def test_an_attempt_is_not_shown_as_ended_in_a_job_that_still_runs_it(desk: Desk) -> None:
-    job = await in_state(desk.store, Status.RUNNING, max_attempts=3)
-    assert await desk.store.settle(job, ending(Status.RETRYING)) is not None
-    again = await claimed(desk.store)
-    retried = await desk.store.settle(again, ending(Status.RETRYING))
+async def test_an_attempt_is_not_shown_as_ended_in_a_job_that_still_runs_it(shelf: Shelf) -> None:
+    job = await in_state(shelf.store, Status.RUNNING, max_attempts=3)
+    assert await shelf.store.settle(job, ending(Status.RETRYING)) is not None
+    again = await claimed(shelf.store)
+    retried = await shelf.store.settle(again, ending(Status.RETRYING))
     assert retried is not None
 
-    reader = desk.reader
+    reader = shelf.reader
     ended = await reader._ended_attempts(retried)
     assert [attempt.number for attempt in ended] == [1, 2]
     assert [attempt.number for attempt in await reader._ended_attempts(again)] == [1]

@@ -327,12 +327,12 @@ async def test_only_running_jobs_are_listed_for_adoption_wherever_they_run(store
     assert sorted(running, key=lambda job: job.locality) == [here, there]
     # Of its own jobs an owner needs those that are to end.
     owner = str(here.claimed_by)
-    assert await store.running(untroubled_of="nobody") == running
-    assert await store.running(untroubled_of=owner) == [
+    assert await store.running(needing_care_of="nobody") == running
+    assert await store.running(needing_care_of=owner) == [
         job for job in running if job.claimed_by != owner
     ]
     cancelled = await store.request_cancel(OWNER, here.id, now_ms=NOW)
-    assert cancelled in await store.running(untroubled_of=owner)
+    assert cancelled in await store.running(needing_care_of=owner)
     assert await store.unfinished(HERE) == 2
     assert await store.unfinished("machine-b") == 1
     assert await store.unfinished("machine-c") == 0

@@ -173,8 +173,8 @@ async def test_jobs_that_a_clock_set_back_would_keep_waiting_are_due_again(store
     delayed = await created(store, run_at_ms=NOW + 10)
     before = NOW - LONGEST_PAUSE_MS - 1
 
-    assert await store.mend_future(now_ms=before)
-    assert not await store.mend_future(now_ms=before)
+    assert await store.reset_future_run_at(now_ms=before)
+    assert not await store.reset_future_run_at(now_ms=before)
 
     assert {(await claimed(store, now_ms=before)).id for _ in range(2)} == {
         retrying.id,
@@ -191,7 +191,7 @@ async def test_a_long_pause_that_a_job_asked_for_is_no_clock_that_was_set_back(
     later = NOW + 10 * LONGEST_PAUSE_MS
     await store.settle(job, ending(Status.RETRYING, finished_at_ms=NOW, run_at_ms=later))
 
-    assert not await store.mend_future(now_ms=NOW)
+    assert not await store.reset_future_run_at(now_ms=NOW)
     assert await claim(store, now_ms=later - 1) is None
     assert await claim(store, now_ms=later) is not None
 
@@ -202,6 +202,6 @@ async def test_a_clock_that_was_not_set_back_mends_nothing(store: Store) -> None
     await created(store, run_at_ms=NOW + 10)
     changes = await all_changes(store)
 
-    assert not await store.mend_future(now_ms=NOW)
+    assert not await store.reset_future_run_at(now_ms=NOW)
 
     assert await all_changes(store) == changes

@@ -30,7 +30,7 @@ from mcp_jobs.execution.launcher.drain_worker import DrainKeeper
 from mcp_jobs.execution.launcher.identity import Stat, boot_id, pid_namespace, start_time
 from mcp_jobs.execution.launcher.pinned import PinnedHome, PinnedPath
 from mcp_jobs.execution.launcher.runner import Runner
-from mcp_jobs.execution.launcher.warmup import rehearse
+from mcp_jobs.execution.launcher.warmup import warm_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Launcher:
             signal.signal(number, lambda *_: None)
         # Whoever started this may have blocked them, and a runner must hear a cancel.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGIO})
-        rehearse(f"{self._path}.rehearsal")
+        warm_up(f"{self._path}.warm-up")
         os.set_blocking(self._wakeup_read, False)
         os.set_blocking(self._wakeup_write, False)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)

@@ -21,13 +21,13 @@ _CHANGES = sum(getattr(fcntl, name, 0) for name in _NAMES)
 
 
 class Bell:
-    """One runner's bell. The order itself is looked up by the runner whenever it wakes."""
+    """One runner's notice. The order itself is looked up by the runner whenever it wakes."""
 
     def __init__(self, job_dir: str, *, notify: bool = True) -> None:
-        self._path = os.path.join(job_dir, layout.BELL)
+        self._path = os.path.join(job_dir, layout.NOTICE)
         self._directory_fd = _watched(job_dir) if notify else None
         self.fd: int | None = None
-        """Readable when the bell was rung; None where a SIGIO says it instead."""
+        """Readable when the notice was given; None where a SIGIO says it instead."""
         if self._directory_fd is None:
             self.fd = self._make_fifo()
 
@@ -51,9 +51,9 @@ class Bell:
                 os.unlink(self._path)
 
 
-def ring(job_dir: str) -> None:
+def give(job_dir: str) -> None:
     """Wake the runner of this job, if one is there that needs it."""
-    fd = _open_fifo(os.path.join(job_dir, layout.BELL), os.O_WRONLY)
+    fd = _open_fifo(os.path.join(job_dir, layout.NOTICE), os.O_WRONLY)
     if fd is not None:
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(fd, b"!")

@@ -33,7 +33,7 @@ _TIMES = 2
 """The second time goes the ways that the first has opened."""
 
 
-def rehearse(directory: str) -> None:
+def warm_up(directory: str) -> None:
     """Run a job that does nothing, in this process and in `directory`, which is made and removed.
 
     Whatever goes wrong costs speed only. Signals and descriptors are afterwards as before.
@@ -68,8 +68,8 @@ def _run(directory: str) -> None:
 
 def _request(directory: str) -> dict[str, Any]:
     return {
-        "job_id": "rehearsal",
-        "home_id": "rehearsal",
+        "job_id": "warm-up",
+        "home_id": "warm-up",
         "job_dir": directory,
         "token": 1,
         "attempt": 1,

@@ -63,14 +63,14 @@ def approve(
 
 
 async def _questions(part: str, key: str | None) -> tuple[str, list[Question]]:
-    async with session.open_desk() as opened:
+    async with session.open_session() as opened:
         job_id = await opened.id_of(part)
         asked = await opened.core.service.questions(session.OWNER, job_id)
     return job_id, [question for question in asked if key in (None, question.key)]
 
 
 async def _give(job_id: str, answers: Mapping[str, Mapping[str, Any]], as_json: bool) -> None:
-    async with session.open_desk() as opened:
+    async with session.open_session() as opened:
         for key, answer in answers.items():
             await opened.core.service.answer(session.OWNER, job_id, key, answer)
         shown = await opened.core.service.show(session.OWNER, job_id)

@@ -59,10 +59,10 @@ async def _cancel(parts: list[str], grace_s: float, as_json: bool) -> int:
         CancelJob, {"grace_seconds": "--grace"}, {"job_id": "-", "grace_seconds": grace_s}
     )
     code = OK
-    async with session.open_desk() as opened:
+    async with session.open_session() as opened:
         jobs = await opened.jobs_of(parts)
         if not all(job.ended for job in jobs):
-            await opened.see_to_it()
+            await opened.ensure_worker()
         for job in jobs:
             request = wanted.model_copy(update={"job_id": job.id})
             shown = await opened.core.service.cancel(session.OWNER, request)
@@ -79,7 +79,7 @@ async def _cancel(parts: list[str], grace_s: float, as_json: bool) -> int:
 
 
 async def _prune(changes: dict[str, Any]) -> int:
-    async with session.open_desk() as opened:
+    async with session.open_session() as opened:
         settings = opened.settings.model_copy(update=changes)
         clock = SystemClock()
         core = opened.core

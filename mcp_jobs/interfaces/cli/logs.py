@@ -54,7 +54,7 @@ def logs(
 async def _logs(  # noqa: PLR0917 - the options of the command, in their order
     part: str, follow: bool, tail: int | None, grep: str | None, raw_bytes: bool, as_json: bool
 ) -> None:
-    async with session.open_desk(reading=True) as opened:
+    async with session.open_session(reading=True) as opened:
         job = await opened.job_of(part)
         source = opened.output_of(job.id)
         try:
@@ -67,7 +67,7 @@ async def _logs(  # noqa: PLR0917 - the options of the command, in their order
             if not follow:
                 return
             if not job.ended:
-                await opened.see_to_it()
+                await opened.ensure_worker()
             while not job.ended:
                 await anyio.sleep(_LOOK_S)
                 job = await opened.core.service.find(session.OWNER, job.id)

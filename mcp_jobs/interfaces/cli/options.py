@@ -32,7 +32,7 @@ async def _ids(incomplete: str) -> list[tuple[str, str]]:
     from mcp_jobs.interfaces.cli import session, wording
     from mcp_jobs.service.requests import ListJobs
 
-    async with session.open_desk() as opened:
+    async with session.open_session() as opened:
         shown = await opened.core.service.list(session.OWNER, ListJobs(limit=_COMPLETED))
     return [
         (job["job_id"], f"{wording.status_of(job)}: {wording.title_of(job)}")

@@ -44,7 +44,7 @@ _IN_SANDBOX: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class Session:
     """The open home, as a command sees it."""
 
     core: Core
@@ -84,7 +84,7 @@ class Desk:
         jobs = [await self.job_of(part) for part in parts]
         return list({job.id: job for job in jobs}.values())
 
-    async def see_to_it(self) -> None:
+    async def ensure_worker(self) -> None:
         """Make sure that somebody works on the jobs, also when their servers were all killed.
 
         Where that cannot be, as in a sandbox, it is said, and the command goes on: others may work.
@@ -93,7 +93,7 @@ class Desk:
             screen.note("The home cannot be written to, so this command only reads it.")
             return
         try:
-            await self.core.membership.knock()
+            await self.core.membership.ask_for_worker()
             await self.core.membership.hand_over()
         except LauncherError as error:
             screen.note(f"If no server is running, nothing works on this. {error}")
@@ -114,7 +114,7 @@ def choose(options: Mapping[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def open_desk(*, reading: bool = False, **overrides: Any) -> AsyncIterator[Desk]:
+async def open_session(*, reading: bool = False, **overrides: Any) -> AsyncIterator[Session]:
     """Open the home; to a command that is only `reading`, also one that it cannot write to.
 
     Raises `InvalidInputError` or `StoreError`.
@@ -129,7 +129,7 @@ async def open_desk(*, reading: bool = False, **overrides: Any) -> AsyncIterator
         async with visit(settings, types, reading=reading) as core:
             # What to do next is told in commands, not as the tools of agents.
             service = core.service.in_words_of(COMMANDS)
-            yield Desk(core=replace(core, service=service), settings=settings)
+            yield Session(core=replace(core, service=service), settings=settings)
     except StoreUnwritableError as error:
         raise StoreUnwritableError(f"{error} {_IN_SANDBOX}") from error
 

@@ -86,7 +86,7 @@ def types(*, as_json: Json = False) -> None:
 
 
 async def _list(wanted: ListJobs, as_json: bool) -> None:
-    async with session.open_desk(reading=True) as opened:
+    async with session.open_session(reading=True) as opened:
         shown = await opened.core.service.list(session.OWNER, wanted)
     if as_json:
         screen.write_json(shown)
@@ -102,7 +102,7 @@ async def _list(wanted: ListJobs, as_json: bool) -> None:
 
 
 async def _watch(wanted: ListJobs, as_json: bool) -> None:
-    async with session.open_desk(reading=True) as opened:
+    async with session.open_session(reading=True) as opened:
         changed = anyio.Event()
 
         def listen(event: Event) -> None:
@@ -166,7 +166,7 @@ class _Lines:
 
 
 async def _show(part: str, as_json: bool) -> None:
-    async with session.open_desk(reading=True) as opened:
+    async with session.open_session(reading=True) as opened:
         job_id = await opened.id_of(part)
         wanted = CheckJob(job_id=job_id, tail_lines=_SHOWN_LINES)
         shown = await opened.core.service.check(session.OWNER, wanted)
@@ -257,7 +257,7 @@ def _output(output: JobObject) -> None:
 
 
 async def _types(as_json: bool) -> None:
-    async with session.open_desk(reading=True) as opened:
+    async with session.open_session(reading=True) as opened:
         found = [_type_object(job_type) for job_type in opened.core.registry.types().values()]
     if as_json:
         screen.write_json(found)

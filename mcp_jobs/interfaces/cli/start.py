@@ -140,18 +140,22 @@ def _directory(type_name: str, cwd: Path | None) -> str | None:
 
 
 async def _start(wanted: StartJob, wait: bool, as_json: bool) -> int:
-    async with session.open_desk() as opened:
+    async with session.open_session() as opened:
         return await _accept(opened, wanted, wait, as_json)
 
 
 async def _retry(part: str, wait: bool, as_json: bool) -> int:
-    async with session.open_desk() as opened:
+    async with session.open_session() as opened:
         job = await opened.job_of(part)
         return await _accept(opened, _again(job), wait, as_json, known_cwd=job.cwd)
 
 
 async def _accept(
-    opened: session.Desk, wanted: StartJob, wait: bool, as_json: bool, known_cwd: str | None = None
+    opened: session.Session,
+    wanted: StartJob,
+    wait: bool,
+    as_json: bool,
+    known_cwd: str | None = None,
 ) -> int:
     shown = await opened.core.service.start(session.OWNER, wanted, known_cwd=known_cwd)
     await opened.core.membership.hand_over()
@@ -172,7 +176,7 @@ async def _accept(
     return 0
 
 
-async def _tell_output(opened: session.Desk, job_id: str) -> None:
+async def _tell_output(opened: session.Session, job_id: str) -> None:
     """Print the last lines of a job that went wrong, so that nobody has to ask for them."""
     shown = await opened.core.service.show(session.OWNER, job_id)
     for line in shown["output"]["text"].splitlines()[-_OUTPUT_LINES:]:

@@ -37,7 +37,7 @@ def wait(
 
 
 async def _wait(parts: list[str], any_one: bool, limit_s: float | None, as_json: bool) -> int:
-    async with session.open_desk(reading=True) as opened:
+    async with session.open_session(reading=True) as opened:
         jobs = await opened.jobs_of(parts)
         with anyio.move_on_after(limit_s):
             return await wait_for(opened, jobs, stop_at_first=any_one, as_json=as_json)
@@ -47,12 +47,12 @@ async def _wait(parts: list[str], any_one: bool, limit_s: float | None, as_json:
 
 
 async def wait_for(
-    opened: session.Desk, jobs: Sequence[Job], *, stop_at_first: bool, as_json: bool
+    opened: session.Session, jobs: Sequence[Job], *, stop_at_first: bool, as_json: bool
 ) -> int:
     """Print each job when it ends and return the exit code; cancelling it harms no job."""
     left, code = list(jobs), OK
     if not all(job.ended for job in left):
-        await opened.see_to_it()
+        await opened.ensure_worker()
     told = set[str]()
 
     async def look(seen: Sequence[Job]) -> None:
@@ -75,7 +75,7 @@ async def wait_for(
     return code
 
 
-async def _tell(opened: session.Desk, job: Job, as_json: bool) -> None:
+async def _tell(opened: session.Session, job: Job, as_json: bool) -> None:
     shown = await opened.core.service.show(session.OWNER, job.id)
     if as_json:
         screen.write_json(shown)

@@ -34,7 +34,7 @@ from mcp_jobs.interfaces.mcp.tools.elicitation import (
     can_ask,
     refuse_unasked,
 )
-from mcp_jobs.interfaces.mcp.updates.queue import Mailbox, TaskChanged
+from mcp_jobs.interfaces.mcp.updates.queue import TaskChanged, UpdateQueue
 from mcp_jobs.service.requests import CheckJob, ListJobs
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Tasks2025:
         if token is None or job.ended:
             return
         connection, owner, last = connection_of(context), self._owner_of(context), 0.0
-        mailbox = Mailbox(owner, lambda news: getattr(news, "job_id", None) == job.id)
+        queue = UpdateQueue(owner, lambda news: getattr(news, "job_id", None) == job.id)
 
         async def send(news: News) -> None:
             nonlocal last
@@ -226,7 +226,7 @@ class Tasks2025:
             if now.ended:
                 stop()
 
-        stop = self._push.deliver(mailbox, send)
+        stop = self._push.deliver(queue, send)
         connection.exit_stack.callback(stop)
 
 

@@ -199,7 +199,7 @@ RETURNING *;
 -- What a job has asked, first to last, with the answers that there are.
 SELECT * FROM questions WHERE job_id = :id ORDER BY asked_at_ms, key;
 
--- name: mend_future_jobs
+-- name: reset_future_run_at
 -- After the wall clock was set back, jobs that should be due would wait for it to catch up. An
 -- immediate job is due since it was created, and no retry waits for longer than the longest pause,
 -- unless it asked for that: then the end of its last attempt is still in the past.
@@ -215,7 +215,7 @@ AND (
 RETURNING id;
 
 -- name: future_jobs
--- Whether `mend_future_jobs` has anything to do.
+-- Whether `reset_future_run_at` has anything to do.
 SELECT id FROM jobs
 WHERE status IN ('pending', 'retrying') AND run_at_ms > :now_ms
 AND (
@@ -237,7 +237,7 @@ WHERE status IN ('pending', 'retrying') AND (locality = :locality OR shared);
 -- somebody wants something of.
 SELECT * FROM jobs WHERE status IN ('running', 'input_required') AND claimed_by <> ''
 AND (
-    claimed_by <> :untroubled_of
+    claimed_by <> :needing_care_of
     OR cancel_requested_at_ms IS NOT NULL
     OR EXISTS (SELECT 1 FROM questions WHERE job_id = jobs.id AND answer IS NOT NULL)
 );

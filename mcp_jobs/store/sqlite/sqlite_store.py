@@ -258,15 +258,15 @@ class SqliteStore:
         due = (await self._read("next_due", locality=locality))[0]["run_at_ms"]
         return None if due is None else int(due)
 
-    async def mend_future(self, *, now_ms: int) -> bool:
+    async def reset_future_run_at(self, *, now_ms: int) -> bool:
         # Nearly always there is nothing to mend, which the reader sees without a write lock.
         values = {"now_ms": now_ms, "longest_pause_ms": LONGEST_PAUSE_MS}
         if not await self._read("future_jobs", **values):
             return False
-        return bool(await self._write_all("mend_future_jobs", **values))
+        return bool(await self._write_all("reset_future_run_at", **values))
 
-    async def running(self, *, untroubled_of: str = "") -> Sequence[Job]:
-        found = await self._read("running_jobs", untroubled_of=untroubled_of)
+    async def running(self, *, needing_care_of: str = "") -> Sequence[Job]:
+        found = await self._read("running_jobs", needing_care_of=needing_care_of)
         return [rows.job_from(row) for row in found]
 
     async def states_of(self, job_ids: Sequence[str]) -> dict[str, Status]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mcp_jobs.domain.models import Job
-    from mcp_jobs.interfaces.cli.session import Desk
+    from mcp_jobs.interfaces.cli.session import Session
     from mcp_jobs.settings import Settings
 
 _SOCKET_PATH_BYTES: Final = 104
@@ -46,7 +46,7 @@ async def check() -> AsyncIterator[Finding]:
     for finding in (*rights, *_disk(settings.home), *_runtime()):
         yield finding
     try:
-        async with session.open_desk() as opened:
+        async with session.open_session() as opened:
             async for finding in _inside(opened, settings):
                 yield finding
     except JobsError as error:
@@ -111,14 +111,14 @@ def _runtime() -> Iterator[Finding]:
         yield fine("sockets", str(directory))
 
 
-async def _inside(opened: Desk, settings: Settings) -> AsyncIterator[Finding]:
+async def _inside(opened: Session, settings: Settings) -> AsyncIterator[Finding]:
     counts = await opened.core.store.counts(session.OWNER)
     total = sum(counts.values())
     yield fine("database", f"{settings.database}, {total} {'job' if total == 1 else 'jobs'}")
     yield _types(opened)
     stale = await _stale(opened, settings)
     try:
-        await opened.core.membership.knock()
+        await opened.core.membership.ask_for_worker()
         await opened.core.membership.hand_over()
         yield fine("launcher", "it answers")
     except LauncherError as error:
@@ -127,7 +127,7 @@ async def _inside(opened: Desk, settings: Settings) -> AsyncIterator[Finding]:
         yield finding
 
 
-def _types(opened: Desk) -> Finding:
+def _types(opened: Session) -> Finding:
     names = opened.core.registry.names()
     problem = opened.core.catalogue.problem()
     if problem is None:
@@ -161,7 +161,7 @@ def _parts(settings: Settings) -> Iterator[Finding]:
         yield fine("parts", "no server or worker reports a fault")
 
 
-async def _stale(opened: Desk, settings: Settings) -> list[Finding]:
+async def _stale(opened: Session, settings: Settings) -> list[Finding]:
     """Look before somebody is called to work, who would take these jobs over."""
     store = opened.core.store
     lost = [

@@ -9,7 +9,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_jobs.domain.errors import StoreError, UnknownJobError
 from mcp_jobs.interfaces.mcp import rendering
 from mcp_jobs.interfaces.mcp.callers import connection_of
-from mcp_jobs.interfaces.mcp.updates.queue import Mailbox, TaskChanged
+from mcp_jobs.interfaces.mcp.updates.queue import TaskChanged, UpdateQueue
 
 if TYPE_CHECKING:
     from mcp.server.connection import Connection
@@ -39,8 +39,8 @@ class Channel:
         if context.protocol_version in MODERN_PROTOCOL_VERSIONS or self._connection is not None:
             return
         self._connection = connection_of(context)
-        mailbox = Mailbox(self._owner, lambda news: isinstance(news, TaskChanged) and news.ended)
-        self._connection.exit_stack.callback(self._push.deliver(mailbox, self._send))
+        queue = UpdateQueue(self._owner, lambda news: isinstance(news, TaskChanged) and news.ended)
+        self._connection.exit_stack.callback(self._push.deliver(queue, self._send))
 
     async def _send(self, news: News) -> None:
         if self._connection is None or not isinstance(news, TaskChanged):

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from mcp_jobs.domain.errors import TooManyError, UnknownJobError
 from mcp_jobs.interfaces.mcp.resources import not_found
 from mcp_jobs.interfaces.mcp.tasks import require_declared
-from mcp_jobs.interfaces.mcp.updates.queue import Mailbox, News, TaskChanged
+from mcp_jobs.interfaces.mcp.updates.queue import News, TaskChanged, UpdateQueue
 from mcp_jobs.service.shares import Share
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Listening:
         self._streams += 1
         try:
             # Joined before the acknowledgement, so that nothing that happens meanwhile is lost.
-            with self._share.of(owner), watching, self._push.joined(stream.mailbox):
+            with self._share.of(owner), watching, self._push.joined(stream.queue):
                 await stream.run()
         except TooManyError as error:
             raise MCPError(code=INVALID_REQUEST, message=str(error)) from None
@@ -130,7 +130,7 @@ class _Stream:
     def __post_init__(self) -> None:
         self.uris = frozenset(self.honoured.resource_subscriptions or ())
         self.task_ids = frozenset(_task_ids(self.honoured) or ())
-        self.mailbox = Mailbox(self.owner, self._wants)
+        self.queue = UpdateQueue(self.owner, self._wants)
         self.meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: self.context.request_id}
 
     def _wants(self, news: News) -> bool:
@@ -147,7 +147,7 @@ class _Stream:
         for task_id in sorted(self.task_ids):
             await self._tell_of_task(task_id, first=True)
         while True:
-            news = await self.mailbox.next()
+            news = await self.queue.next()
             if isinstance(news, TaskChanged):
                 await self._tell_of_task(news.job_id)
             else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from mcp_jobs.domain.events import Bus, Event
-    from mcp_jobs.interfaces.mcp.updates.queue import Mailbox, News
+    from mcp_jobs.interfaces.mcp.updates.queue import News, UpdateQueue
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ _ALL_JOBS: Final = ResourceUpdated(uri=ALL_JOBS)
 
 
 class Push:
-    """Carries what happens to jobs into the mailboxes. One for each server process."""
+    """Carries what happens to jobs into the queues. One for each server process."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._mailboxes: set[Mailbox] = set()
+        self._queues: set[UpdateQueue] = set()
         self._due: dict[str, _Due] = {}
         self._tasks: TaskGroup | None = None
 
@@ -54,38 +54,38 @@ class Push:
                 unsubscribe()
 
     @contextmanager
-    def joined(self, mailbox: Mailbox) -> Iterator[None]:
-        """Fill a mailbox as long as the context lasts."""
-        self._mailboxes.add(mailbox)
+    def joined(self, queue: UpdateQueue) -> Iterator[None]:
+        """Fill a queue as long as the context lasts."""
+        self._queues.add(queue)
         try:
             yield
         finally:
-            self._mailboxes.discard(mailbox)
+            self._queues.discard(queue)
 
     def deliver(
-        self, mailbox: Mailbox, send: Callable[[News], Awaitable[None]]
+        self, queue: UpdateQueue, send: Callable[[News], Awaitable[None]]
     ) -> Callable[[], None]:
-        """Fill a mailbox and send what comes into it; returns how to stop that.
+        """Fill a queue and send what comes into it; returns how to stop that.
 
         For a subscriber that has no request of its own which stays open.
         """
         scope = anyio.CancelScope()
         if self._tasks is not None:
             # Joined here, since the task begins later than the answer to the subscriber may go out.
-            self._mailboxes.add(mailbox)
-            self._tasks.start_soon(self._deliver, mailbox, send, scope)
+            self._queues.add(queue)
+            self._tasks.start_soon(self._deliver, queue, send, scope)
         return scope.cancel
 
     async def _deliver(
         self,
-        mailbox: Mailbox,
+        queue: UpdateQueue,
         send: Callable[[News], Awaitable[None]],
         scope: anyio.CancelScope,
     ) -> None:
-        with scope, self.joined(mailbox):
+        with scope, self.joined(queue):
             try:
                 while True:
-                    await send(await mailbox.next())
+                    await send(await queue.next())
             except Exception as error:  # noqa: BLE001 - it must not end the push to the others
                 logger.warning("a subscriber cannot be told any more: %r", error)
 
@@ -126,8 +126,8 @@ class Push:
     def _is_wanted(self, news: Sequence[News], owner: str | None) -> bool:
         # Most jobs are nobody's subscription, and a task for each of them costs more than to ask.
         return any(
-            (owner is None or mailbox.owner == owner) and any(map(mailbox.wants, news))
-            for mailbox in self._mailboxes
+            (owner is None or queue.owner == owner) and any(map(queue.wants, news))
+            for queue in self._queues
         )
 
     async def _send_for(self, key: str, due: _Due) -> None:
@@ -144,10 +144,10 @@ class Push:
             del self._due[key]
 
     def _publish(self, news: News, owner: str | None) -> None:
-        for mailbox in tuple(self._mailboxes):
-            if owner is None or mailbox.owner == owner:
+        for queue in tuple(self._queues):
+            if owner is None or queue.owner == owner:
                 try:
-                    mailbox.offer(news)
+                    queue.offer(news)
                 except Exception:  # as above
                     logger.exception("news cannot be put before a subscriber")
 

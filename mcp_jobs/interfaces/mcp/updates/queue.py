@@ -20,11 +20,11 @@ class TaskChanged:
 News = ServerEvent | TaskChanged
 
 
-class Mailbox:
+class UpdateQueue:
     """The news that one subscriber has not been sent yet, in order.
 
     Every piece of news means "look again", so the same news waiting twice is the same as once. That
-    bounds the mailbox by what was subscribed to, and a slow client costs nobody else anything.
+    bounds the queue by what was subscribed to, and a slow client costs nobody else anything.
     """
 
     def __init__(self, owner: str, wants: Callable[[News], bool]) -> None:

@@ -17,7 +17,7 @@ from mcp_types import (
 
 from mcp_jobs.interfaces.mcp.callers import connection_of
 from mcp_jobs.interfaces.mcp.resources import not_found
-from mcp_jobs.interfaces.mcp.updates.queue import Mailbox
+from mcp_jobs.interfaces.mcp.updates.queue import UpdateQueue
 
 if TYPE_CHECKING:
     from mcp.server.connection import Connection
@@ -78,10 +78,10 @@ class Subscriptions:
         session = self._sessions.get(connection)
         if session is None:
             session = self._sessions[connection] = _Session(owner, context.session)
-            stop = self._push.deliver(session.mailbox, session.send)
+            stop = self._push.deliver(session.queue, session.send)
             connection.exit_stack.callback(self._end, connection)
             connection.exit_stack.callback(stop)
-        if session.mailbox.owner != owner:
+        if session.queue.owner != owner:
             raise MCPError(code=INVALID_REQUEST, message="This session belongs to another caller.")
         return session
 
@@ -96,7 +96,7 @@ class _Session:
         self._session = session
         self.watches: dict[str, ExitStack] = {}
         """What it subscribed to, and how to stop following it."""
-        self.mailbox = Mailbox(owner, self._wants)
+        self.queue = UpdateQueue(owner, self._wants)
 
     def _wants(self, news: News) -> bool:
         if isinstance(news, ResourceUpdated):
