@@ -45,6 +45,14 @@ class PatternTimeout(ValueError):
     """The search took longer than it may."""
 
 
+def took_too_long(timeout_s: float) -> PatternTimeout:
+    """Return the error of a search that had so much time."""
+    return PatternTimeout(
+        f"The search took longer than {timeout_s:g} s and was stopped. Give a simpler pattern, "
+        "without nested repeats such as (a+)+, or search less with a later cursor."
+    )
+
+
 def grep_output(
     source: OutputSource,
     *,
@@ -142,13 +150,7 @@ class _Search:
 
     def _check_time(self) -> None:
         if time.monotonic() >= self._deadline_s:
-            raise PatternTimeout(self._too_long())
-
-    def _too_long(self) -> str:
-        return (
-            f"The search took longer than {self._timeout_s:g} s and was stopped. Give a simpler "
-            "pattern, without nested repeats such as (a+)+, or search less with a later cursor."
-        )
+            raise took_too_long(self._timeout_s)
 
     def _hits(self, pattern: regex.Pattern[str], text: str) -> bool:
         left_s = self._deadline_s - time.monotonic()
@@ -156,7 +158,7 @@ class _Search:
         with contextlib.suppress(TimeoutError, MemoryError):
             if left_s > 0:
                 return pattern.search(text, timeout=left_s, concurrent=True) is not None
-        raise PatternTimeout(self._too_long())
+        raise took_too_long(self._timeout_s)
 
 
 def _compile(pattern: str) -> tuple[regex.Pattern[str], regex.Pattern[str] | None]:

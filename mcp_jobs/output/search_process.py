@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from mcp_jobs.output.search import BadPattern, PatternTimeout, grep_output
+from mcp_jobs.output.search import BadPattern, PatternTimeout, grep_output, took_too_long
 from mcp_jobs.output.slices import CursorPastEnd, OutputSlice
 from mcp_jobs.output.source import Unreadable
 
@@ -48,7 +48,8 @@ async def search(source: OutputSource, *, timeout_s: float, **request: Any) -> O
     path = json.dumps([path for path in (*sys.path, _ROOT) if path])
     reply = b""
     # A child that died before it was told anything breaks the pipe.
-    with anyio.move_on_after(timeout_s + _MARGIN_S), suppress(anyio.BrokenResourceError):
+    bound = anyio.move_on_after(timeout_s + _MARGIN_S)
+    with bound, suppress(anyio.BrokenResourceError):
         done = await anyio.run_process(
             [sys.executable, "-I", "-S", "-c", _CODE, path],
             input=pickle.dumps((source, {"timeout_s": timeout_s, **request})),
@@ -58,6 +59,9 @@ async def search(source: OutputSource, *, timeout_s: float, **request: Any) -> O
             env={"PATH": os.defpath},
         )
         reply = done.stdout
+    if bound.cancelled_caught:
+        # On a crowded machine it did not come to looking at the time itself.
+        raise took_too_long(timeout_s)
     answer: dict[str, Any] = json.loads(reply) if reply else {}
     if "found" in answer:
         return OutputSlice(**answer["found"])
