@@ -71,10 +71,6 @@ class Membership:
         """Something is queued or runs: be attached from now on."""
         self._work.set()
 
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, JobChanged) and not event.ended:
-            self.expect_work()
-
     async def care(self) -> None:
         """Return when the launcher knows of this process, or cannot be had soon."""
         self.expect_work()
