@@ -90,12 +90,6 @@ class LauncherError(JobsError):
     code = "launcher"
 
 
-class IllegalTransitionError(JobsError):
-    """A state change that the transition table does not have."""
-
-    code = "illegal_transition"
-
-
 class FatalError(JobsError):
     """This process cannot go on and is to end; no part of it is started again."""
 

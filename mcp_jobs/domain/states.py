@@ -11,8 +11,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from mcp_jobs.domain.errors import IllegalTransitionError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -87,20 +85,6 @@ TRANSITIONS: Final[Mapping[tuple[Status, Signal], Status]] = MappingProxyType(
         (Status.RETRYING, Signal.CANCEL): Status.CANCELLED,
     }
 )
-
-
-def advance(status: Status, signal: Signal) -> Status:
-    """Return the state that `signal` leads to from `status`.
-
-    Raises `IllegalTransitionError` for a pair without a row in `TRANSITIONS`.
-    """
-    try:
-        return TRANSITIONS[status, signal]
-    except KeyError:
-        allowed = sorted(s for state, s in TRANSITIONS if state is status)
-        raise IllegalTransitionError(
-            f"A {status} job cannot take {signal!s}; it takes {', '.join(allowed) or 'nothing'}."
-        ) from None
 
 
 def mermaid() -> str:

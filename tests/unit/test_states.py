@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_jobs.domain.errors import IllegalTransitionError
 from mcp_jobs.domain.states import (
     STARTS,
     TERMINAL,
@@ -19,7 +18,6 @@ from mcp_jobs.domain.states import (
     Reason,
     Signal,
     Status,
-    advance,
     mermaid,
 )
 from mcp_jobs.store.sqlite.migrate import migrations
@@ -94,20 +92,6 @@ def stored(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
 
 
 # -- the table -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", Status)
-@pytest.mark.parametrize("signal", Signal)
-def test_a_signal_leads_where_the_table_says_and_is_refused_elsewhere(
-    status: Status, signal: Signal
-) -> None:
-    if (status, signal) in TRANSITIONS:
-        assert advance(status, signal) is TRANSITIONS[status, signal]
-        return
-    with pytest.raises(IllegalTransitionError, match=f"{status} job cannot take {signal}") as error:
-        advance(status, signal)
-    for allowed in (s for old, s in TRANSITIONS if old is status):
-        assert allowed in str(error.value)
 
 
 def test_states_are_terminal_exactly_when_nothing_leads_out_of_them() -> None:
