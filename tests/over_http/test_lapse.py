@@ -164,7 +164,7 @@ def test_a_session_of_mcp_ends_with_its_token_and_so_do_the_calls_in_it(place: P
 
 
 ONE_WAITS = """
-from mcp_jobs.service.job_service import shares
+from mcp_jobs.service import shares
 shares.WAITING_CALLS = 1
 from mcp_jobs.__main__ import main
 main()

@@ -17,9 +17,10 @@ import anyio.to_thread
 import pytest
 
 from mcp_jobs.domain.models import JobFilter
-from mcp_jobs.execution import incarnation
+from mcp_jobs.execution import incarnation, job_directory
 from mcp_jobs.execution.incarnation import identify
-from mcp_jobs.execution.launcher import process_tree
+from mcp_jobs.execution.launcher import layout, process_tree
+from mcp_jobs.job_types.python import child
 from mcp_jobs.service.assembly import open_core
 from tests.stores import open_store
 from tests.support import Place, alive, until
@@ -277,6 +278,18 @@ async def test_a_job_of_an_older_version_is_run_and_retried_from_its_file(place:
         job = await jobs.ended(job_id)
 
     assert (job["status"], job["attempt"], _runs(place)) == ("completed", 2, 2)
+
+
+def test_a_python_job_of_an_older_version_runs_in_the_module_of_today(tmp_path: Path) -> None:
+    old = ["/usr/bin/python3", "-P", "-m", "mcp_jobs.child", str(tmp_path)]
+    fields = {"argv": old, "cwd": "/", "umask": 18, "environ": {}, "secrets": []}
+    layout.write_json(str(tmp_path / layout.ENV), {**fields, "rlimit_nofile": None})
+    layout.write_json(str(tmp_path / layout.CALL), {"function": "double"})
+
+    launch = job_directory.read_launch(tmp_path)
+
+    assert launch is not None
+    assert launch.argv == ("/usr/bin/python3", "-P", "-m", child.__name__)
 
 
 async def test_a_process_of_an_older_version_is_known_by_the_job_alone(place: Place) -> None:
