@@ -1,13 +1,11 @@
 """Publish on the bus what the store says has changed, whichever process changed it.
 
-There is one path for everything: after its own write a process calls `nudge`, and a poll of
-SQLite's data version finds what others wrote. So no change is published before it is stored, none
-twice, and none is missed.
+There is one path for everything: after its own write a process calls `nudge`, and the store tells
+of what others wrote. So no change is published before it is stored, none twice, and none is missed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -18,16 +16,17 @@ from mcp_jobs.domain.events import JobChanged
 from mcp_jobs.domain.states import TERMINAL
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from mcp_jobs.domain.events import Bus
     from mcp_jobs.store import Store
 
 logger = logging.getLogger(__name__)
 
-POLL_S: Final = 0.1
-"""How late a change of another process may be seen. A poll costs about 0.1 ms."""
-
 _COALESCE_S: Final = 0.001
 _BATCH: Final = 1000
+_LOOK_S: Final = 60.0
+_AGAIN_S: Final = 0.1
 
 
 class ChangeFeed:
@@ -38,7 +37,6 @@ class ChangeFeed:
         self._bus = bus
         self._seen: int | None = None
         self._reading = anyio.Lock()
-        self._nudged = False
         self._woken = anyio.Event()
 
     async def start(self) -> None:
@@ -47,34 +45,39 @@ class ChangeFeed:
             self._seen = await self._store.last_change()
 
     async def run(self) -> None:
-        """Publish for ever. A store that fails now may be whole again at the next poll."""
+        """Publish for ever. A store that fails now may be whole again at the next look."""
         await self.start()
         # After a fault, what changed meanwhile is still to be told.
-        behind = True
+        self.nudge()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._patiently, self._watch)
+            await self._patiently(self._publish)
+
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:
-            nudged, self._nudged = self._nudged, False
-            self._woken = anyio.Event()
             try:
-                behind = behind or nudged or await self._store.changed_elsewhere()
-                if behind:
-                    await self.flush()
-                    behind = False
+                await step()
             except HomeGoneError:
                 # Said elsewhere, once, by who ends this process.
                 await anyio.sleep_forever()
             except StoreError as error:
                 logger.warning("cannot read what changed: %s", error)
-            # A plain timer, ten times a second for ever: a cancel scope costs several times that.
-            timer = asyncio.get_running_loop().call_later(POLL_S, self._woken.set)
-            await self._woken.wait()
-            timer.cancel()
-            if self._nudged:
-                # The answer to the caller goes out first, and a burst of changes is read at once.
-                await anyio.sleep(_COALESCE_S)
+                self.nudge()
+                await anyio.sleep(_AGAIN_S)
+
+    async def _watch(self) -> None:
+        if await self._store.wait_for_change(_LOOK_S):
+            self.nudge()
+
+    async def _publish(self) -> None:
+        await self._woken.wait()
+        # The answer to the caller goes out first, and a burst of changes is read at once.
+        await anyio.sleep(_COALESCE_S)
+        self._woken = anyio.Event()
+        await self.flush()
 
     def nudge(self) -> None:
         """Publish now what this process has just stored, without making the caller wait."""
-        self._nudged = True
         self._woken.set()
 
     async def flush(self) -> None:

@@ -252,8 +252,13 @@ class Store(Protocol):
         """Return how many jobs of this locality run or will run without anybody's leave."""
         ...
 
-    async def changed_elsewhere(self) -> bool:
-        """Say whether another connection wrote since the last call. Cheap enough to poll."""
+    async def wait_for_change(self, within_s: float) -> bool:
+        """Return True as soon as something has changed, False when nothing has in that time.
+
+        It may be late by a tenth of a second, and may say so once too often, but never keeps a
+        change for itself: what was stored since the call before is told by the next one. Only one
+        task may wait. Raises `StoreError`.
+        """
         ...
 
     async def last_change(self) -> int:

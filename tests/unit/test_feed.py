@@ -147,7 +147,7 @@ async def test_a_nudge_publishes_before_the_next_poll(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A poll would come too late for this test.
-    monkeypatch.setattr("mcp_jobs.engine.change_feed.POLL_S", 10 * BOUND_S)
+    monkeypatch.setattr("mcp_jobs.store.sqlite.sqlite_store.POLL_S", 10 * BOUND_S)
     async with running(feed):
         await anyio.wait_all_tasks_blocked()
         for count in (4, 8):

@@ -294,13 +294,13 @@ async def test_another_opening_sees_each_change_and_knows_that_there_was_one(
     two: tuple[Store, Store],
 ) -> None:
     writer, watcher = two
-    await watcher.changed_elsewhere()
-    assert not await watcher.changed_elsewhere()
+    await watcher.wait_for_change(0)
+    assert not await watcher.wait_for_change(0)
 
     job = await created(writer)
 
-    assert await watcher.changed_elsewhere()
-    assert not await watcher.changed_elsewhere()
+    assert await watcher.wait_for_change(0)
+    assert not await watcher.wait_for_change(0)
     assert await watcher.get(OWNER, job.id) == job
     assert await all_changes(watcher) == await all_changes(writer)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
+
+POLL_S: Final = 0.1
+"""How late a change of another connection may be seen. A look costs about 0.1 ms."""
 
 _ANSWER_S: Final = 10.0
 """Longer than a statement waits for its turn and for the lock: what then is missing is the disk."""
@@ -278,7 +283,16 @@ class SqliteStore:
 
     # -- what changed ----------------------------------------------------------------------------
 
+    async def wait_for_change(self, within_s: float) -> bool:
+        deadline_s = time.monotonic() + within_s
+        while not await self.changed_elsewhere():
+            if time.monotonic() >= deadline_s:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
+
     async def changed_elsewhere(self) -> bool:
+        """Say whether another connection wrote since the last call. Cheap enough to poll."""
         version = self._glance.version()
         # Unknown: whoever then reads what changed finds out more.
         changed = version is None or version != self._data_version
