@@ -34,12 +34,19 @@ class PipedLoop(asyncio.SelectorEventLoop):
     """The usual event loop of Unix, and a pipe that wakes it, made of asyncio's public parts."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._wakes, self._wake = os.pipe()
-        os.set_blocking(self._wakes, False)
-        os.set_blocking(self._wake, False)
         # Reentrant, as signal handlers call into the loop as well.
         self._lock = threading.RLock()
+        self._whole = False
+        """Without a descriptor left it is made by half, and closed like that by its `__del__`."""
+        super().__init__()
+        try:
+            self._wakes, self._wake = os.pipe()
+        except OSError:
+            super().close()
+            raise
+        self._whole = True
+        os.set_blocking(self._wakes, False)
+        os.set_blocking(self._wake, False)
         self.add_reader(self._wakes, self._drain)
 
     def call_soon_threadsafe(
@@ -59,7 +66,7 @@ class PipedLoop(asyncio.SelectorEventLoop):
     def close(self) -> None:
         """Close the loop. Calling it again does nothing."""
         with self._lock:
-            if self.is_closed():
+            if self.is_closed() or not self._whole:
                 return
             self.remove_reader(self._wakes)
             super().close()
