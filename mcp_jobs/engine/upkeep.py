@@ -77,7 +77,7 @@ class Upkeep:
             except Exception as error:  # a part must not take the process down
                 if _is_fatal(error):
                     raise
-                problem = error
+                problem = _single(error)
             finally:
                 steady.cancel()
             if self._ending:
@@ -117,7 +117,12 @@ def _is_fatal(error: BaseException) -> bool:
     return isinstance(error, FatalError)
 
 
-def _text_of(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+def _single(error: Exception) -> Exception:
+    """Return the one error of a group; of several, the group."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
+    return error
+
+
+def _text_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:_ERROR_CHARS]

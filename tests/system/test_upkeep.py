@@ -62,12 +62,12 @@ def test_a_server_goes_on_when_a_part_of_it_fails_twice(place: Place, fault: str
         assert server.process.poll() is None
         # Once for both faults: they are alike.
         told = f"{part_of(fault)} failed (ValueError: {WORD})"
-        if fault != "follower in the middle":
+        if fault != "executor in the middle":
             wait_until(lambda: server.text.count(told) == 2)
             assert server.text.count("Traceback") == 1
 
 
-@pytest.mark.parametrize("fault", ["maintenance", "webhooks", "catalogue", "pool: claims", "feed"])
+@pytest.mark.parametrize("fault", ["retention", "webhooks", "catalogue", "pool: claims", "feed"])
 def test_a_part_that_fails_again_and_again_is_told_by_readyz_and_doctor(
     place: Place, fault: str
 ) -> None:
