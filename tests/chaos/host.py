@@ -95,9 +95,10 @@ class Host:
         """Call a tool and return its structured content. Raises `Gone` and `Refused`."""
         answer = await self._ask("tools/call", {"name": tool, "arguments": arguments})
         result = answer.get("result")
-        if result is None or result.get("isError"):
+        # A job that was waited for and failed is an error with its object.
+        content: dict[str, Any] | None = None if result is None else result.get("structuredContent")
+        if content is None:
             raise Refused(f"{tool} {arguments}: {answer}")
-        content: dict[str, Any] = result["structuredContent"]
         return content
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunSummary", "summarise"]
 
-_HOMES = {"RunSummary": "text", "summarise": "finders"}
+_HOMES = {"RunSummary": "report_text", "summarise": "finders"}
 
 
 def __getattr__(name: str) -> object:
