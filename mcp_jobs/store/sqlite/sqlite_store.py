@@ -285,11 +285,13 @@ class SqliteStore:
 
     async def wait_for_change(self, within_s: float) -> bool:
         deadline_s = time.monotonic() + within_s
-        while not await self.changed_elsewhere():
+        while True:
+            # Before the look: one that finds the file locked says at once that it may have changed.
+            await asyncio.sleep(min(POLL_S, within_s))
+            if await self.changed_elsewhere():
+                return True
             if time.monotonic() >= deadline_s:
                 return False
-            await asyncio.sleep(POLL_S)
-        return True
 
     async def changed_elsewhere(self) -> bool:
         """Say whether another connection wrote since the last call. Cheap enough to poll."""
