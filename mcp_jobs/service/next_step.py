@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -94,14 +93,15 @@ def _turn(queue: Queue) -> str:
     names = [f"{job.id} ({_short_title(job)})" for job in queue.holders]
     if queue.others:
         names.append(f"{queue.others} {'more' if names else 'of others'}")
-    now = f" Now run: {', '.join(names)}." if names else ""
+    now = f" Running now: {', '.join(names)}." if names else ""
     return f"The job waits for its turn{place}; {queue.capacity} may run at once.{now}"
 
 
 def _short_title(job: Job) -> str:
     title = display.line(job.title)
     cut = title if len(title) <= _TITLE_CHARS else f"{title[:_TITLE_CHARS]}…"
-    return json.dumps(cut, ensure_ascii=False)
+    # Its control characters are written out already; their backslashes are not to be doubled.
+    return '"{}"'.format(cut.replace('"', '\\"'))
 
 
 def _more(job: Job, say: Vocabulary, *, partly: bool) -> str:

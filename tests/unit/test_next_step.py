@@ -33,15 +33,15 @@ def test_a_job_in_a_full_queue_says_who_holds_it() -> None:
     ours = replace(STARTED, title='say "hi"\n' + "x" * 99)
     queue = Queue(position=2, capacity=3, holders=[ours], others=2)
     assert step(DUE, queue=queue).startswith(
-        "The job waits for its turn as number 2; 3 may run at once. Now run: "
-        f'{ours.id} ("say \\"hi\\"\\\\u000a{"x" * 26}…"), 2 more. Go on'
+        "The job waits for its turn as number 2; 3 may run at once. Running now: "
+        f'{ours.id} ("say \\"hi\\"\\u000a{"x" * 26}…"), 2 more. Go on'
     )
 
 
 def test_jobs_of_others_that_hold_the_queue_are_only_counted() -> None:
     queue = Queue(position=None, capacity=1, holders=[], others=1)
     assert step(DUE, queue=queue).startswith(
-        "The job waits for its turn; 1 may run at once. Now run: 1 of others. Go on"
+        "The job waits for its turn; 1 may run at once. Running now: 1 of others. Go on"
     )
 
 

@@ -224,7 +224,7 @@ async def test_only_a_job_that_finds_no_room_waits_for_its_turn(shelf: Shelf) ->
     hidden = await created(shelf.store, owner="somebody else", title="secret plans")
     second = await created(shelf.store)
     step = (await reader.accepted(hidden, 1))["next_step"]
-    assert "waits for its turn as number 1; 2 may run at once. Now run: 2 of others." in step
+    assert "waits for its turn as number 1; 2 may run at once. Running now: 2 of others." in step
     step = (await reader.look(second))["next_step"]
     assert f'{mine.id} ("make")' in step
     assert "secret" not in step
