@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -242,5 +243,6 @@ def sources(
 
 def _told(problems: Sequence[str]) -> str:
     more = f" And {len(problems) - _PROBLEMS_TOLD} more." if len(problems) > _PROBLEMS_TOLD else ""
-    text = " ".join(problems[:_PROBLEMS_TOLD]) + more
+    sentences = (each if each.endswith((".", "?")) else f"{each}." for each in problems)
+    text = " ".join(islice(sentences, _PROBLEMS_TOLD)) + more
     return f"Job types: {text} What a broken file declared before is kept."

@@ -55,3 +55,16 @@ def test_a_file_that_offers_the_same_as_before_is_no_news(tmp_path: Path, after:
 )
 def test_a_file_that_offers_something_else_is_news(tmp_path: Path, after: str) -> None:
     assert news_of(tmp_path, after) == [TypesChanged()]
+
+
+def test_what_is_wrong_with_several_files_is_told_in_whole_sentences(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for path in paths:
+        path.write_text("types: {}\n", "utf-8")
+    catalogue = Catalogue([Source(path, base=str(tmp_path)) for path in paths], bus=InProcessBus())
+    catalogue.types()
+    wrong = ":1: there is no key 'types' here; allowed are jobs."
+    assert catalogue.take_news() == (
+        f"Job types: {paths[0]}{wrong} {paths[1]}{wrong} "
+        "What a broken file declared before is kept."
+    )

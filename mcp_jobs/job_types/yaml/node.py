@@ -66,10 +66,10 @@ class Place(NamedTuple):
         for key in entries:
             if key not in allowed:
                 near = difflib.get_close_matches(key, allowed, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
+                hint = f"did you mean {near[0]}? Allowed" if near else "allowed"
                 named = f"no key {key!r} here" if _KEY.fullmatch(key) else "a key that is not known"
                 raise self.error(
-                    f"there is {named}; {hint}Allowed are {', '.join(allowed)}",
+                    f"there is {named}; {hint} are {', '.join(allowed)}",
                     line=self.line_of(key),
                 )
         return entries
