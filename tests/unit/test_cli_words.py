@@ -47,3 +47,20 @@ def test_a_result_that_only_looks_like_a_summary_is_none(tests: Any) -> None:
     assert wording.tests_in(job({"tests": tests})) is None
     assert wording.failing_tests(job({"tests": tests})) == []
     assert wording.end_of(job({"tests": tests})).endswith(": tests")
+
+
+@pytest.mark.parametrize(
+    ("started", "run", "finished", "told"),
+    [
+        ("2026-11-24T20:59:59.000Z", "2026-11-24T20:00:00.000Z", None, " ago"),
+        (None, "2026-11-24T20:00:00.000Z", None, "not yet"),
+        (None, "2126-11-24T20:00:00.000Z", None, "in "),
+        (None, "2026-11-24T20:00:00.000Z", "2026-11-24T21:00:00.000Z", ""),
+    ],
+)
+def test_a_job_that_has_not_begun_is_not_said_to_have_started(
+    started: str | None, run: str, finished: str | None, told: str
+) -> None:
+    times = {"started_at": started, "run_at": run, "finished_at": finished}
+    shown = wording.start_of({**job(None), **times})
+    assert told in shown if told else not shown

@@ -38,7 +38,7 @@ def cells(job: JobObject) -> tuple[str, ...]:
     return (
         str(job["job_id"]),
         wording.status_of(job),
-        wording.ago(job["started_at"] or job["run_at"]),
+        wording.start_of(job),
         wording.span(job["duration_seconds"]),
         wording.progress_of(job),
         wording.title_of(job),

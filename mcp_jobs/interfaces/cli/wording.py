@@ -82,6 +82,14 @@ def ago(moment: str | None) -> str:
     return f"{span(max(seconds, 0))} ago"
 
 
+def start_of(job: JobObject) -> str:
+    """Return how long ago a job began, or when it will; nothing when it ended before."""
+    if job["started_at"] or job["finished_at"]:
+        return ago(job["started_at"])
+    due = ago(job["run_at"])
+    return due if due.startswith("in ") else "not yet"
+
+
 def local(moment: str) -> str:
     """Return an RFC 3339 time as a clock on the wall here shows it."""
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
