@@ -222,3 +222,33 @@ serve:
         "  # Commented out: it serves or watches, so it would not end by itself.\n  # serve:\n"
         in text
     )
+
+
+def test_recipes_of_just_that_run_without_arguments_are_found(place: Place) -> None:
+    text = found(
+        place,
+        justfile="""\
+version := "1"
+set shell := ["bash"]
+# Run the tests
+test *args:
+    pytest {{args}}
+release env='prod' +$files="a: b":
+    x
+@lint level=version:
+    x
+needs target:
+    x
+many +targets:
+    x
+half first='a' second:
+    x
+""",
+    )
+
+    assert entries(text) == {
+        "test": ["just", "test"],
+        "release": ["just", "release"],
+        "lint": ["just", "lint"],
+    }
+    assert 'description: "Run the tests"' in text

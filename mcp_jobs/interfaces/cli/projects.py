@@ -19,7 +19,11 @@ _BYTES: Final = 1 << 20
 _MOST_OF_A_KIND: Final = 30
 _TARGET: Final = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\s+[A-Za-z0-9][\w.-]*)*\s*::?(?!=)")
 _HELP: Final = re.compile(r"##\s*(.+)$")
-_RECIPE: Final = re.compile(r"^@?([A-Za-z_][\w-]*)\s*:(?!=)")
+_DEFAULT: Final = r"""\s*=\s*(?:'[^']*'|"[^"]*"|[\w-]+)"""
+_RECIPE: Final = re.compile(
+    rf"^@?([A-Za-z_][\w-]*)(?:\s+(?:\*\$?[\w-]+|[+*]?\$?[\w-]+{_DEFAULT}))*\s*:(?!=)"
+)
+"""A recipe of just that runs without arguments."""
 _NOT_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _HOOK: Final = re.compile(r"(?:pre|post).+|prepare|(?:un)?install|publish|version|dependencies")
 """Scripts that npm runs by itself."""
