@@ -16,6 +16,8 @@ from mcp_jobs.execution.shells import Interpreter, Script
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from pydantic.fields import FieldInfo
+
     from mcp_jobs.execution.shells import Shells
 
 _TITLE_CHARS: Final = 80
@@ -138,11 +140,8 @@ class ModelParams:
             f"{'.'.join(map(str, e['loc'])) or 'params'}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors(include_url=False, include_input=False)
         )
-        fields = ", ".join(
-            f"{name} ({'required' if field.is_required() else 'optional'}: {field.description})"
-            for name, field in self._model.model_fields.items()
-        )
-        return f"{problems}. It takes: {fields}"
+        fields = ", ".join(_told(name, field) for name, field in self._model.model_fields.items())
+        return f"{problems}. It takes: {fields or 'no params'}"
 
 
 class Registry:
@@ -252,6 +251,11 @@ class ShellParams(BaseModel):
     @classmethod
     def _fits(cls, value: str) -> str:
         return passable(value, what="The command")
+
+
+def _told(name: str, field: FieldInfo) -> str:
+    needed = "required" if field.is_required() else "optional"
+    return f"{name} ({needed}: {field.description})" if field.description else f"{name} ({needed})"
 
 
 def title_of(text: str) -> str:

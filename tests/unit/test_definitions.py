@@ -25,6 +25,7 @@ from mcp_jobs.job_types.python import loading
 from mcp_jobs.job_types.python.context import _question
 from mcp_jobs.job_types.python.definitions import definition_of
 from mcp_jobs.job_types.python.forms import flat_schema
+from mcp_jobs.job_types.registry import ModelParams
 from mcp_jobs.service.answers import answer_to
 from tests.stores import question
 
@@ -304,3 +305,27 @@ def test_what_leaves_a_job_is_masked(tmp_path: Path) -> None:
     (masked,) = read_questions(tmp_path, [secret]).values()
     assert masked["message"] == "Use [masked]?"
     assert read_report(tmp_path, 2, []) is None
+
+
+class Undescribed(BaseModel):
+    pages: int
+    title: str = ""
+
+
+class Nothing(BaseModel, extra="forbid"):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (Undescribed, "pages (required), title (optional)"),
+        (Nothing, "no params"),
+    ],
+)
+def test_params_without_a_description_are_told_without_one(
+    model: type[BaseModel], told: str
+) -> None:
+    with pytest.raises(ValueError, match="It takes") as refused:
+        ModelParams(model).check({"pages": "x"})
+    assert str(refused.value).endswith(f"It takes: {told}")
