@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from mcp_jobs.domain.job_object import job_object
 from mcp_jobs.domain.models import Job, Progress
 from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.interfaces.mcp import rendering
 from mcp_jobs.output import OutputSlice, output_object
+from mcp_jobs.service.requests import StartJob
 from tests.unit.test_views import JOB, NOW_MS, STARTED
 
 RUNNING = replace(STARTED, attempt_started_at_ms=NOW_MS + 1000)
@@ -125,8 +127,24 @@ def test_ended_attempts_tell_why() -> None:
     assert "Attempt 2 of 3.\nAttempt 1: It ran longer than 3 s." in text
 
 
+@pytest.mark.parametrize(
+    ("job", "more", "told"),
+    [
+        (JOB, {"queue_position": 3}, "pending in /srv: make - number 3 in the queue"),
+        (replace(JOB, run_at_ms=JOB.created_at_ms + 60_000), {},
+         "pending in /srv: make - starts at 2027-01-15T08:01:00.000Z"),
+        (replace(JOB, status=Status.RETRYING, run_at_ms=JOB.created_at_ms + 60_000), {},
+         "retrying in /srv: make - next attempt at 2027-01-15T08:01:00.000Z"),
+    ],
+)  # fmt: skip
+def test_a_list_tells_what_a_job_waits_for(job: Job, more: dict[str, Any], told: str) -> None:
+    listed = {"jobs": [shown(job, **more)], "counts": {}, "next_cursor": None}
+    assert rendering.list_text(listed) == f"{JOB.id} {told}"
+
+
 def test_a_list_tells_states_codes_times_places_progress_and_counts() -> None:
-    jobs = [shown(replace(RUNNING, progress=HALF)), shown(FAILED), shown(JOB)]
+    due = replace(JOB, run_at_ms=JOB.created_at_ms)
+    jobs = [shown(replace(RUNNING, progress=HALF)), shown(FAILED), shown(due)]
     counts = {"pending": 1, "running": 1, "retrying": 0, "failed": 7}
     text = rendering.list_text({"jobs": jobs, "counts": counts, "next_cursor": "1m88"})
     assert text.split("\n") == [
@@ -145,3 +163,19 @@ def test_a_notice_tells_why_a_job_failed() -> None:
     assert rendering.notices_text([notice]) == (
         f"Ended meanwhile:\n{JOB.id} failed (timeout): make\nError: Too long."
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"title": "t" * 300}, "title: must have at most 200 characters, not 300. (A few words"),
+        ({"wait_seconds": None}, "wait_seconds: input should be a valid number, not null. (Wait"),
+        ({"title": True}, "title: input should be a valid string, not true. (A few words"),
+    ],
+)
+def test_wrong_arguments_are_told_in_the_words_of_json(
+    arguments: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValidationError) as found:
+        StartJob.model_validate(arguments)
+    assert rendering.problem_text(StartJob, found.value).startswith(told)

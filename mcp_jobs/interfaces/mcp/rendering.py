@@ -25,6 +25,7 @@ _WHOLE_S: Final = 100
 """From here on tenths of a second say nothing."""
 _NO_PLACE: Final = re.compile(r"\[key\]|(?:list|str-enum)\[.*\]")
 """What pydantic adds to a location: that a key is meant, or which side of a union was tried."""
+_IN_JSON: Final = {"None": "null", "True": "true", "False": "false"}
 
 _PARAMS_HINT = ' What belongs to the job type goes into params: {"params": {"command": "..."}}.'
 
@@ -69,7 +70,7 @@ def wake_text(shown: JobObject, ending: str) -> str:
 
 def list_text(shown: JobObject) -> str:
     """Describe a list: a line for each job, how many there are, and how to go on."""
-    lines = [_headline(job) + _progress_of(job, " - ") for job in shown["jobs"]] or ["No jobs."]
+    lines = [_in_a_list(job) for job in shown["jobs"]] or ["No jobs."]
     counts = [f"{number} {status}" for status, number in shown["counts"].items() if number]
     if counts:
         lines.append(f"Of all your jobs: {', '.join(counts)}.")
@@ -163,7 +164,13 @@ def _problem(model: type[BaseModel], found: dict[str, Any]) -> str:
     if found["type"] == "value_error":
         # A custom check names the value in its own words.
         return f"{place}: {message.removeprefix('Value error, ')}.{meant}"
-    return f"{place}: {message[:1].lower()}{message[1:]}, not {_cut(repr(found['input']))}.{meant}"
+    given = found["input"]
+    if found["type"] == "too_long" and isinstance(given, str):
+        # pydantic speaks of items where it checks a text after ours.
+        most = found["ctx"]["max_length"]
+        return f"{place}: must have at most {most} characters, not {len(given)}.{meant}"
+    shown = _IN_JSON.get(repr(given), repr(given))
+    return f"{place}: {message[:1].lower()}{message[1:]}, not {_cut(shown)}.{meant}"
 
 
 def _place(location: tuple[int | str, ...]) -> str:
@@ -241,6 +248,21 @@ def _remarks(shown: JobObject) -> list[str]:
 def _headline(shown: JobObject) -> str:
     place = display.line(shown["cwd"])
     return f"{shown['job_id']} {_status(shown)}{_times(shown)} in {place}: {shown['title']}"
+
+
+def _in_a_list(shown: JobObject) -> str:
+    return _headline(shown) + _progress_of(shown, " - ") + _turn_of(shown)
+
+
+def _turn_of(shown: JobObject) -> str:
+    """Return what a job that has not begun waits for, which no next_step says in a list."""
+    if shown["queue_position"] is not None:
+        return f" - number {shown['queue_position']} in the queue"
+    if shown["status"] == "retrying" and shown["next_attempt_at"]:
+        return f" - next attempt at {shown['next_attempt_at']}"
+    if shown["status"] == "pending" and shown["run_at"] > shown["created_at"]:
+        return f" - starts at {shown['run_at']}"
+    return ""
 
 
 def _status(shown: JobObject) -> str:
