@@ -60,6 +60,7 @@ def test_an_approved_job_runs(place: Place) -> None:
     told = good(place, "show", job_id)
     assert "Really deploy?" in told
     assert f"mcp-jobs approve {job_id}" in told
+    assert "starts:" not in told
 
     approved = cli(place, "approve", "--yes", job_id)
     assert (approved.returncode, approved.stderr) == (0, "")
@@ -68,6 +69,15 @@ def test_an_approved_job_runs(place: Place) -> None:
     again = cli(place, "approve", "--yes", job_id)
     assert (again.returncode, again.stdout) == (1, "")
     assert "asks nothing" in again.stderr
+
+
+def test_a_start_that_waits_for_a_person_names_the_command(place: Place) -> None:
+    place.declare(DECLARED)
+    code, text = on_terminal(place, "start", "--type", "deploy")
+    assert code == 0
+    (job,) = json.loads(good(place, "list", "--json"))["jobs"]
+    assert f"mcp-jobs approve {job['job_id']}" in text
+    assert "logs -f" not in text
 
 
 def test_a_declined_job_never_ran(place: Place) -> None:

@@ -138,7 +138,7 @@ def test_ended_attempts_tell_why() -> None:
     ],
 )  # fmt: skip
 def test_a_list_tells_what_a_job_waits_for(job: Job, more: dict[str, Any], told: str) -> None:
-    listed = {"jobs": [shown(job, **more)], "counts": {}, "next_cursor": None}
+    listed: dict[str, Any] = {"jobs": [shown(job, **more)], "counts": {}, "next_cursor": None}
     assert rendering.list_text(listed) == f"{JOB.id} {told}"
 
 

@@ -185,6 +185,10 @@ async def _show(part: str, as_json: bool) -> None:
     _output(shown["output"])
 
 
+def _starts_later(shown: JobObject) -> bool:
+    return wording.start_of(shown).startswith("in ")
+
+
 def _facts(shown: JobObject) -> None:
     _fact("status", wording.status_of(shown), wording.STYLES[shown["status"]])
     if shown["error"]:
@@ -193,8 +197,9 @@ def _facts(shown: JobObject) -> None:
         if shown[key] is not None:
             _fact(name, screen.clean(str(shown[key])))
     for name, key in _MOMENTS:
-        if shown[key] is not None and not (key == "run_at" and shown["started_at"]):
-            _fact(name, f"{wording.local(shown[key])} ({wording.ago(shown[key])})")
+        if shown[key] is None or (key == "run_at" and not _starts_later(shown)):
+            continue
+        _fact(name, f"{wording.local(shown[key])} ({wording.ago(shown[key])})")
     if shown["duration_seconds"] is not None:
         _fact("time", wording.span(shown["duration_seconds"]))
     if shown["quiet_seconds"] is not None:

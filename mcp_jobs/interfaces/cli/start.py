@@ -17,6 +17,7 @@ from mcp_jobs.interfaces.cli.wait import wait_for
 from mcp_jobs.service.requests import StartJob, check_directory
 
 if TYPE_CHECKING:
+    from mcp_jobs.domain.job_object import JobObject
     from mcp_jobs.domain.models import Job
 
 _OPTIONS = {
@@ -172,8 +173,14 @@ async def _accept(
     else:
         screen.write_line(shown["job_id"])
         if screen.on_terminal():
-            screen.note(f"mcp-jobs logs -f {shown['job_id']}  shows what it prints.")
+            screen.note(_hint(shown))
     return 0
+
+
+def _hint(shown: JobObject) -> str:
+    if shown["status"] == "input_required":
+        return f"It waits for a person: mcp-jobs approve {shown['job_id']}"
+    return f"mcp-jobs logs -f {shown['job_id']}  shows what it prints."
 
 
 async def _tell_output(opened: session.Session, job_id: str) -> None:
