@@ -105,8 +105,10 @@ class _Hiding:
         if isinstance(value, Mapping):
             return {name: self._member(name, each, field, depth) for name, each in value.items()}
         if isinstance(value, list):
-            items = _inner(None, field, self._schema)
-            return [self.shown(each, items, depth + 1) for each in value]
+            return [
+                self.shown(each, _inner(index, field, self._schema), depth + 1)
+                for index, each in enumerate(value)
+            ]
         return value
 
     def _member(self, name: str, value: Any, field: Mapping[str, Any], depth: int) -> Any:
@@ -136,17 +138,32 @@ def _meant(
 
 
 def _inner(
-    name: str | None, field: Mapping[str, Any], schema: Mapping[str, Any]
+    name: str | int, field: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Return the schema of a member of an object, or of an item (`name` is None)."""
-    inner = []
-    for each in _meant(field, schema):
-        found = each.get("items") if name is None else each.get("properties", {}).get(name)
-        if found is None and name is not None:
-            found = each.get("additionalProperties")
-        if isinstance(found, Mapping):
-            inner.append(found)
+    """Return the schema of a member of an object, by its name, or of an item, by its index."""
+    meant = list(_meant(field, schema))
+    if isinstance(name, int):
+        found = [one for each in meant for one in _items(each, name)]
+    else:
+        found = [one for each in meant for one in _members(each, name)]
+        # Else another name of one of them (pydantic's `populate_by_name`), which no schema tells.
+        found = found or [one for each in meant for one in each.get("properties", {}).values()]
+    inner = [one for one in found if isinstance(one, Mapping)]
     return inner[0] if len(inner) == 1 else {"anyOf": inner}
+
+
+def _items(field: Mapping[str, Any], index: int) -> list[Any]:
+    """Return what an array says of an item: `items` is for those after the ones named singly."""
+    first = field.get("prefixItems", ())
+    return [first[index]] if index < len(first) else [field.get("items")]
+
+
+def _members(field: Mapping[str, Any], name: str) -> list[Any]:
+    """Return what an object says of a member; nothing when it knows of none of this name."""
+    # Which names a pattern means is for its own kind of expressions to say.
+    found = list(field.get("patternProperties", {}).values())
+    said = field.get("properties", {}).get(name) or field.get("additionalProperties")
+    return [*found, said] if said else found
 
 
 def _texts(value: Any) -> Iterator[str]:

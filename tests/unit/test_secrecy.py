@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from mcp_jobs.domain.models import OutboxMessage
 from mcp_jobs.domain.secrecy import MASKED, hidden, looks_secret, shown_url
@@ -36,6 +36,8 @@ class Params(BaseModel):
     logins: list[Login] = []
     by_name: dict[str, SecretStr] = {}
     headers: dict[str, str] = {}
+    pair: tuple[str, SecretStr] | None = None
+    by_pattern: dict[Annotated[str, Field(pattern="^k")], SecretStr] = {}
 
 
 def test_what_a_type_declares_secret_is_hidden_wherever_it_stands() -> None:
@@ -45,6 +47,8 @@ def test_what_a_type_declares_secret_is_hidden_wherever_it_stands() -> None:
         "logins": [{"user": "ann", "pin": 123456}],
         "by_name": {"x": "three"},
         "headers": {"X-Api-Key": "four", "Accept": "five"},
+        "pair": ["bob", "six"],
+        "by_pattern": {"k1": "seven"},
     }
     shown, texts = hidden(Params.model_json_schema(), given)
     assert shown == {
@@ -53,8 +57,35 @@ def test_what_a_type_declares_secret_is_hidden_wherever_it_stands() -> None:
         "logins": [{"user": "ann", "pin": MASKED}],
         "by_name": {"x": MASKED},
         "headers": {"X-Api-Key": MASKED, "Accept": "five"},
+        "pair": ["bob", MASKED],
+        "by_pattern": {"k1": MASKED},
     }
-    assert set(texts) == {"one", "two", "123456", "three", "four"}
+    assert set(texts) == {"one", "two", "123456", "three", "four", "six", "seven"}
+
+
+class Named(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    pin: SecretStr = Field(alias="PIN")
+
+
+class Public(BaseModel):
+    region: str
+
+
+class Either(BaseModel):
+    place: Named | Public
+
+
+@pytest.mark.parametrize("name", ["PIN", "pin"])
+def test_a_declared_secret_is_hidden_by_each_of_its_names(name: str) -> None:
+    Named.model_validate({name: "123456"})
+    assert hidden(Named.model_json_schema(), {name: "123456"}) == ({name: MASKED}, ("123456",))
+
+
+def test_what_one_kind_of_object_declares_secret_says_nothing_of_another() -> None:
+    given = {"place": {"region": "eu-west-1"}}
+    assert hidden(Either.model_json_schema(), given) == (given, ())
 
 
 @pytest.mark.parametrize(
