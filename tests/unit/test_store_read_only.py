@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_jobs.domain.errors import NewerSchemaError, StoreError
+from mcp_jobs.domain.errors import HomeGoneError, NewerSchemaError, StoreError
 from mcp_jobs.execution.launcher.pinned import PinnedPath
 from mcp_jobs.store.sqlite.read_only import ReadOnlyStore
 from tests.stores import OWNER, created, new_job, open_store, sqlite_store
@@ -81,3 +82,32 @@ async def test_another_schema_is_refused_and_not_changed(
         file.execute(f"PRAGMA user_version = {version + by}")
     with pytest.raises(error, match=f"schema version {version + by}"):
         await ReadOnlyStore.open(path, pin=PinnedPath)
+
+
+async def test_a_file_that_is_removed_or_was_never_there_is_told_in_words(
+    path: Path, tmp_path: Path, reading: ReadOnlyStore
+) -> None:
+    path.unlink()
+    with pytest.raises(HomeGoneError, match="was removed"):
+        await reading.changed_elsewhere()
+    with pytest.raises(StoreError, match="No such file"):
+        await ReadOnlyStore.open(tmp_path / "none.db", pin=PinnedPath)
+
+
+async def test_an_opening_that_fails_leaves_no_thread_behind(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await (await open_store(path)).close()
+    before = set(threading.enumerate())
+
+    def refuse(*_: object) -> None:
+        raise StoreError("no more files")
+
+    for name in ("Glance", "DatabaseFile"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"mcp_jobs.store.sqlite.connection.{name}", refuse)
+            with pytest.raises(StoreError, match="no more files"):
+                await ReadOnlyStore.open(path, pin=PinnedPath)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=5)
+    assert set(threading.enumerate()) <= before

@@ -34,10 +34,14 @@ class ReadOnlyStore(SqliteStore):
     @classmethod
     async def open(cls, path: Path, *, pin: sqlite.Pinner) -> ReadOnlyStore:
         """Open the file. Raises `StoreError` where it cannot be read as it is."""
-        opened_as = _state_of(path)
-        how = _way(path)
-        reader = await _reader(path, how)
-        store = cls(path, reader, reader, sqlite.Glance(path, how), pin)
+        opened_as, how = _state_of(path), _way(path)
+        reader, glance = await _opened(path, how)
+        try:
+            store = cls(path, reader, reader, glance, pin)
+        except BaseException:
+            glance.close()
+            await reader.close()
+            raise
         store._opened_as = opened_as if how == _ALONE else ()
         return store
 
@@ -46,15 +50,18 @@ class ReadOnlyStore(SqliteStore):
         await self._reader.close()
 
     async def changed_elsewhere(self) -> bool:
-        if self._opened_as and self._opened_as != _state_of(self._file.path):
-            await self._open_again()
-            return True
+        if self._opened_as:
+            # A file that has taken its place is not the one that this store is of.
+            self._file.check()
+            if self._opened_as != _state_of(self._file.path):
+                await self._open_again()
+                return True
         return await super().changed_elsewhere()
 
     async def _open_again(self) -> None:
         path = self._file.path
         opened_as, how = _state_of(path), _way(path)
-        reader, glance = await _reader(path, how), sqlite.Glance(path, how)
+        reader, glance = await _opened(path, how)
         old, old_glance = self._reader, self._glance
         self._reader = self._writer = reader
         self._glance = glance
@@ -62,6 +69,16 @@ class ReadOnlyStore(SqliteStore):
         self._opened_as = opened_as if how == _ALONE else ()
         old_glance.close()
         await old.close()
+
+
+async def _opened(path: Path, how: str) -> tuple[aiosqlite.Connection, sqlite.Glance]:
+    reader = await _reader(path, how)
+    try:
+        return reader, sqlite.Glance(path, how)
+    except BaseException:
+        # Its thread would keep this process from its end.
+        await reader.close()
+        raise
 
 
 async def _reader(path: Path, how: str) -> aiosqlite.Connection:
@@ -90,8 +107,14 @@ def _way(path: Path) -> str:
 
 
 def _state_of(path: Path) -> tuple[object, ...]:
-    """Return what is another once somebody has begun to work with the file, or has done so."""
-    info = path.stat()
+    """Return what is another once somebody has begun to work with the file, or has done so.
+
+    Raises `StoreError` where there is none.
+    """
+    try:
+        info = path.stat()
+    except OSError as error:
+        raise sqlite.translated(path, error) from error
     return os.path.exists(f"{path}-shm"), info.st_ino, info.st_size, info.st_mtime_ns
 
 
