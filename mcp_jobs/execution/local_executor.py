@@ -38,6 +38,8 @@ STOP_GRACE_S: Final = 5.0
 """What a job has between TERM and KILL where its canceller did not say it."""
 
 _LAUNCH_PAUSES_S: Final = (0.1, 0.5, 2.0, 5.0)
+_LEFT: Final = (layout.ALIVE, layout.ENV, layout.CALL)
+"""What a job may leave that has ended; the arguments of a function may hold secrets."""
 
 
 class LocalExecutor:
@@ -98,7 +100,7 @@ class LocalExecutor:
 
     def _finish(self, job_ids: Sequence[str]) -> None:
         for job_dir in map(self._dir, job_ids):
-            if any(os.path.lexists(job_dir / name) for name in (layout.ALIVE, layout.ENV)):
+            if any(os.path.lexists(job_dir / name) for name in _LEFT):
                 _tidy(job_directory.clean_after_end, job_dir)
 
     async def discard(self, *job_ids: str) -> None:

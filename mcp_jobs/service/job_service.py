@@ -269,7 +269,7 @@ class JobService:
         return None if job is None else await self._reader.row(job)
 
     async def raw_output(self, owner: str, job_id: str) -> OutputSource:
-        """Return the directory that holds the output of a job."""
+        """Return the output of a job, to be read as the runner wrote it."""
         return self._reader.output_of((await self.find(owner, job_id)).id)
 
     async def messages(self, owner: str, job_id: str) -> Sequence[OutboxMessage]:

@@ -12,6 +12,7 @@ import pytest
 
 from mcp_jobs import output
 from mcp_jobs.domain.events import InProcessBus
+from mcp_jobs.domain.ids import new_id
 from mcp_jobs.execution import job_directory, python_files
 from mcp_jobs.execution.launcher import files, layout, stop_notice
 from mcp_jobs.execution.launcher.spool import Spool, list_segments, segment_name
@@ -20,6 +21,8 @@ from mcp_jobs.execution.watcher import Follower, Watch
 from mcp_jobs.output import search, slices
 from mcp_jobs.output.excerpt import read_excerpt
 from mcp_jobs.output.view import OutputView
+from mcp_jobs.settings import Settings
+from tests.executors import local_executor_of
 from tests.system import planting
 
 if TYPE_CHECKING:
@@ -93,6 +96,22 @@ def test_a_job_with_many_files_is_not_cleaned_on_the_way(job_dir: Path) -> None:
     assert len(os.listdir(job_dir)) == 100
     assert job_directory.clean_after_end(job_dir) is True
     assert os.listdir(job_dir) == []
+
+
+async def test_the_arguments_of_an_ended_function_go_whatever_else_it_has_removed(
+    tmp_path: Path,
+) -> None:
+    executor = local_executor_of(Settings(home=tmp_path), _forgotten, InProcessBus())
+    job_dir = tmp_path / "jobs" / new_id(0)
+    # Whoever asks is cleaned up by the slower way, as those are that a killed process left.
+    (job_dir / layout.QUESTIONS).mkdir(parents=True)
+    (job_dir / layout.CALL).write_text('{"params": {"token": "hunter2"}}')
+    await executor.finish(job_dir.name)
+    assert list(job_dir.iterdir()) == []
+
+
+async def _forgotten(job_id: str) -> None:
+    del job_id
 
 
 # -- orders and answers --------------------------------------------------------------------------
