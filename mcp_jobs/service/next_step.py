@@ -120,8 +120,13 @@ def _after_completion(job: Job) -> str:
     bad = job_object.failed_tests(job)
     if not bad:
         return "The job completed; nothing more to do."
-    # As in `pytest | tail`: the exit code is that of the pipe's last program.
     counted = "1 test" if bad == 1 else f"{bad} tests"
+    if job.exit_code:
+        return (
+            f"The command ended with exit code {job.exit_code}, which its type takes for success, "
+            f"but {counted} failed; see result."
+        )
+    # As in `pytest | tail`: the exit code is that of the pipe's last program.
     return (
         f"The command ended with exit code 0, but {counted} failed; see result. Something in it "
         "hides their exit code, as a pipe does."

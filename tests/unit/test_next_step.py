@@ -62,6 +62,14 @@ def test_of_what_failed_more_is_to_be_had_where_there_is_more(partly: bool) -> N
     assert "grep" not in step(replace(hidden, result=None), partly=True)
 
 
+def test_failed_tests_in_a_success_are_told_with_the_exit_code_that_it_had() -> None:
+    ended = replace(STARTED, status=Status.COMPLETED, result={"tests": {"failed": 2}})
+    assert "exit code 0, but 2 tests failed" in step(replace(ended, exit_code=0))
+    taken = step(replace(ended, exit_code=1))
+    assert "exit code 1, which its type takes for success, but 2 tests failed" in taken
+    assert "hides" not in taken
+
+
 def test_who_is_told_of_the_end_is_not_sent_to_wait_for_it() -> None:
     assert for_whom_is_told(step(DUE)) == (
         "Accepted; starts now. You will be told when it ends; do not poll."
