@@ -47,18 +47,20 @@ async def search(source: OutputSource, *, timeout_s: float, **request: Any) -> O
     # Without `site`, which would take longer than the rest.
     path = json.dumps([path for path in (*sys.path, _ROOT) if path])
     reply = b""
-    # A child that died before it was told anything breaks the pipe.
-    bound = anyio.move_on_after(timeout_s + _MARGIN_S)
-    with bound, suppress(anyio.BrokenResourceError):
-        done = await anyio.run_process(
-            [sys.executable, "-I", "-S", "-c", _CODE, path],
-            input=pickle.dumps((source, {"timeout_s": timeout_s, **request})),
-            stderr=DEVNULL,
-            check=False,
-            cwd="/",
-            env={"PATH": os.defpath},
-        )
-        reply = done.stdout
+    with anyio.move_on_after(timeout_s + _MARGIN_S) as bound:
+        try:
+            done = await anyio.run_process(
+                [sys.executable, "-I", "-S", "-c", _CODE, path],
+                input=pickle.dumps((source, {"timeout_s": timeout_s, **request})),
+                stderr=DEVNULL,
+                check=False,
+                cwd="/",
+                env={"PATH": os.defpath},
+            )
+            reply = done.stdout
+        except* anyio.BrokenResourceError:
+            # A child that died before it was told anything breaks the pipe, in a task group.
+            pass
     if bound.cancelled_caught:
         # On a crowded machine it did not come to looking at the time itself.
         raise took_too_long(timeout_s)

@@ -129,3 +129,6 @@ async def test_a_child_that_dies_is_a_search_that_was_stopped(
 
     with pytest.raises(output.PatternTimeout, match="1024 MiB of memory or 5 s"):
         await search_process.search(SpoolFiles(directory), timeout_s=5.0)
+    # More than a pipe takes, so that it breaks for certain.
+    with pytest.raises(output.PatternTimeout, match="1024 MiB of memory or 5 s"):
+        await search_process.search(SpoolFiles(directory), timeout_s=5.0, pattern="x" * 10**6)
