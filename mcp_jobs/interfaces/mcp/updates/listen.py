@@ -83,8 +83,9 @@ class Listening:
         watching = await self._targets.watching(owner, honoured.resource_subscriptions or ())
         self._streams += 1
         try:
-            # Joined before the acknowledgement, so that nothing that happens meanwhile is lost.
-            with self._share.of(owner), watching, self._push.joined(stream.queue):
+            # `watching` first, as it has begun; joined before the acknowledgement, so that nothing
+            # that happens meanwhile is lost.
+            with watching, self._share.of(owner), self._push.joined(stream.queue):
                 await stream.run()
         except TooManyError as error:
             raise MCPError(code=INVALID_REQUEST, message=str(error)) from None
