@@ -182,6 +182,15 @@ def _open_up(path: Path) -> None:
                         os.chmod(name, layout.PRIVATE_DIR, dir_fd=directory_fd)
 
 
+def let_in(job_dir: Path) -> None:
+    """Undo what a job has done to the modes of its directories: in them stands how it ended."""
+    for path in (job_dir, job_dir / layout.OUTPUT):
+        with contextlib.suppress(OSError):
+            info = path.lstat()
+            if stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                path.chmod(layout.PRIVATE_DIR)
+
+
 def forget_secrets(job_dir: Path) -> None:
     """Remove the stored environment of a job that will not start again."""
     remove(job_dir / layout.ENV)

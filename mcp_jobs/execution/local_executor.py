@@ -170,7 +170,7 @@ class LocalExecutor:
 
     async def attach(self, claim: Job, *, has_lived: bool = False) -> Found:
         """Find out by row, files and processes what there is of an attempt."""
-        await anyio.to_thread.run_sync(self._fence, claim)
+        await anyio.to_thread.run_sync(self._take_over, claim)
         case, traces = await self._look(claim)
         if has_lived:
             case = outlived(case, traces)
@@ -196,6 +196,10 @@ class LocalExecutor:
             return case, traces
         lives = job_directory.lives(claim.id, self._homes(claim))
         return judge(claim, traces, here=self._incarnation, lives=lives), traces
+
+    def _take_over(self, claim: Job) -> None:
+        job_directory.let_in(self._dir(claim.id))
+        self._fence(claim)
 
     def _fence(self, claim: Job) -> None:
         job_directory.raise_fence(self._dir(claim.id), claim.claim_token, self._homes(claim))

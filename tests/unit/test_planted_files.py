@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from mcp_jobs.output.view import OutputView
 from mcp_jobs.settings import Settings
 from tests.executors import local_executor_of
 from tests.system import planting
+from tests.unit.test_views import STARTED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -279,6 +281,36 @@ def test_a_segment_that_was_made_longer_ends_where_the_next_begins(job_dir: Path
 
     assert list_segments(directory) == [(0, 0, 4), (4, 0, 5)]
     assert OutputView(SpoolFiles(directory)).read(0, 9) == b"0123abcd\n"
+
+
+def test_an_output_that_may_not_be_looked_into_says_so(
+    job_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(str(job_dir / layout.OUTPUT), 1 << 20)
+    spool.write(b"printed\n")
+    spool.close()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # Whoever runs the tests may be allowed everything.
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        shown = output.read_tail(SpoolFiles(job_dir / layout.OUTPUT), lines=9)
+        recent = output.read_recent(SpoolFiles(job_dir / layout.OUTPUT), limit_bytes=99)
+    assert "a directory that may not be looked into stands where" in shown.text
+    assert recent == b""
+
+
+async def test_a_job_that_locks_its_directories_is_taken_over_all_the_same(tmp_path: Path) -> None:
+    executor = local_executor_of(Settings(home=tmp_path), _forgotten, InProcessBus())
+    job_dir = tmp_path / "jobs" / STARTED.id
+    (job_dir / layout.OUTPUT).mkdir(parents=True)
+    for path in (job_dir / layout.OUTPUT, job_dir):
+        path.chmod(0o400)
+    await executor.attach(STARTED)
+    modes = [path.stat().st_mode & 0o777 for path in (job_dir, job_dir / layout.OUTPUT)]
+    assert modes == [layout.PRIVATE_DIR] * 2
 
 
 def test_an_output_of_very_many_files_is_none(job_dir: Path) -> None:

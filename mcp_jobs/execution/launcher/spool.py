@@ -75,7 +75,11 @@ def _files_in(directory_fd: int, path: str) -> Iterator[Segment]:
     for name in sorted(names):
         numbers = _parse_name(name)
         if numbers is not None:
-            info = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+            try:
+                info = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+            except PermissionError:
+                what = "a directory that may not be looked into"
+                raise OddFileError(path, what, wanted="an output") from None
             if stat.S_ISREG(info.st_mode):
                 yield (*numbers, info.st_size)
 
