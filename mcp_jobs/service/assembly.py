@@ -1,4 +1,4 @@
-"""Put the parts together for one process: store, feed, follower, pool, service."""
+"""Put the parts together for one process: store, executor, change feed, pool, service."""
 
 from __future__ import annotations
 

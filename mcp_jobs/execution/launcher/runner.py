@@ -58,7 +58,7 @@ _SPOILED = (Unready, FileNotFoundError, NotADirectoryError, OddFileError)
 
 
 class Runner:
-    """Runs one attempt. `request` is what `LaunchRequest` in process.py describes."""
+    """Runs one attempt. `request` is what `LaunchRequest` in launcher_client.py holds."""
 
     def __init__(
         self, request: Mapping[str, Any], connection: socket.socket, home: PinnedHome | None = None

@@ -1,6 +1,6 @@
 """Put `${name}` for `{{name}}` into a shell script, quoted as the place of each asks for.
 
-The reader follows the quoting of a POSIX shell and cuts the script into words; `commands` then
+The reader follows the quoting of a POSIX shell and cuts the script into words; `script_safety` then
 looks at what each of them is given to. Where shells differ, or where a value would be read a second
 time, the script is refused: a wrong guess would let a parameter become an argument or a command.
 """

@@ -48,7 +48,7 @@ ROUTES: Final[Mapping[tuple[str, str], Row]] = {
     ("GET", "/openapi.json"): _ANY,
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
-    # What each message of MCP needs is in `server.access`.
+    # What each message of MCP needs is in `interfaces.mcp.access`.
     ("POST", MCP_PATH): OF_MCP,
     ("GET", MCP_PATH): _READ,
     ("DELETE", MCP_PATH): OF_MCP,
