@@ -40,7 +40,25 @@ COMPUTED_DEFAULTS = {
     "home": "the platform's state directory",
     "capacity": "the number of CPU cores",
 }
-SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+SCRIPTS = PYPROJECT["project"]["scripts"]
+LINTER = PYPROJECT["tool"]["importlinter"]
+PACKAGE = ROOT / "mcp_jobs"
+ARCHITECTURE = DOCS / "architecture.md"
+CHANGES = [
+    "a state",
+    "a job field",
+    "a recogniser",
+    "a host",
+    "the backoff",
+    "a REST route",
+    "a webhook field",
+    "the output cap",
+    "a CLI command",
+    "an engine",
+]
+_SUFFIXES = (".py", ".md", ".sql", ".toml")
+_BLOCK = re.MULTILINE | re.DOTALL
 
 
 def _make_demo_runs_it() -> None:
@@ -150,19 +168,51 @@ def test_the_example_of_a_job_is_one() -> None:
 
 
 def test_the_state_diagram_is_that_of_the_code() -> None:
-    text = (DOCS / "architecture.md").read_text("utf-8")
+    text = ARCHITECTURE.read_text("utf-8")
     between = text.partition("<!-- states: begin -->\n")[2].partition("<!-- states: end -->")[0]
     assert between == f"```mermaid\n{mermaid()}\n```\n"
 
 
-def test_the_architecture_names_every_module_and_every_file_of_a_job() -> None:
-    modules = section(DOCS / "architecture.md", "Modules")
-    package = ROOT / "mcp_jobs"
-    parts = [p.stem if p.suffix else f"{p.name}/" for p in package.iterdir() if _is_module(p)]
-    assert sorted(p for p in parts if f"`{p}`" not in modules) == []
-    told = {
-        names(row[0])[0].rstrip("/") for row in rows(section(DOCS / "architecture.md", "Files"))[1:]
+def test_the_architecture_describes_every_room_and_no_other() -> None:
+    told = [names(row[0])[0] for row in rows(section(ARCHITECTURE, "Rooms"))[1:]]
+    parts = {p.name if p.suffix else f"{p.name}/" for p in PACKAGE.iterdir() if _is_module(p)}
+    assert sorted(told) == sorted(parts)
+
+
+def test_the_layers_and_the_exceptions_of_the_seam_are_those_of_the_contracts() -> None:
+    contracts = {each["id"]: each for each in LINTER["contracts"]}
+    (block,) = blocks(ARCHITECTURE, "text")
+    assert block.text.splitlines() == contracts["layers"]["layers"]
+    seam = section(ARCHITECTURE, "The seam")
+    excepted = {
+        _path_of(module)
+        for line in contracts["seam"]["ignore_imports"]
+        for module in line.split(" -> ")
     }
+    assert sorted(path for path in excepted if path and f"`{path}`" not in seam) == []
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "survival.md"])
+def test_every_file_and_folder_that_the_tour_names_exists(page: str) -> None:
+    path = DOCS / page
+    # What lies in a home is no file of the project.
+    home = section(path, "Files") if page == ARCHITECTURE.name else ""
+    text = re.sub(r"^```.*?^```$", "", path.read_text("utf-8").replace(home, ""), flags=_BLOCK)
+    told = {name for name in names(text) if name.endswith(_SUFFIXES) or "/" in name}
+    if page != ARCHITECTURE.name:
+        told = {name for name in told if name.endswith(_SUFFIXES)}
+    assert told
+    assert sorted(name for name in told if not _exists(name)) == []
+
+
+def test_the_architecture_says_what_to_touch_for_each_usual_change() -> None:
+    told = {row[0]: names(row[1]) for row in rows(section(ARCHITECTURE, "To change something"))[1:]}
+    assert list(told) == CHANGES
+    assert [change for change, touched in told.items() if not touched] == []
+
+
+def test_the_architecture_names_every_file_of_a_job() -> None:
+    told = {names(row[0])[0].rstrip("/") for row in rows(section(ARCHITECTURE, "Files"))[1:]}
     constants = (layout.ENV, layout.ALIVE, layout.FENCE, layout.STOP, layout.NOTICE)
     python = (layout.CALL, layout.QUESTIONS, layout.ANSWERS, layout.WORK, "report.<token>")
     assert told == {*constants, *python, layout.OUTPUT, layout.PROGRESS}
@@ -242,4 +292,20 @@ def _above(limit: object) -> bool:
 def _is_module(path: Path) -> bool:
     if path.is_dir():
         return (path / "__init__.py").exists()
-    return path.suffix == ".py" and path.stem != "__init__"
+    return path.suffix == ".py"
+
+
+def _exists(name: str) -> bool:
+    return (PACKAGE / name).exists() or (ROOT / name).exists()
+
+
+def _path_of(module: str) -> str:
+    """Where a module of a contract lies, below the package; nothing for what stands for many."""
+    if module.endswith((".*", ".**")):
+        module = module.rstrip(".*")
+        return "" if module in ("mcp_jobs", "mcp_jobs.execution") else f"{_below(module)}/"
+    return f"{_below(module)}.py"
+
+
+def _below(module: str) -> str:
+    return module.removeprefix("mcp_jobs.").replace(".", "/")
