@@ -110,7 +110,7 @@ def _more(job: Job, say: Vocabulary, *, partly: bool) -> str:
 
 def _after_cancel(job: Job) -> str:
     if job.reason is Reason.DECLINED:
-        return "A person declined; do not start it again unless asked."
+        return "Its approval was declined; do not start it again unless asked."
     if outcomes.none_left(job):
         return "The job is cancelled and none of its processes is left."
     return "The job is cancelled, and what could be found of its processes is gone; see error."

@@ -179,6 +179,9 @@ def test_what_publishes_or_resets_asks_a_person_first(place: Place) -> None:
         "deployDocs": "x",
         "drop-all": "x",
         "v": "git release",
+        "git-push": "x",
+        "nuke": "x",
+        "rollback": "x",
     }
     harmless = {
         "build": "cargo build --release",
@@ -189,7 +192,10 @@ def test_what_publishes_or_resets_asks_a_person_first(place: Place) -> None:
     text = found(place, **{"package.json": json.dumps({"scripts": {**grave, **harmless}})})
 
     asked = set(re.findall(r"(?m)^  ([\w-]+):\n(?:    .*\n)*?    confirm: true\n", text))
-    assert asked == {"db_reset", "ship", "deployDocs", "drop-all", "v"}
+    assert asked == {
+        *("db_reset", "ship", "deployDocs", "drop-all", "v"),
+        *("git-push", "nuke", "rollback"),
+    }
 
 
 def test_attributes_of_just_are_read_and_a_comment_says_why_it_is_one(place: Place) -> None:

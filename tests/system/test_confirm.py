@@ -204,6 +204,7 @@ async def test_an_answer_that_does_not_fit_is_refused_and_the_question_stays(
         await contract.call(client, "cancel_job", {"job_id": job["job_id"]})
 
     assert "region must have 2 to" in error
+    assert f"The job {jobs['jobs'][0]['job_id']} goes on waiting for an answer." in error
     assert [job["status"] for job in jobs["jobs"]] == ["input_required"]
 
 

@@ -47,7 +47,7 @@ def test_jobs_of_others_that_hold_the_queue_are_only_counted() -> None:
 
 def test_after_a_refusal_it_is_not_to_be_started_again() -> None:
     declined = replace(JOB, status=Status.CANCELLED, reason=Reason.DECLINED)
-    assert step(declined) == "A person declined; do not start it again unless asked."
+    assert step(declined) == "Its approval was declined; do not start it again unless asked."
     cancelled = replace(declined, reason=Reason.CANCELLED_BY_USER)
     assert "none of its processes is left" in step(cancelled)
 

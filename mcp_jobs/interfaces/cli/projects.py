@@ -31,7 +31,8 @@ _SERVES: Final = re.compile(
     r"(?:^|[:_-])(?:dev|start|serve|server|watch|preview|storybook)(?:$|[:_-])"
 )
 _GRAVE: Final = re.compile(
-    r"(?<![A-Za-z])(?:publish|releas|deploy|reset|drop)(?:s|e|es|ed|ing|ment)?(?![A-Za-z])", re.I
+    r"(?<![A-Za-z])(?:publish|releas|deploy|reset|drop|push|nuke|rollback)(?:s|e|es|ed|ing|ment)?(?![A-Za-z])",
+    re.I,
 )
 """What changes the world beyond this directory, or takes something away."""
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

@@ -151,6 +151,9 @@ class Asking:
             except MCPError as error:
                 logger.warning("the client did not ask the user: %s", error)
                 break
+            except InvalidInputError as error:
+                waits = f"The job {question.job_id} goes on waiting for an answer."
+                raise InvalidInputError(f"{error} {waits}") from error
             finally:
                 self._open.discard(place)
         return answered
