@@ -36,7 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 """Part of the socket's name, so that another version's launcher is never spoken to."""
 
 _REQUEST_LIMIT_BYTES = 4 << 20
