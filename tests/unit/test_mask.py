@@ -202,13 +202,16 @@ def _folded(data: bytes) -> bytes:
     st.lists(st.integers(0, 200), max_size=20),
 )
 @example([b"aaaaaa"], ["aaa", "\x1b[31m", "aaa", "\x1b[0m"], [3, 4, 6])
+@example([b"aaaaaa"], ["\x1b", "aaaaaa"], [])
 def test_escape_sequences_hide_no_secret_however_the_stream_is_cut(
     secrets: list[bytes], parts: list[str], places: list[int]
 ) -> None:
     data = "".join(parts).encode()
     written = _mask_chunks(secrets, [data])
     assert _mask_chunks(secrets, _cut(data, places)) == written
-    assert _folded(written) == _mask_whole(secrets, _folded(data))
+    # Behind an escape alone the bracket of the mask would begin a sequence.
+    marked = written.replace(REPLACEMENT, b"\xff")
+    assert _folded(marked) == _mask_whole(secrets, _folded(data)).replace(REPLACEMENT, b"\xff")
     # Colours stay as they were, also those that stood inside of a secret.
     assert re.findall(rb"\x1b\[\d\d?m", written) == re.findall(rb"\x1b\[\d\d?m", data)
 
