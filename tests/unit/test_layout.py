@@ -414,21 +414,21 @@ def test_lines_are_read_as_they_were_added_whatever_was_torn_between(
 
 
 @pytest.mark.parametrize("notify", [True, False], ids=["told by the system", "rung"])
-def test_an_order_wakes_whoever_has_a_bell(tmp_path: Path, *, notify: bool) -> None:
+def test_an_order_wakes_whoever_waits_for_its_notice(tmp_path: Path, *, notify: bool) -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGIO, lambda number, _: heard.append(number))
-    job_bell = stop_notice.Bell(str(tmp_path), notify=notify)
+    notice = stop_notice.StopNotice(str(tmp_path), notify=notify)
     try:
         job_directory.request_stop(tmp_path, reason="timeout", grace_s=1.0)
-        if job_bell.fd is None:
+        if notice.fd is None:
             assert signal.SIGIO in heard
         else:
-            assert os.read(job_bell.fd, 10) == b"!"
+            assert os.read(notice.fd, 10) == b"!"
     finally:
-        job_bell.close()
+        notice.close()
         signal.signal(signal.SIGIO, before)
 
-    assert (job_bell.fd is None) == (notify and sys.platform == "linux")
+    assert (notice.fd is None) == (notify and sys.platform == "linux")
     assert os.listdir(tmp_path) == [layout.STOP]
 
 

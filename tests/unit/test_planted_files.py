@@ -143,7 +143,7 @@ def test_no_order_gives_more_time_than_a_caller_may(job_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ringing_writes_into_nothing_but_a_bell(job_dir: Path, kind: str) -> None:
+def test_a_notice_is_written_into_nothing_but_a_fifo(job_dir: Path, kind: str) -> None:
     planting.plant(job_dir, layout.NOTICE, kind)
 
     stop_notice.give(str(job_dir))
@@ -154,7 +154,7 @@ def test_ringing_writes_into_nothing_but_a_bell(job_dir: Path, kind: str) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bell_is_a_fifo_of_its_own(job_dir: Path, kind: str) -> None:
     planting.plant(job_dir, layout.NOTICE, kind)
-    made = stop_notice.Bell(str(job_dir), notify=False)
+    made = stop_notice.StopNotice(str(job_dir), notify=False)
     try:
         stop_notice.give(str(job_dir))
         assert made.fd is not None

@@ -22,7 +22,7 @@ from mcp_jobs.execution.launcher.files import OddFileError
 from mcp_jobs.execution.launcher.identity import ON_LINUX, Stat, boot_id, pid_namespace, start_time
 from mcp_jobs.execution.launcher.output_pump import OutputPump, empty
 from mcp_jobs.execution.launcher.spawn import SpawnError, spawn
-from mcp_jobs.execution.launcher.stop_notice import Bell
+from mcp_jobs.execution.launcher.stop_notice import StopNotice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Runner:
         """The same on a clock that nobody sets."""
         self._wakeup_read, self._wakeup_write = os.pipe()
         self._pump: OutputPump | None = None
-        self._bell: Bell | None = None
+        self._notice: StopNotice | None = None
 
     def run(self) -> None:
         """Live the whole life of the attempt."""
@@ -120,9 +120,9 @@ class Runner:
         self._hang_up()
 
     def _hang_up(self) -> None:
-        if self._bell is not None:
-            self._bell.close()
-            self._bell = None
+        if self._notice is not None:
+            self._notice.close()
+            self._notice = None
 
     def _detached(self) -> bool:
         """Whether what the main process left behind may go on, as it ended by itself."""
@@ -185,7 +185,7 @@ class Runner:
         )
         self._pump = pump
         # Before the first look for an order, so that none falls in between.
-        self._bell = Bell(self._job_dir)
+        self._notice = StopNotice(self._job_dir)
         before = layout.used_bytes(alive_fd)
         try:
             self._write_identity(alive_fd, pump.start)
@@ -255,13 +255,13 @@ class Runner:
     # -- run -----------------------------------------------------------------------------------
 
     def _supervise(self, pump: OutputPump) -> None:
-        bell_fd = None if self._bell is None else self._bell.fd
+        notice_fd = None if self._notice is None else self._notice.fd
         began_s = time.monotonic()
         # For three descriptors, once or twice: an epoll would take more calls to set up.
         with selectors.PollSelector() as selector:
             selector.register(self._wakeup_read, selectors.EVENT_READ)
-            if bell_fd is not None:
-                selector.register(bell_fd, selectors.EVENT_READ)
+            if notice_fd is not None:
+                selector.register(notice_fd, selectors.EVENT_READ)
             pump.register(selector)
             while not self._main_ended():
                 stop = self._due_stop(pump, began_s)
@@ -270,8 +270,8 @@ class Runner:
                     break
                 ready = selector.select(self._next_wait_s(pump, began_s))
                 empty(self._wakeup_read)
-                if bell_fd is not None:
-                    empty(bell_fd)
+                if notice_fd is not None:
+                    empty(notice_fd)
                 pump.on_ready(ready, selector)
         pump.drain()
         if self._reason is None and self._over_limit(pump):
@@ -334,7 +334,7 @@ class Runner:
             deadlines_s.append(began_s + self._request["timeout_s"])
         if self._request["idle_timeout_s"] is not None:
             deadlines_s.append(pump.last_output_s + self._request["idle_timeout_s"])
-        if self._removed() or (self._bell is not None and self._bell.fd is not None):
+        if self._removed() or (self._notice is not None and self._notice.fd is not None):
             # The home may be about to follow; or nothing tells of removals here.
             deadlines_s.append(time.monotonic() + _HOME_POLL_S)
         due_s = [deadline for deadline in deadlines_s if deadline is not None]

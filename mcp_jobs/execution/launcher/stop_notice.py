@@ -20,7 +20,7 @@ _NAMES = ("DN_CREATE", "DN_RENAME", "DN_DELETE", "DN_MULTISHOT")
 _CHANGES = sum(getattr(fcntl, name, 0) for name in _NAMES)
 
 
-class Bell:
+class StopNotice:
     """One runner's notice. The order itself is looked up by the runner whenever it wakes."""
 
     def __init__(self, job_dir: str, *, notify: bool = True) -> None:
