@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LINEAR_DELAY_S: Final = 30.0
 """The step of a linear backoff where its type names none."""
 
+_SPREAD: Final = random.Random()  # noqa: S311 - spread, not secrecy
+"""Our own: an application that seeds the common generator would make all its pauses alike."""
+
 Printed = Callable[[tuple[str, ...]], bool]
 """Says whether the attempt's output has a match of any of these patterns."""
 
@@ -192,7 +195,7 @@ def backoff_ms(attempt: int, *, base_s: float) -> int:
     The randomness keeps jobs that failed together from coming back together.
     """
     full_ms = min(base_s * 1000 * 2.0 ** min(attempt - 1, 30), LONGEST_PAUSE_MS)
-    return round(full_ms * (0.5 + random.random() / 2))  # noqa: S311 - spread, not secrecy
+    return round(full_ms * (0.5 + _SPREAD.random() / 2))
 
 
 _CANCELLED = "Cancelled on request; every process of the job is gone."
