@@ -138,7 +138,8 @@ async def ask(client: Client, tool: str, arguments: dict[str, Any]) -> None:
     """
     with anyio.fail_after(30):
         result = await client.call_tool(tool, arguments)
-    if result.is_error:
+    # A job that has failed is an error too, with its object.
+    if result.is_error and result.structured_content is None:
         refusal(result)
     else:
         accepted(tool, result)

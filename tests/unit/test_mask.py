@@ -81,7 +81,8 @@ def test_what_is_held_is_the_longest_possible_start_of_a_secret(
     noise = data.draw(st.binary(max_size=20))
     start = data.draw(st.sampled_from(secrets)) if secrets else b""
     stream = noise + start[: data.draw(st.integers(0, max(0, len(start) - 1)))]
-    if any(secret in stream for secret in secrets):
+    # An escape sequence that may go on is held as well.
+    if b"\x1b" in stream or any(secret in stream for secret in secrets):
         return
     masker = Masker(secrets)
     written = bytes(masker.feed(stream))
