@@ -82,7 +82,7 @@ def failed_tests(job: Job) -> int:
     return sum(number for number in counts if type(number) is int and number > 0)
 
 
-def tests_in(result: object) -> JobObject | None:
+def summary_in(result: object) -> JobObject | None:
     """Return the summary of test runs that is the result of a job, if it is that."""
     tests = result.get("tests") if isinstance(result, dict) else None
     if not isinstance(tests, dict) or not {"passed", "failed"} <= tests.keys():
@@ -91,6 +91,13 @@ def tests_in(result: object) -> JobObject | None:
     counted = all(type(tests.get(name, 0)) is int for name in _TEST_COUNTS)
     names = tests.get("failed_names", [])
     return tests if counted and isinstance(names, list) else None
+
+
+def counted_tests(tests: JobObject) -> str:
+    """Return what a summary of test runs counted, in words."""
+    counted = [f"{tests['passed']} passed", f"{tests['failed']} failed"]
+    counted += [f"{tests[name]} {name}" for name in ("errors", "skipped") if tests.get(name)]
+    return ", ".join(counted)
 
 
 def attempt_objects(attempts: Sequence[Attempt]) -> list[JobObject]:

@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.job_object import counted_tests, summary_in
 from mcp_jobs.domain.questions import visible
 from mcp_jobs.domain.states import Status
 from mcp_jobs.interfaces.cli import screen, session, tables, wording
@@ -211,9 +212,9 @@ def _facts(shown: JobObject) -> None:
 
 
 def _result(shown: JobObject) -> None:
-    tests = wording.tests_in(shown)
+    tests = summary_in(shown["result"])
     if tests is not None:
-        _fact("tests", f"{wording.tests_of(tests)} ({screen.clean(str(tests.get('runner')))})")
+        _fact("tests", f"{counted_tests(tests)} ({screen.clean(str(tests.get('runner')))})")
         for name in wording.failing_tests(shown, most=20):
             _fact("", name)
     elif shown["result"] is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from mcp_jobs.domain.job_object import counted_tests, summary_in
 from mcp_jobs.interfaces.cli.screen import clean
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 _DAY_S: Final = 86_400
 _SHORT_S: Final = 10
-_TEST_COUNTS: Final = ("passed", "failed", "errors", "skipped")
 
 
 def status_of(job: JobObject) -> str:
@@ -104,32 +104,15 @@ def end_of(job: JobObject) -> str:
     """Return one line that says how a job ended."""
     spent = f" after {span(job['duration_seconds'])}" if job["duration_seconds"] is not None else ""
     line = f"{job['job_id']} {status_of(job)}{spent}: {title_of(job)}"
-    tests = tests_in(job)
+    tests = summary_in(job["result"])
     if tests is not None:
-        line += f" ({tests_of(tests)})"
+        line += f" ({counted_tests(tests)})"
     return line
-
-
-def tests_of(tests: JobObject) -> str:
-    """Return what a summary of test runs counted."""
-    counted = [f"{tests['passed']} passed", f"{tests['failed']} failed"]
-    counted += [f"{tests[name]} {name}" for name in ("errors", "skipped") if tests.get(name)]
-    return ", ".join(counted)
 
 
 def failing_tests(job: JobObject, most: int = 10) -> list[str]:
     """Return the names of the tests that failed, and a line for those beyond `most`."""
-    tests = tests_in(job) or {}
+    tests = summary_in(job["result"]) or {}
     names = [clean(str(name)) for name in tests.get("failed_names") or ()]
     more = ["… and more"] if len(names) > most or tests.get("failed_names_truncated") else []
     return [*names[:most], *more]
-
-
-def tests_in(job: JobObject) -> JobObject | None:
-    """Return the summary of test runs that is the result of a job, if it is that."""
-    tests = job["result"].get("tests") if isinstance(job["result"], dict) else None
-    if not isinstance(tests, dict) or not {"passed", "failed"} <= tests.keys():
-        return None
-    # A Python job may return anything under this name.
-    counted = all(type(tests.get(name, 0)) is int for name in _TEST_COUNTS)
-    return tests if counted and isinstance(tests.get("failed_names", []), list) else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp_types import CallToolResult, TextContent
 
 from mcp_jobs.domain import display
-from mcp_jobs.domain.job_object import tests_in
+from mcp_jobs.domain.job_object import counted_tests, summary_in
 from mcp_jobs.interfaces.mcp import fence
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _cut(text: str) -> str:
 def _state(shown: JobObject) -> list[str]:
     """Say what a job is and how far; of one that has ended, which tests failed, and why."""
     lines = [_headline(shown)]
-    tests = tests_in(shown["result"])
+    tests = summary_in(shown["result"])
     if tests is not None:
         lines.append(_tests_text(tests))
     elif shown["result"] is not None:
@@ -296,9 +296,7 @@ def _progress_of(shown: JobObject, before: str) -> str:
 
 
 def _tests_text(tests: JobObject) -> str:
-    counted = [f"{tests['passed']} passed", f"{tests['failed']} failed"]
-    counted += [f"{tests[name]} {name}" for name in ("errors", "skipped") if tests.get(name)]
     names = [str(name) for name in tests.get("failed_names") or ()]
     names += ["and more"] if names and tests.get("failed_names_truncated") else []
-    text = f"Tests: {', '.join(counted)}"
+    text = f"Tests: {counted_tests(tests)}"
     return display.line(f"{text}: {', '.join(names)}" if names else text)
