@@ -7,7 +7,7 @@ extra="$1"
 shift
 venv=.venv
 
-# tests/unit/test_setup.py compares these figures with what is installed.
+# tests/processes/project/test_setup.py compares these figures with what is installed.
 case "$extra" in
 demo) purpose='The demo needs'; figures='about 45 packages (15 MB)' ;;
 dev) purpose='Tests and checks need'; figures='about 125 packages (80 MB)' ;;

@@ -17,8 +17,8 @@ import pytest
 
 from tests.markdown import DOCS, names, rows, section
 from tests.support import BOUND_S
-from tests.system.test_cli_jobs import cli
-from tests.unit.test_docs import TOOLS
+from tests.system.commands.test_cli_jobs import cli
+from tests.unit.project.test_docs import TOOLS
 
 if TYPE_CHECKING:
     from tests.support import Place

@@ -21,7 +21,7 @@ MANY = 100_000
 SPARSE_BYTES = 10 << 30
 SPARSE_OUTPUT_BYTES = 512 << 20
 """Eight times what is kept of an output. Its lines are counted, so its size is time and no more:
-tests/unit/test_planted_files.py proves that no reader holds more than a window of it."""
+tests/unit/execution/test_planted_files.py proves that no reader holds more than a window of it."""
 
 
 def _socket(path: Path) -> None:
