@@ -23,6 +23,7 @@ from mcp_jobs.domain.limits import WEBHOOK_SOON_MS
 from mcp_jobs.domain.models import Delivery
 from mcp_jobs.domain.secrecy import shown_url
 from mcp_jobs.domain.webhook_urls import networks
+from mcp_jobs.engine.rounds import Rounds
 from mcp_jobs.execution import private_files
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Webhooks:
         self._clock = clock
         self._poster: Poster | None = None
         self._said = ""
-        self._wake = anyio.Event()
+        self._rounds = Rounds("webhooks to send", longest_s=_LOOK_S, gather_s=_COALESCE_S)
         self._slots = anyio.CapacityLimiter(_AT_ONCE)
 
     async def run(self) -> None:
@@ -110,32 +111,23 @@ class Webhooks:
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, JobChanged) and event.ended:
-            self._wake.set()
+            self._rounds.wake()
 
     async def _deliver_for_ever(self, tasks: TaskGroup) -> None:
-        quiet = True
-        while True:
-            self._wake = anyio.Event()
-            try:
-                if quiet:
-                    await self._release_dead()
-                nap_s = await self._start_due(tasks)
-            except StoreError as error:
-                logger.warning("cannot look for webhooks to send: %s", error)
-                nap_s = _LOOK_S
-            with anyio.move_on_after(nap_s) as nap:
-                await self._wake.wait()
-                # One look for a burst of ends.
-                await anyio.sleep(_COALESCE_S)
-            quiet = nap.cancelled_caught
+        await self._rounds.run(partial(self._look, tasks))
 
-    async def _start_due(self, tasks: TaskGroup) -> float:
-        """Begin with what is due; returns how long to sleep."""
+    async def _look(self, tasks: TaskGroup, unasked: bool) -> float | None:
+        if unasked:
+            await self._release_dead()
+        return await self._start_due(tasks)
+
+    async def _start_due(self, tasks: TaskGroup) -> float | None:
+        """Begin with what is due; returns when there is more."""
         while True:
             due_ms = await self._store.outbox.next_due_ms()
             wait_s = _LOOK_S if due_ms is None else (due_ms - self._clock.now_ms()) / 1000
             if wait_s > 0 or not await self._load():
-                return min(max(wait_s, 0.05), _LOOK_S) if self._poster else _LOOK_S
+                return max(wait_s, 0.05) if self._poster else None
             await self._slots.acquire_on_behalf_of(slot := object())
             message = None
             try:
@@ -206,7 +198,7 @@ class Webhooks:
             logger.warning(
                 "webhook %s, attempt %d: %s", message.id, message.attempt, delivery.error
             )
-        self._wake.set()
+        self._rounds.wake()
 
     async def _post(self, message: OutboxMessage, now_ms: int) -> Answer:
         """Send a message. What goes wrong with it is in the answer, whatever it is.

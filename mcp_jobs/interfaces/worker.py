@@ -1,4 +1,4 @@
-"""A worker: the same pool as a server's, without MCP."""
+"""A worker: the same share of the work as a server's, without MCP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def work(settings: Settings, drain: bool) -> None:
         tasks.start_soon(leave_on_signal, core)
         tasks.start_soon(leave_without_home, core)
         if drain:
-            await core.pool.until_drained()
+            await core.backend.drained()
             await core.webhooks.until_quiet()
             tasks.cancel_scope.cancel()
         else:

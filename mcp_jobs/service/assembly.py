@@ -1,4 +1,4 @@
-"""Put the parts together for one process: store, executor, change feed, pool, service."""
+"""Put the parts together for one process: store, executor, change feed, backend, service."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from mcp_jobs.domain.errors import JobsError, StoreError, in_words, is_unwritabl
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.domain.ids import new_id
 from mcp_jobs.engine.change_feed import ChangeFeed
-from mcp_jobs.engine.claiming import Pool
+from mcp_jobs.engine.claiming import ClaimLoop
+from mcp_jobs.engine.recovery import Recovery
 from mcp_jobs.engine.retention import Retention
+from mcp_jobs.engine.supervision import Supervision
 from mcp_jobs.engine.supervisor import Supervisor
 from mcp_jobs.engine.upkeep import Upkeep
 from mcp_jobs.engine.webhooks import Webhooks
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.events import Bus
+    from mcp_jobs.engine.base import Backend
     from mcp_jobs.execution.incarnation import Incarnation
     from mcp_jobs.job_types.registry import JobType
     from mcp_jobs.settings import Settings
@@ -63,7 +66,8 @@ class Core:
     store: Store
     home: home_watch.HomeWatch
     feed: ChangeFeed
-    pool: Pool
+    backend: Backend
+    recovery: Recovery
     retention: Retention
     webhooks: Webhooks
     membership: Membership
@@ -79,7 +83,8 @@ class Core:
             ("home", self.home.run),
             ("feed", self.feed.run),
             ("executor", self.executor.run),
-            ("pool", self.pool.run),
+            ("backend", self.backend.run),
+            ("recovery", self.recovery.run),
             ("launcher link", self.membership.stay_attached),
             ("retention", self.retention.run),
             ("catalogue", self.catalogue.run),
@@ -188,7 +193,9 @@ async def _assemble(
     supervisor = Supervisor(
         store=store, feed=feed, executor=executor, settings=settings, clock=clock
     )
-    pool = _pool(settings, store, bus, membership.members, supervisor=supervisor, upkeep=upkeep)
+    backend, recovery = _owner(
+        settings, store, bus, membership.members, supervisor=supervisor, upkeep=upkeep
+    )
     declared = _catalogue(settings, bus, types)
     origin = _origin(settings, here, shared=shared, files_before=files_before)
     acceptor = _acceptor(settings, types, declared, origin, clock)
@@ -208,7 +215,8 @@ async def _assemble(
         store=store,
         home=home_watch.HomeWatch(settings, store, None if read_only else membership.members.mend),
         executor=executor,
-        pool=pool,
+        backend=backend,
+        recovery=recovery,
         retention=Retention(store=store, executor=executor, settings=settings, clock=clock),
         webhooks=Webhooks(
             store=store,
@@ -226,7 +234,7 @@ async def _assemble(
     )
 
 
-def _pool(
+def _owner(
     settings: Settings,
     store: Store,
     bus: Bus,
@@ -234,17 +242,30 @@ def _pool(
     *,
     supervisor: Supervisor,
     upkeep: Upkeep,
-) -> Pool:
-    return Pool(
+) -> tuple[Backend, Recovery]:
+    """Return what makes a process an owner of jobs; the only choice of a backend."""
+    clock, executor = SystemClock(), supervisor.executor
+    supervision = Supervision(supervisor, clock)
+    backend = ClaimLoop(
         members=members,
-        executor=supervisor.executor,
+        executor=executor,
         store=store,
         bus=bus,
-        supervisor=supervisor,
+        supervision=supervision,
         settings=settings,
-        clock=SystemClock(),
+        clock=clock,
         upkeep=upkeep,
     )
+    recovery = Recovery(
+        members=members,
+        executor=executor,
+        store=store,
+        supervision=supervision,
+        backend=backend,
+        clock=clock,
+        upkeep=upkeep,
+    )
+    return backend, recovery
 
 
 def _executor(

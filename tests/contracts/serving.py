@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ from pydantic import BaseModel
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.engine.change_feed import ChangeFeed
-from mcp_jobs.engine.claiming import Pool
+from mcp_jobs.engine.claiming import ClaimLoop
+from mcp_jobs.engine.recovery import Recovery
 from mcp_jobs.engine.retention import Retention
+from mcp_jobs.engine.supervision import Supervision
 from mcp_jobs.engine.supervisor import Supervisor
 from mcp_jobs.engine.upkeep import Upkeep
 from mcp_jobs.execution.base import Origin
@@ -29,15 +32,18 @@ from tests.stores import OWNER
 from tests.support import BOUND_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from anyio.abc import TaskGroup
 
+    from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.engine.base import Backend
     from mcp_jobs.store import Store
     from tests.contracts.memory_attempt import MemoryJob
 
 Shown = dict[str, Any]
+BackendOf = Callable[..., "Backend"]
 
 
 class WorkParams(BaseModel):
@@ -63,10 +69,11 @@ def work_type(**given: Any) -> JobType:
 
 @dataclass
 class World:
-    """What outlives a server: the rows, what runs, and who is there."""
+    """What outlives a server: the rows, what runs, who is there, and what time it is."""
 
     store: Store
     tasks: TaskGroup
+    clock: Clock = field(default_factory=SystemClock)
     jobs: dict[str, MemoryJob] = field(default_factory=dict)
     board: Board = field(default_factory=lambda: Board(SystemClock()))
 
@@ -82,6 +89,7 @@ class Server:
     service: JobService
     executor: MemoryExecutor
     maintenance: Retention
+    backend: Backend
 
     async def start(self, **work: Any) -> Shown:
         """Start a job that does a work; other arguments of the call go by `call`."""
@@ -115,11 +123,21 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    world: World, directory: Path, *, own_id: str = "one", job_type: JobType | None = None
+    world: World,
+    directory: Path,
+    *,
+    own_id: str = "one",
+    job_type: JobType | None = None,
+    backend_of: BackendOf = ClaimLoop,
+    **chosen: Any,
 ) -> AsyncIterator[Server]:
-    """Work on the jobs of a world until the context ends. What runs then goes on."""
-    bus, clock, store = InProcessBus(), SystemClock(), world.store
-    settings = Settings(home=directory / "nowhere", retry_base_seconds=0.01)
+    """Work on the jobs of a world until the context ends. What runs then goes on.
+
+    `backend_of` takes what `ClaimLoop` takes; other settings may be `chosen`.
+    """
+    bus, clock, store = InProcessBus(), world.clock, world.store
+    given = {"retry_base_seconds": 0.01, **chosen}
+    settings = Settings(home=directory / "nowhere", **given)
     executor = MemoryExecutor(world.tasks, bus, world.jobs)
     members = MemoryMembers(world.board, own_id)
     feed = ChangeFeed(store, bus)
@@ -131,15 +149,23 @@ async def serving(
         clock=clock,
         origin=_origin(executor),
     )
-    supervisor = Supervisor(feed=feed, **common)
-    upkeep = Upkeep(clock, tell=lambda _: None)
-    pool = Pool(members=members, bus=bus, supervisor=supervisor, upkeep=upkeep, **common)
     service = JobService(bus=bus, feed=feed, acceptor=acceptor, care=_no_care, **common)
+    own: Any = {
+        "members": members,
+        "executor": executor,
+        "store": store,
+        "supervision": Supervision(Supervisor(feed=feed, **common), clock),
+        "clock": clock,
+        "upkeep": Upkeep(clock, tell=lambda _: None),
+    }
+    backend = backend_of(bus=bus, settings=settings, **own)
+    recovery = Recovery(backend=backend, **own)
     members.join()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(feed.run)
-        tasks.start_soon(pool.run)
-        yield Server(service, executor, Retention(**common))
+        tasks.start_soon(backend.run)
+        tasks.start_soon(recovery.run)
+        yield Server(service, executor, Retention(**common), backend)
         tasks.cancel_scope.cancel()
     members.leave()
     assert not settings.home.exists()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.__main__ import main
 from mcp_jobs.engine.change_feed import ChangeFeed
-from mcp_jobs.engine.claiming import Pool
+from mcp_jobs.engine.claiming import ClaimLoop
+from mcp_jobs.engine.recovery import Recovery
 from mcp_jobs.engine.retention import Retention
 from mcp_jobs.engine.webhooks import Webhooks
 from mcp_jobs.execution.membership import Membership
@@ -39,12 +40,13 @@ FAULTS: Final[dict[str, tuple[Callable[[], type], str]]] = {
     "feed in the middle": (lambda: SqliteStore, "changed_elsewhere"),
     "executor": (lambda: Follower, "run"),
     "executor in the middle": (lambda: Follower, "tick"),
-    "pool": (lambda: Pool, "run"),
-    "pool: claims": (lambda: Pool, "_claim_for_ever"),
-    "pool: claims in the middle": (lambda: Pool, "_claim_due"),
-    "pool: claims after a claim": (lambda: SqliteStore, "claim"),
-    "pool: adoption": (lambda: Pool, "_adopt_for_ever"),
-    "pool: adoption in the middle": (lambda: SqliteStore, "running"),
+    "backend": (lambda: ClaimLoop, "run"),
+    "backend: claims": (lambda: ClaimLoop, "_claim_for_ever"),
+    "backend: claims in the middle": (lambda: ClaimLoop, "_claim_due"),
+    "backend: claims after a claim": (lambda: SqliteStore, "claim"),
+    "recovery": (lambda: Recovery, "run"),
+    "recovery: looks": (lambda: Recovery, "_look_for_ever"),
+    "recovery: looks in the middle": (lambda: SqliteStore, "running"),
     "launcher link": (lambda: Membership, "stay_attached"),
     "retention": (lambda: Retention, "run"),
     "catalogue": (lambda: Catalogue, "run"),

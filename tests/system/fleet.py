@@ -27,10 +27,10 @@ LEASE_S: Final = 1.0
 ROUND_S: Final = 0.1
 
 SHORT_LEASE: Final = f"""
-from mcp_jobs.engine import claiming
+from mcp_jobs.engine import recovery
 from mcp_jobs.execution import owner_locks
-owner_locks.LEASE_S = claiming.LEASE_S = {LEASE_S}
-claiming._ADOPT_EVERY_S = {ROUND_S}
+owner_locks.LEASE_S = recovery.LEASE_S = {LEASE_S}
+recovery._ADOPT_EVERY_S = {ROUND_S}
 """
 """A change under which an owner that stands still is found out soon."""
 
@@ -39,9 +39,9 @@ Process = subprocess.Popen[str]
 
 def shorten_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the change `SHORT_LEASE` in this process."""
-    for name in ("mcp_jobs.execution.owner_locks.LEASE_S", "mcp_jobs.engine.claiming.LEASE_S"):
+    for name in ("mcp_jobs.execution.owner_locks.LEASE_S", "mcp_jobs.engine.recovery.LEASE_S"):
         monkeypatch.setattr(name, LEASE_S)
-    monkeypatch.setattr("mcp_jobs.engine.claiming._ADOPT_EVERY_S", ROUND_S)
+    monkeypatch.setattr("mcp_jobs.engine.recovery._ADOPT_EVERY_S", ROUND_S)
 
 
 @contextmanager

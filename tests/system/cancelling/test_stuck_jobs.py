@@ -105,7 +105,7 @@ async def test_a_runner_that_is_stopped_after_the_order_goes_on(place: Place) ->
 async def test_the_time_limit_holds_though_the_runner_is_stopped(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_jobs.engine.claiming._OVERDUE_S", 0.5)
+    monkeypatch.setattr("mcp_jobs.engine.supervision._OVERDUE_S", 0.5)
     async with station(place) as jobs:
         job_id = await jobs.start("exec sleep 1000", timeout_seconds=1)
         await _stopped_runner(jobs.directory(job_id))

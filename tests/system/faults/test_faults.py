@@ -112,7 +112,7 @@ async def test_a_jump_ends_neither_a_lease_nor_a_running_job(
         clock.offset_ms += hours * HOUR_MS
         async with anyio.create_task_group() as tasks:
             for jobs in (one, two) * 3:
-                await jobs.core.pool.adopt_orphans(tasks)
+                await jobs.core.recovery.adopt_orphans(tasks)
         after = await two.core.store.find(job_id)
         await release(path)
         job = await two.ended(job_id)

@@ -88,7 +88,7 @@ async def _claimed_by_the_dead(place: Place) -> None:
     async with idle_core(place) as core:
         claimed = await core.store.claim(
             claimer="dead",
-            locality=core.pool._locality,
+            locality=core.executor.locality,
             incarnation=str(identify(place.home)),
             capacity=9,
             now_ms=int(time.time() * 1000),

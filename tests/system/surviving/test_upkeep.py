@@ -67,7 +67,7 @@ def test_a_server_goes_on_when_a_part_of_it_fails_twice(place: Place, fault: str
             assert server.text.count("Traceback") == 1
 
 
-@pytest.mark.parametrize("fault", ["retention", "webhooks", "catalogue", "pool: claims", "feed"])
+@pytest.mark.parametrize("fault", ["retention", "webhooks", "catalogue", "backend: claims", "feed"])
 def test_a_part_that_fails_again_and_again_is_told_by_readyz_and_doctor(
     place: Place, fault: str
 ) -> None:
