@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import jsonschema
 
+from mcp_jobs.domain.job_object import ListedJob, OutputObject, ProgressObject
 from mcp_jobs.interfaces.mcp.tools import schemas
 
 if TYPE_CHECKING:
@@ -16,21 +17,9 @@ if TYPE_CHECKING:
 
 Job = dict[str, Any]
 
-JOB_FIELDS: Final = frozenset(
-    {
-        "job_id", "type", "title", "status", "reason", "exit_code", "error", "cwd", "created_at",
-        "run_at", "started_at", "finished_at", "duration_seconds", "quiet_seconds", "attempt",
-        "max_attempts", "next_attempt_at", "cancel_requested", "queue_position", "progress",
-        "result", "uri",
-    }
-)  # fmt: skip
-OUTPUT_FIELDS: Final = frozenset(
-    {
-        "text", "bytes_total", "lines_total", "lines_shown", "first_cursor", "next_cursor",
-        "dropped_bytes", "truncated",
-    }
-)  # fmt: skip
-PROGRESS_FIELDS: Final = frozenset({"current", "total", "percent", "message", "updated_at"})
+JOB_FIELDS: Final = ListedJob.__required_keys__
+OUTPUT_FIELDS: Final = OutputObject.__required_keys__
+PROGRESS_FIELDS: Final = ProgressObject.__required_keys__
 
 _ALWAYS: Final = {
     "start_job": JOB_FIELDS | {"next_step"},

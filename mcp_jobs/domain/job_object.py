@@ -1,18 +1,18 @@
-"""The job object: one and the same wherever a job is shown (DESIGN of the job object: docs)."""
+"""The job object: one and the same wherever a job is shown.
 
-from __future__ import annotations
+Each field is declared here and nowhere else, see `declaration`. This module has no `from __future__
+import annotations`, as the declarations are read at run time.
+"""
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from functools import lru_cache
+from typing import Annotated, Any, Final, NamedTuple, TypedDict
 
-from mcp_jobs.domain import display
-from mcp_jobs.domain.states import Status
+from mcp_jobs.domain import display, models
+from mcp_jobs.domain.declaration import Field, maker
+from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.domain.time_left import with_estimate
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mcp_jobs.domain.models import Attempt, Job, Question
 
 JobObject = dict[str, Any]
 
@@ -21,58 +21,32 @@ _LAST_MS: Final = 253_402_300_799_999
 """The end of the year 9999: no later time can be written down."""
 
 
+class Look(NamedTuple):
+    """What is known of a job at one moment besides its row."""
+
+    now_ms: int
+    queue_position: int | None
+    printed_at_ms: int | None
+    """When it printed something last, also in an earlier attempt."""
+
+
 def job_uri(job_id: str) -> str:
     """Return the resource that a job is read at."""
     return f"jobs://job/{job_id}"
 
 
+@lru_cache(1024)
 def rfc3339(time_ms: int | None) -> str | None:
     """Return a time as RFC 3339 in UTC, with milliseconds."""
+    # Most jobs are due when they are accepted, and lists show the same times again.
     if time_ms is None:
         return None
     seconds, rest_ms = divmod(min(max(time_ms, 0), _LAST_MS), 1000)
-    moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
-    return f"{moment}.{rest_ms:03d}Z"
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat()
+    return f"{moment.removesuffix('+00:00')}.{rest_ms:03d}Z"
 
 
-def job_object(
-    job: Job,
-    *,
-    now_ms: int,
-    queue_position: int | None = None,
-    printed_at_ms: int | None = None,
-) -> JobObject:
-    """Return the job without its output, as lists show it.
-
-    `printed_at_ms` is when it printed something last, also in an earlier attempt.
-    """
-    return {
-        "job_id": job.id,
-        "type": job.type,
-        "title": display.line(job.title),
-        "status": job.status.value,
-        "reason": None if job.reason is None else job.reason.value,
-        "exit_code": job.exit_code,
-        "error": _lines(job.error),
-        "cwd": job.cwd,
-        "created_at": rfc3339(job.created_at_ms),
-        "run_at": rfc3339(job.run_at_ms),
-        "started_at": rfc3339(job.started_at_ms),
-        "finished_at": rfc3339(job.finished_at_ms),
-        "duration_seconds": _duration_s(job, now_ms),
-        "quiet_seconds": _quiet_s(job, now_ms, printed_at_ms),
-        "attempt": job.attempt,
-        "max_attempts": job.max_attempts + job.interrupts,
-        "next_attempt_at": rfc3339(job.run_at_ms) if job.status == "retrying" else None,
-        "cancel_requested": job.cancel_requested_at_ms is not None,
-        "queue_position": queue_position,
-        "progress": _progress(job, now_ms),
-        "result": job.result,
-        "uri": job_uri(job.id),
-    }
-
-
-def failed_tests(job: Job) -> int:
+def failed_tests(job: models.Job) -> int:
     """Return how many tests failed by the summary of the output; 0 where there is none."""
     tests = job.result.get("tests") if isinstance(job.result, dict) else None
     if not isinstance(tests, dict):
@@ -100,58 +74,43 @@ def counted_tests(tests: JobObject) -> str:
     return ", ".join(counted)
 
 
-def attempt_objects(attempts: Sequence[Attempt]) -> list[JobObject]:
-    """Return the ended attempts of a job."""
-    return [
-        {
-            "attempt": attempt.number,
-            "started_at": rfc3339(attempt.started_at_ms),
-            "finished_at": rfc3339(attempt.finished_at_ms),
-            "reason": None if attempt.reason is None else attempt.reason.value,
-            "exit_code": attempt.exit_code,
-            "error": _lines(attempt.error),
-            "output_cursor": attempt.output_start,
-            "cpu_seconds": attempt.cpu_s,
-            "memory_peak_bytes": attempt.memory_peak_bytes,
-        }
-        for attempt in attempts
-    ]
+def _error(ended: models.Job | models.Attempt, _: object) -> str | None:
+    return None if ended.error is None else display.lines(ended.error)
 
 
-def question_objects(questions: Sequence[Question]) -> list[JobObject]:
-    """Return what a job asks."""
-    return [
-        {
-            "key": question.key,
-            "message": question.message,
-            "schema": dict(question.schema),
-            "asked_at": rfc3339(question.asked_at_ms),
-        }
-        for question in questions
-    ]
+def _reason(ended: models.Job | models.Attempt, _: object) -> str | None:
+    return None if ended.reason is None else ended.reason.value
 
 
-def _lines(text: str | None) -> str | None:
-    return None if text is None else display.lines(text)
+def _next_attempt_at(job: models.Job, _: object) -> str | None:
+    return rfc3339(job.run_at_ms) if job.status is Status.RETRYING else None
 
 
-def _duration_s(job: Job, now_ms: int) -> float | None:
+def _max_attempts(job: models.Job, _: object) -> int:
+    return job.max_attempts + job.interrupts
+
+
+def _time(name: str) -> Callable[[object, object], str | None]:
+    return lambda record, _: rfc3339(getattr(record, name))
+
+
+def _duration_s(job: models.Job, look: Look) -> float | None:
     if job.started_at_ms is None:
         return None
-    end_ms = job.finished_at_ms if job.finished_at_ms is not None else now_ms
+    end_ms = job.finished_at_ms if job.finished_at_ms is not None else look.now_ms
     return round(max(0, end_ms - job.started_at_ms) / 1000, 3)
 
 
-def _quiet_s(job: Job, now_ms: int, printed_at_ms: int | None) -> float | None:
+def _quiet_s(job: models.Job, look: Look) -> float | None:
     """Return how long a running job has printed nothing; None for any other."""
     if job.status is not Status.RUNNING or job.attempt_started_at_ms is None:
         return None
-    since_ms = max(job.attempt_started_at_ms, printed_at_ms or 0)
+    since_ms = max(job.attempt_started_at_ms, look.printed_at_ms or 0)
     # A clock that was set back, or a job that dates its own files, makes no negative time.
-    return round(max(0, now_ms - since_ms) / 1000, 3)
+    return round(max(0, look.now_ms - since_ms) / 1000, 3)
 
 
-def progress_message(job: Job, now_ms: int) -> str | None:
+def progress_message(job: models.Job, now_ms: int) -> str | None:
     """Return what a job says of its progress, with the time left as long as that is likely."""
     progress = job.progress
     if progress is None:
@@ -163,17 +122,10 @@ def progress_message(job: Job, now_ms: int) -> str | None:
     return None if said is None else display.line(said)
 
 
-def _progress(job: Job, now_ms: int) -> JobObject | None:
-    progress = job.progress
-    if progress is None:
+def _progress(job: models.Job, look: Look) -> JobObject | None:
+    if job.progress is None:
         return None
-    shown = {
-        "current": progress.current,
-        "total": progress.total,
-        "percent": progress.percent,
-        "message": progress_message(job, now_ms),
-        "updated_at": rfc3339(progress.updated_at_ms),
-    }
+    shown = _made_of_progress(job.progress, progress_message(job, look.now_ms))
     return shown if job.status is not Status.COMPLETED else _of_all(shown)
 
 
@@ -184,3 +136,165 @@ def _of_all(shown: JobObject) -> JobObject:
     if shown["total"] is not None and shown["current"] == shown["total"]:
         return {**shown, "percent": 100.0}
     return {**shown, "current": None, "total": None, "percent": 100.0}
+
+
+class ProgressObject(TypedDict):
+    """How far the current attempt is."""
+
+    current: Annotated[float | None, Field("How much is done.")]
+    total: Annotated[float | None, Field("Of how much.")]
+    percent: Annotated[float | None, Field("The same from 0 to 100.")]
+    message: Annotated[
+        str | None, Field("The same in words, with the time left.", lambda _, said: said)
+    ]
+    updated_at: Annotated[str, Field("When that was so.", _time("updated_at_ms"))]
+
+
+class OutputObject(TypedDict):
+    """A part of the output."""
+
+    text: Annotated[str, Field("The lines, as a terminal would show them.")]
+    bytes_total: Annotated[int, Field("How much was printed so far.")]
+    lines_total: Annotated[int, Field("How many lines that are.")]
+    lines_shown: Annotated[int, Field("How many lines of the output are in `text`.", told=True)]
+    first_cursor: Annotated[int, Field("Offset of the first byte shown.")]
+    next_cursor: Annotated[int, Field("Pass as `after` to read on.", told=True)]
+    dropped_bytes: Annotated[int, Field("Bytes that were printed and are not kept.")]
+    truncated: Annotated[bool, Field("Whether it is less than what was asked for.")]
+
+
+class AttemptObject(TypedDict):
+    """An ended attempt."""
+
+    attempt: Annotated[int, Field("Its number, from 1.", "number")]
+    started_at: Annotated[str | None, Field("When it began.", _time("started_at_ms"))]
+    finished_at: Annotated[str, Field("When it ended.", _time("finished_at_ms"))]
+    reason: Annotated[Reason | None, Field("Why it did not complete.", _reason)]
+    exit_code: Annotated[int | None, Field("Of its main process.")]
+    error: Annotated[str | None, Field("The same as a sentence.", _error)]
+    output_cursor: Annotated[int, Field("Where its output begins.", "output_start")]
+    cpu_seconds: Annotated[float | None, Field("CPU time of its processes.", "cpu_s")]
+    memory_peak_bytes: Annotated[int | None, Field("The most memory that it had at once.")]
+
+
+class QuestionObject(TypedDict):
+    """What a job asks a person."""
+
+    key: Annotated[str, Field("Names the question within its job.")]
+    message: Annotated[str, Field("The question.")]
+    schema: Annotated[
+        dict[str, Any],
+        Field("What the answer must look like.", lambda asked, _: dict(asked.schema), told=True),
+    ]
+    asked_at: Annotated[str, Field("When it was asked.", _time("asked_at_ms"))]
+
+
+class ListedJob(TypedDict):
+    """A job without its output."""
+
+    job_id: Annotated[str, Field("Names the job, here and everywhere.", "id")]
+    type: Annotated[str, Field("`shell`, or a type that the project declares.")]
+    title: Annotated[
+        str, Field("A few words that name it.", lambda job, _: display.line(job.title))
+    ]
+    status: Annotated[Status, Field("Its state.", lambda job, _: job.status.value)]
+    reason: Annotated[Reason | None, Field("Why it failed, was cancelled or is retried.", _reason)]
+    exit_code: Annotated[int | None, Field("Of the main process of the last attempt.")]
+    error: Annotated[str | None, Field("What went wrong, as a sentence.", _error)]
+    cwd: Annotated[str, Field("The directory that it runs in.")]
+    created_at: Annotated[str, Field("When it was accepted.", _time("created_at_ms"))]
+    run_at: Annotated[str, Field("When it is or was due.", _time("run_at_ms"))]
+    started_at: Annotated[
+        str | None, Field("When its first attempt began.", _time("started_at_ms"))
+    ]
+    finished_at: Annotated[str | None, Field("When it ended.", _time("finished_at_ms"))]
+    duration_seconds: Annotated[
+        float | None, Field("From its start to its end, or until now.", _duration_s)
+    ]
+    quiet_seconds: Annotated[
+        float | None,
+        Field(
+            "While it runs: since its last output, or since its start if there is none.",
+            _quiet_s,
+            told=True,
+        ),
+    ]
+    attempt: Annotated[int, Field("How many attempts have begun.")]
+    max_attempts: Annotated[int, Field("How many there can be.", _max_attempts, default=1)]
+    next_attempt_at: Annotated[
+        str | None, Field("While it is `retrying`: when it is tried again.", _next_attempt_at)
+    ]
+    cancel_requested: Annotated[
+        bool,
+        Field(
+            "Whether somebody asked for its end.",
+            lambda job, _: job.cancel_requested_at_ms is not None,
+            default=False,
+        ),
+    ]
+    queue_position: Annotated[
+        int | None,
+        Field("While it is due and waits: its place.", lambda _, look: look.queue_position),
+    ]
+    progress: Annotated[ProgressObject | None, Field("How far the current attempt is.", _progress)]
+    result: Annotated[
+        Any, Field("Test summary, or what the job returned; null if nothing.", told=True)
+    ]
+    uri: Annotated[str, Field("The resource that it is read at.", lambda job, _: job_uri(job.id))]
+
+
+class ShownJob(ListedJob, total=False):
+    """A job with a part of its output."""
+
+    failing: Annotated[
+        str,
+        Field("The part of the output that seems to say what failed.", told=True, default=""),
+    ]
+    output: Annotated[OutputObject, Field("A part of its output.")]
+    existing: Annotated[
+        bool,
+        Field("The idempotency key belonged to this job already.", told=True, default=False),
+    ]
+    attempts: Annotated[
+        list[AttemptObject], Field("The ended attempts, where there may be several.", default=[])
+    ]
+    questions: Annotated[list[QuestionObject], Field("What it waits to be told.", default=[])]
+    next_step: Annotated[str, Field("What to do now.", told=True)]
+
+
+class JobPage(TypedDict):
+    """Jobs, newest first."""
+
+    jobs: Annotated[list[ListedJob], Field("The jobs.")]
+    next_cursor: Annotated[str | None, Field("Pass as `cursor` for those before them.")]
+    counts: Annotated[dict[str, int], Field("How many jobs there are in each state.", told=True)]
+
+
+_made_of_job = maker(ListedJob)
+_made_of_progress = maker(ProgressObject)
+_made_of_attempt = maker(AttemptObject)
+_made_of_question = maker(QuestionObject)
+
+
+def job_object(
+    job: models.Job,
+    *,
+    now_ms: int,
+    queue_position: int | None = None,
+    printed_at_ms: int | None = None,
+) -> JobObject:
+    """Return the job without its output, as lists show it.
+
+    `printed_at_ms` is when it printed something last, also in an earlier attempt.
+    """
+    return _made_of_job(job, Look(now_ms, queue_position, printed_at_ms))
+
+
+def attempt_objects(attempts: Sequence[models.Attempt]) -> list[JobObject]:
+    """Return the ended attempts of a job."""
+    return [_made_of_attempt(attempt, None) for attempt in attempts]
+
+
+def question_objects(questions: Sequence[models.Question]) -> list[JobObject]:
+    """Return what a job asks."""
+    return [_made_of_question(question, None) for question in questions]

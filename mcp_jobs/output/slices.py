@@ -7,6 +7,8 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from mcp_jobs.domain.declaration import maker
+from mcp_jobs.domain.job_object import OutputObject
 from mcp_jobs.output.fold import (
     CONTINUATION,
     MAX_ESCAPE,
@@ -68,18 +70,12 @@ class OutputSlice:
     """The text is less than what was asked for: over the limit, or partly dropped."""
 
 
+_made_of = maker(OutputObject)
+
+
 def output_object(output: OutputSlice) -> dict[str, Any]:
     """Return the `output` part of a job object."""
-    return {
-        "text": output.text,
-        "bytes_total": output.bytes_total,
-        "lines_total": output.lines_total,
-        "lines_shown": output.lines_shown,
-        "first_cursor": output.first_cursor,
-        "next_cursor": output.next_cursor,
-        "dropped_bytes": output.dropped_bytes,
-        "truncated": output.truncated,
-    }
+    return _made_of(output, None)
 
 
 class _Item(NamedTuple):

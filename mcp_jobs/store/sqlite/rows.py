@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import fields
 from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -21,17 +22,12 @@ logger = logging.getLogger(__name__)
 
 _HUGE = 1e300
 
-_SAME_NAME = (
-    "id", "owner", "locality", "type", "title", "cwd", "exit_code", "error", "attempt",
-    "max_attempts", "interrupts", "created_at_ms", "run_at_ms", "started_at_ms",
-    "attempt_started_at_ms", "finished_at_ms", "timeout_s", "idle_timeout_s",
-    "cancel_requested_at_ms", "claim_token", "launch_token", "fingerprint", "confirm",
-    "prepared_in", "claimed_in",
-)  # fmt: skip
-_ATTEMPT_SAME_NAME = (
-    "number", "started_at_ms", "finished_at_ms", "exit_code", "error", "output_start", "cpu_s",
-    "memory_peak_bytes",
-)  # fmt: skip
+_CONVERTED = {
+    "params", "policy", "status", "reason", "result", "retry_on_interrupt", "shared", "claimed_by",
+    "progress",
+}  # fmt: skip
+_SAME_NAME = tuple(f.name for f in fields(Job) if f.name not in _CONVERTED)
+_ATTEMPT_SAME_NAME = tuple(f.name for f in fields(Attempt) if f.name != "reason")
 
 
 def job_from(row: Row) -> Job:

@@ -27,6 +27,7 @@ from mcp_jobs.interfaces.cli.hosts.known_hosts import HOSTS
 from mcp_jobs.interfaces.mcp.tools.schemas import JOB_RESULT
 from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 from mcp_jobs.settings import Settings
+from scripts import job_fields
 from tests.markdown import DOCS, README, ROOT, anchors, blocks, files, links, names, rows, section
 
 TOOLS: dict[str, type[BaseModel]] = {
@@ -165,6 +166,11 @@ def test_the_example_of_a_job_is_one() -> None:
     jsonschema.validate(job, JOB_RESULT)
     more = {"existing", "attempts", "questions", "warning", "notices", "failing"}
     assert set(JOB_RESULT["properties"]) - set(job) == more
+
+
+def test_the_table_of_the_job_object_is_that_of_its_declaration() -> None:
+    text = TOOLS_PAGE.read_text("utf-8")
+    assert text == job_fields.written(text), "run: python -m scripts.job_fields"
 
 
 def test_the_state_diagram_is_that_of_the_code() -> None:

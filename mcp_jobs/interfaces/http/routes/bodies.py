@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from functools import cache, reduce
+from operator import or_
+from types import GenericAlias, UnionType
+from typing import Annotated, Any, get_args, get_origin, is_typeddict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from mcp_jobs.domain.states import Reason, Status
+from mcp_jobs.domain.declaration import declared
+from mcp_jobs.domain.job_object import JobPage, OutputObject, ShownJob
+from mcp_jobs.domain.states import Status
 from mcp_jobs.service.requests import Grace, JobId, StartJob
 
 
@@ -89,92 +94,35 @@ class Body(BaseModel):
     """Base of what goes out."""
 
 
-class Progress(Body):
-    """How far the current attempt is."""
-
-    current: float | None
-    total: float | None
-    percent: float | None
-    message: str | None
-    updated_at: str
-
-
-class Output(Body):
-    """A part of the output."""
-
-    text: str
-    bytes_total: int
-    lines_total: int
-    lines_shown: int = Field(description="How many lines of the output are in `text`.")
-    first_cursor: int
-    next_cursor: int = Field(description="Pass as `after` to read on.")
-    dropped_bytes: int
-    truncated: bool
+@cache
+def _model(shape: type[Any], name: str, always: tuple[str, ...] = ()) -> type[Body]:
+    """Return the model of a declared object; REST shows the fields `always` in each of it."""
+    fields: dict[str, Any] = {}
+    for each in declared(shape):
+        about: dict[str, Any] = {"description": each.description}
+        if not each.required and each.name not in always:
+            about["default"] = each.field.default
+        # pydantic keeps some names for itself.
+        own = f"{each.name}_" if hasattr(Body, each.name) else each.name
+        fields[own] = (_typed(each.type), Field(alias=each.name, **about))
+    return create_model(name, __base__=Body, __doc__=shape.__doc__, **fields)
 
 
-class Attempt(Body):
-    """An ended attempt."""
-
-    attempt: int
-    started_at: str | None
-    finished_at: str
-    reason: Reason | None
-    exit_code: int | None
-    error: str | None
-    output_cursor: int
-    cpu_seconds: float | None
-    memory_peak_bytes: int | None
+def _typed(kind: Any) -> Any:
+    """Return a declared type with models in place of the shapes in it."""
+    if is_typeddict(kind):
+        return _model(kind, kind.__name__.removesuffix("Object"))
+    options = tuple(_typed(option) for option in get_args(kind))
+    if get_origin(kind) is list:
+        return GenericAlias(list, options)
+    if get_origin(kind) is UnionType:
+        return reduce(or_, options)
+    return kind
 
 
-class ListedJob(Body):
-    """A job without its output."""
-
-    job_id: str
-    type: str
-    title: str
-    status: Status
-    reason: Reason | None
-    exit_code: int | None
-    error: str | None
-    cwd: str
-    created_at: str
-    run_at: str
-    started_at: str | None
-    finished_at: str | None
-    duration_seconds: float | None
-    quiet_seconds: float | None = Field(
-        description="While it runs: since its last output, or since its start if there is none."
-    )
-    attempt: int
-    max_attempts: int
-    next_attempt_at: str | None
-    cancel_requested: bool
-    queue_position: int | None
-    progress: Progress | None
-    result: Any = Field(description="Test summary, or what the job returned; null if nothing.")
-    uri: str
-
-
-class Job(ListedJob):
-    """A job with a part of its output."""
-
-    failing: str = Field(
-        default="", description="The part of the output that seems to say what failed."
-    )
-    output: Output
-    existing: bool = Field(
-        default=False, description="The idempotency key belonged to this job already."
-    )
-    attempts: list[Attempt] = []
-    next_step: str = Field(description="What to do now.")
-
-
-class JobList(Body):
-    """Jobs, newest first."""
-
-    jobs: list[ListedJob]
-    next_cursor: str | None
-    counts: dict[str, int] = Field(description="How many jobs there are in each state.")
+Output = _model(OutputObject, "Output")
+Job = _model(ShownJob, "Job", always=("output", "next_step"))
+JobList = _model(JobPage, "JobList")
 
 
 class JobType(Body):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, Final
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, get_args, get_origin, is_typeddict
 
-from mcp_jobs.domain.states import Reason, Status
+from mcp_jobs.domain.declaration import declared
+from mcp_jobs.domain.job_object import JobPage, ShownJob
 from mcp_jobs.interfaces.mcp.tools import bounds
 from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 
@@ -15,14 +17,12 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from mcp_jobs.domain.declaration import Declared
+
 Schema = dict[str, Any]
 
 _TOLD_BOUND: Final = 1000
 """Greater ones are there for nonsense."""
-
-
-def _maybe(kind: str) -> Schema:
-    return {"type": [kind, "null"]}
 
 
 def _input(model: type[BaseModel]) -> Schema:
@@ -83,107 +83,49 @@ def _simplified(node: Any, definitions: Schema) -> Any:
     return node
 
 
-_PROGRESS: Final[Schema] = {
-    "type": ["object", "null"],
-    "properties": {
-        "current": _maybe("number"),
-        "total": _maybe("number"),
-        "percent": _maybe("number"),
-        "message": _maybe("string"),
-        "updated_at": {"type": "string"},
-    },
-    "required": ["current", "total", "percent", "message", "updated_at"],
-}
-
-_OUTPUT: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "text": {"type": "string"},
-        "bytes_total": {"type": "integer"},
-        "lines_total": {"type": "integer"},
-        "lines_shown": {"type": "integer"},
-        "first_cursor": {"type": "integer"},
-        "next_cursor": {"type": "integer", "description": "Pass as `after` to read on."},
-        "dropped_bytes": {"type": "integer"},
-        "truncated": {"type": "boolean"},
-    },
-    "required": [
-        "text",
-        "bytes_total",
-        "lines_total",
-        "lines_shown",
-        "first_cursor",
-        "next_cursor",
-        "dropped_bytes",
-        "truncated",
-    ],
-}
-
-_ATTEMPT: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "attempt": {"type": "integer"},
-        "started_at": _maybe("string"),
-        "finished_at": {"type": "string"},
-        "reason": _maybe("string"),
-        "exit_code": _maybe("integer"),
-        "error": _maybe("string"),
-        "output_cursor": {"type": "integer"},
-        "cpu_seconds": _maybe("number"),
-        "memory_peak_bytes": _maybe("integer"),
-    },
-    "required": ["attempt", "finished_at", "reason", "exit_code", "error"],
-}
-
-_QUESTION: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "key": {"type": "string"},
-        "message": {"type": "string"},
-        "schema": {"type": "object", "description": "What the answer must look like."},
-        "asked_at": {"type": "string"},
-    },
-    "required": ["key", "message", "schema", "asked_at"],
-}
-
-_JOB_FIELDS: Final[Schema] = {
-    "job_id": {"type": "string"},
-    "type": {"type": "string"},
-    "title": {"type": "string"},
-    "status": {"type": "string", "enum": [status.value for status in Status]},
-    "reason": {"enum": [*(reason.value for reason in Reason), None]},
-    "exit_code": _maybe("integer"),
-    "error": _maybe("string"),
-    "cwd": {"type": "string"},
-    "created_at": {"type": "string"},
-    "run_at": {"type": "string"},
-    "started_at": _maybe("string"),
-    "finished_at": _maybe("string"),
-    "duration_seconds": _maybe("number"),
-    "quiet_seconds": {
-        "type": ["number", "null"],
-        "description": "While it runs: since its last output, or since its start.",
-    },
-    "attempt": {"type": "integer"},
-    "max_attempts": {"type": "integer"},
-    "next_attempt_at": _maybe("string"),
-    "cancel_requested": {"type": "boolean"},
-    "queue_position": _maybe("integer"),
-    "progress": _PROGRESS,
-    "result": {"description": "Test summary, or what the job returned; null if nothing."},
-    "uri": {"type": "string"},
-}
+_KINDS: Final = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
-def _job(**more: Schema) -> Schema:
+def _shape(shape: type[Any], **more: Schema) -> Schema:
+    """Return the schema of a declared object, to which a tool adds `more`."""
+    fields = declared(shape)
     return {
         "type": "object",
-        "properties": {**_JOB_FIELDS, **more},
-        "required": list(_JOB_FIELDS),
+        "properties": {**{each.name: _declared(each) for each in fields}, **more},
+        "required": [each.name for each in fields if each.required],
     }
 
 
-_NEXT_STEP: Final[Schema] = {"type": "string", "description": "What to do now."}
+def _declared(each: Declared) -> Schema:
+    schema = _of_type(each.type)
+    return schema if each.description is None else {**schema, "description": each.description}
+
+
+def _of_type(kind: Any) -> Schema:
+    """Return the schema of what a declared field may be."""
+    if kind is Any:
+        return {}
+    options = get_args(kind)
+    if type(None) in options:
+        (kind,) = (option for option in options if option is not type(None))
+        return _or_null(_of_type(kind))
+    if is_typeddict(kind):
+        return _shape(kind)
+    if get_origin(kind) is list:
+        return {"type": "array", "items": _of_type(options[0])}
+    if get_origin(kind) is dict:
+        values = _of_type(options[1])
+        return {"type": "object", **({"additionalProperties": values} if values else {})}
+    if issubclass(kind, StrEnum):
+        return {"type": "string", "enum": [each.value for each in kind]}
+    return {"type": _KINDS[kind]}
+
+
+def _or_null(schema: Schema) -> Schema:
+    if "enum" in schema:
+        return {"enum": [*schema["enum"], None]}
+    return {**schema, "type": [schema["type"], "null"]}
+
 
 _WARNING: Final[Schema] = {
     "type": "string",
@@ -199,49 +141,31 @@ _NOTICES: Final[Schema] = {
             "job_id": {"type": "string"},
             "title": {"type": "string"},
             "status": {"type": "string"},
-            "reason": _maybe("string"),
-            "error": _maybe("string"),
+            "reason": {"type": ["string", "null"]},
+            "error": {"type": ["string", "null"]},
             "finished_at": {"type": "string"},
         },
         "required": ["job_id", "title", "status", "reason", "error", "finished_at"],
     },
 }
 
-JOB_RESULT: Final = _job(
-    notices=_NOTICES,
-    failing={"type": "string", "description": "The output that seems to say what failed."},
-    output=_OUTPUT,
-    existing={"type": "boolean"},
-    warning=_WARNING,
-    attempts={"type": "array", "items": _ATTEMPT},
-    questions={"type": "array", "items": _QUESTION},
-    next_step=_NEXT_STEP,
-)
+JOB_RESULT: Final = _shape(ShownJob, notices=_NOTICES, warning=_WARNING)
+
+_OF_JOB: Final = JOB_RESULT["properties"]
 
 STARTED_RESULT: Final[Schema] = {
     "type": "object",
     "properties": {
-        **{name: _JOB_FIELDS[name] for name in ("job_id", "status", "error", "result")},
-        "exit_code": _maybe("integer"),
+        **{name: _OF_JOB[name] for name in ("job_id", "status", "error", "result", "exit_code")},
         "output": {"type": "object", "properties": {"text": {"type": "string"}}},
-        "next_step": _NEXT_STEP,
+        "next_step": _OF_JOB["next_step"],
         "warning": {"type": "string"},
     },
     "required": ["job_id", "status"],
 }
 """The same job object, described in short for each of what may be many tools."""
 
-LIST_RESULT: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "jobs": {"type": "array", "items": _job()},
-        "next_cursor": _maybe("string"),
-        "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
-        "notices": _NOTICES,
-        "warning": _WARNING,
-    },
-    "required": ["jobs", "next_cursor", "counts"],
-}
+LIST_RESULT: Final = _shape(JobPage, notices=_NOTICES, warning=_WARNING)
 
 START_INPUT: Final = _input(StartJob)
 CHECK_INPUT: Final = _input(CheckJob)
