@@ -115,8 +115,8 @@ class Supervisor:
             return False
         try:
             await self.executor.prepare_again(job, launch)
-        except OSError as error:
-            await self._give_up(job, f"its directory cannot be made ready: {error}")
+        except NotStartedError as error:
+            await self._settle_unstarted(job, str(error))
             return False
         if job.prepared_in != self.executor.here:
             await self._patiently(partial(self._store.set_prepared, job, self.executor.here))
@@ -200,7 +200,7 @@ class Supervisor:
         if launch is not None:
             try:
                 await self.executor.prepare_again(job, launch)
-            except OSError as error:
+            except (NotStartedError, OSError) as error:
                 logger.warning("job %s is not prepared for its next attempt: %s", job.id, error)
 
     async def _give_back(self, job: Job) -> None:

@@ -182,7 +182,11 @@ class Executor(Protocol):
         ...
 
     async def prepare_again(self, claim: Job, launch: Launch) -> None:
-        """Make ready, whatever is left, what an attempt needs that has not begun."""
+        """Make ready, whatever is left, what an attempt needs that has not begun.
+
+        Raises `NotStartedError` where that cannot be done here. Where earlier claims cannot be
+        kept from starting it now, it raises OSError; again is fine.
+        """
         ...
 
     async def start(self, claim: Job) -> Attempt | None:

@@ -78,8 +78,15 @@ class LocalExecutor:
 
     async def prepare_again(self, claim: Job, launch: Launch) -> None:
         """Make the directory of a job or what is missing in it, and fence it."""
-        await anyio.to_thread.run_sync(job_directory.make_ready, self._dir(claim.id), launch)
-        await anyio.to_thread.run_sync(self._fence, claim)
+        await anyio.to_thread.run_sync(self._make_ready, claim, launch)
+
+    def _make_ready(self, claim: Job, launch: Launch) -> None:
+        try:
+            job_directory.make_ready(self._dir(claim.id), launch)
+        except OSError as error:
+            why = f"It was not started: its directory cannot be made ready: {error}."
+            raise NotStartedError(why) from error
+        self._fence(claim)
 
     async def recall(self, job_id: str) -> Launch | None:
         """Return what an older version left in the directory of a job."""

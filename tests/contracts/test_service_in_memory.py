@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from mcp_jobs.engine import claiming
+from mcp_jobs.engine import claiming, recovery
+from mcp_jobs.execution.base import NotStartedError
 from mcp_jobs.service.requests import ListJobs
 from tests.contracts.serving import Server, Shown, World, serving, work_type
 from tests.stores import OWNER, sqlite_store
@@ -16,6 +17,8 @@ from tests.support import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from mcp_jobs.domain.models import Job, Launch
 
 ANSWER = {"action": "accept", "content": {"name": "Ada"}}
 
@@ -93,6 +96,34 @@ async def test_a_failed_job_is_tried_again_behind_its_output(server: Server) -> 
     shown = await server.check(job["job_id"])
     assert [attempt["exit_code"] for attempt in shown["attempts"]] == [1, 1, 1]
     assert shown["output"]["text"] == "tried\n" * 3
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (OSError(11, "the fence is locked"), ("completed", None, None)),
+        (NotStartedError("It was not started."), ("failed", "spawn_error", "It was not started.")),
+    ],
+    ids=["not now", "never"],
+)
+async def test_a_job_that_cannot_be_prepared_now_is_tried_again_and_one_that_never_can_ends(
+    server: Server, monkeypatch: pytest.MonkeyPatch, error: Exception, end: object
+) -> None:
+    monkeypatch.setattr(recovery, "_ADOPT_EVERY_S", 0.05)
+    real, errors = server.executor.prepare_again, [error]
+
+    async def prepare_again(claim: Job, launch: Launch) -> None:
+        if errors:
+            raise errors.pop()
+        await real(claim, launch)
+
+    monkeypatch.setattr(server.executor, "prepare_again", prepare_again)
+    # What was prepared in an earlier life of the place is not there any more.
+    server.executor.here = "memory second"
+    job = await server.start()
+    ended = await server.ended(job["job_id"])
+    assert (ended["status"], ended["reason"], ended["error"]) == end
+    assert not errors
 
 
 async def test_a_question_is_shown_and_its_answer_reaches_the_job(server: Server) -> None:
