@@ -52,18 +52,17 @@ class Subscriptions:
         """Answer resources/subscribe. Subscribing twice is subscribing once."""
         uri = str(params.uri)
         owner = self._owner_of(context)
+        # While the connection is there, as it may end during what is waited for below.
+        session = self._session(context)
         fault = await self._targets.fault(owner, uri)
         if fault is not None:
             not_found(context, fault, uri=uri)
-        session = self._session(context)
         if len(session.watches) >= MOST_SUBSCRIPTIONS and uri not in session.watches:
             raise MCPError(
                 code=INVALID_REQUEST,
                 message=f"A connection has at most {MOST_SUBSCRIPTIONS} subscriptions.",
             )
-        watching = await self._targets.watching(owner, [uri])
-        session.forget(uri)
-        session.watches[uri] = watching
+        session.follow(uri, await self._targets.watching(owner, [uri]))
         return EmptyResult()
 
     async def unsubscribe(
@@ -94,6 +93,7 @@ class _Session:
 
     def __init__(self, owner: str, session: ServerSession) -> None:
         self._session = session
+        self._ended = False
         self.watches: dict[str, ExitStack] = {}
         """What it subscribed to, and how to stop following it."""
         self.queue = UpdateQueue(owner, self._wants)
@@ -107,6 +107,14 @@ class _Session:
             return bool(self.watches)
         return isinstance(news, ToolsListChanged)
 
+    def follow(self, uri: str, watching: ExitStack) -> None:
+        """Tell of a resource until it is forgotten, or not at all if the connection has ended."""
+        if self._ended:
+            watching.close()
+            return
+        self.forget(uri)
+        self.watches[uri] = watching
+
     def forget(self, uri: str) -> None:
         """Stop telling of one resource."""
         stack = self.watches.pop(uri, None)
@@ -115,6 +123,7 @@ class _Session:
 
     def close(self) -> None:
         """Stop following everything."""
+        self._ended = True
         for uri in list(self.watches):
             self.forget(uri)
 
