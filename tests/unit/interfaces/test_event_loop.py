@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import socket
 import threading
 from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,3 +64,30 @@ def test_what_the_function_returns_is_returned() -> None:
         return one + other
 
     assert event_loop.run(add, 1, 2) == 3
+
+
+async def _loop_type() -> type[asyncio.AbstractEventLoop]:
+    return type(asyncio.get_running_loop())
+
+
+def test_a_loop_is_not_woken_twice_where_sockets_work() -> None:
+    assert event_loop.run(_loop_type) is asyncio.SelectorEventLoop
+
+
+@pytest.mark.parametrize("refused", ["pair", "send"])
+def test_a_pipe_wakes_the_loop_where_sockets_are_refused(
+    monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    class Refusing(socket.socket):
+        def send(self, *_: object) -> int:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    def pair() -> tuple[socket.socket, socket.socket]:
+        if refused == "pair":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        reader, writer = socket.socketpair()
+        return reader, Refusing(fileno=writer.detach())
+
+    monkeypatch.setattr(event_loop, "socket", SimpleNamespace(socketpair=pair))
+
+    assert event_loop.run(_loop_type) is event_loop.PipedLoop
