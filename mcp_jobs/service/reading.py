@@ -33,18 +33,17 @@ _TEXT_LINES: Final = 1000
 _HOLDERS: Final = 3
 """Running jobs that are named to whoever waits for their end."""
 _WAITING: Final = (Status.PENDING, Status.RETRYING)
-_NO_OUTPUT: Final = output.output_object(
-    output.OutputSlice(
-        text="",
-        bytes_total=0,
-        lines_total=0,
-        lines_shown=0,
-        first_cursor=0,
-        next_cursor=0,
-        dropped_bytes=0,
-        truncated=False,
-    )
+_NOTHING: Final = output.OutputSlice(
+    text="",
+    bytes_total=0,
+    lines_total=0,
+    lines_shown=0,
+    first_cursor=0,
+    next_cursor=0,
+    dropped_bytes=0,
+    truncated=False,
 )
+_NO_OUTPUT: Final = output.output_object(_NOTHING)
 _UNREADABLE: Final = (
     output.CursorPastEnd,
     output.BadPattern,
@@ -129,15 +128,19 @@ class Reader:
         The output is whole when it is short, else its head and its tail. The last lines are those
         of a failed job of which none says what failed; else they are empty.
         """
-        excerpt = await output.excerpt(
-            self.output_of(job.id),
-            failed=_went_wrong(job),
-            limit_bytes=min(self._limit, _REPORT_BYTES),
-        )
+        excerpt = await self._excerpt(job)
         shown = {**await self.row(job), "output": output.output_object(excerpt.output)}
         if excerpt.failing:
             shown = _with_failing(shown, excerpt.failing)
         return await self._told(job, shown), excerpt.ending
+
+    async def _excerpt(self, job: Job) -> output.Excerpt:
+        source = self.output_of(job.id)
+        if not source.begun():
+            # Nothing was printed: no need to ask another thread for it.
+            return output.Excerpt(output=_NOTHING, failing="", ending="")
+        limit_bytes = min(self._limit, _REPORT_BYTES)
+        return await output.excerpt(source, failed=_went_wrong(job), limit_bytes=limit_bytes)
 
     async def output_text(self, job: Job) -> str:
         """Return the end of a job's output as text."""
@@ -176,7 +179,7 @@ class Reader:
         """Return what keeps a job that is due from beginning; None when nothing does."""
         if job.status not in _WAITING or job.run_at_ms > self._clock.now_ms():
             return None
-        running = (await self._store.totals()).get(Status.RUNNING, 0)
+        running = await self._store.running_count()
         capacity = self._settings.capacity
         if running + (position or 1) <= capacity:
             return None

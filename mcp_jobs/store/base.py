@@ -210,6 +210,10 @@ class Store(Protocol):
         """Return how many jobs all owners together have in each state."""
         ...
 
+    async def running_count(self) -> int:
+        """Return how many jobs run now, whoever owns them."""
+        ...
+
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         """Return the ended attempts of a job, first to last."""
         ...

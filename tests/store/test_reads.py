@@ -205,6 +205,17 @@ async def test_the_place_in_the_queue_counts_the_owners_jobs_that_are_due_earlie
     assert [await store.queue_position(job.id) for job in (second, late)] == [1, 2]
 
 
+async def test_the_running_jobs_of_all_owners_are_counted_and_those_that_ask_are_not(
+    store: Store,
+) -> None:
+    assert await store.running_count() == 0
+    for status in Status:
+        await in_state(store, status)
+    await in_state(store, Status.RUNNING, owner="ann")
+
+    assert await store.running_count() == 2
+
+
 async def test_the_newest_ids_come_first_and_no_more_than_asked_for(store: Store) -> None:
     jobs = [await created(store, created_at_ms=NOW + n) for n in range(5)]
 

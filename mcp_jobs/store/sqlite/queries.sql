@@ -271,6 +271,11 @@ SELECT status, total FROM job_counts WHERE owner = :owner;
 -- How many jobs there are, by state, for whoever runs the server.
 SELECT status, sum(total) AS total FROM job_counts GROUP BY status;
 
+-- name: running_count
+-- How many slots are taken. By the index of what lives, not by the counts of all owners.
+SELECT count(*) AS total FROM jobs
+WHERE status IN ('running', 'input_required') AND status = 'running';
+
 -- name: recent_ids
 -- The newest ids of an owner, for "did you mean".
 SELECT id FROM jobs WHERE owner = :owner ORDER BY id DESC LIMIT :limit;

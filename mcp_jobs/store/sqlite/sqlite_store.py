@@ -31,7 +31,7 @@ from mcp_jobs.store.sqlite.outbox import SqliteOutbox
 from mcp_jobs.store.sqlite.queries import queries
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import aiosqlite
@@ -44,6 +44,9 @@ _ANSWER_S: Final = 10.0
 """Longer than a statement waits for its turn and for the lock: what then is missing is the disk."""
 
 _STATES: Final = frozenset(status.value for status in Status)
+_FEW: Final = 20
+"""So many jobs are read in less time than another thread takes."""
+
 _ENDINGS_OF: Final = 1000
 """How many of the newest ids are compared with an end."""
 
@@ -223,7 +226,9 @@ class SqliteStore:
 
     async def list(self, owner: str, where: JobFilter, *, limit: int, cursor: str | None) -> Page:
         sql, values = _list_statement(owner, where, cursor)
-        found = await sqlite.run(self._reader, self._file, sql, {**values, "limit": limit + 1})
+        values["limit"] = limit + 1
+        read = self._glance_at if limit <= _FEW and _is_quick(where) else self._run
+        found = await read(sql, values)
         jobs = tuple(rows.job_from(row) for row in found[:limit])
         return Page(jobs=jobs, next_cursor=jobs[-1].id if len(found) > limit else None)
 
@@ -238,6 +243,9 @@ class SqliteStore:
     async def totals(self) -> dict[Status, int]:
         found = await self._read("totals")
         return {Status(row["status"]): row["total"] for row in found if row["status"] in _STATES}
+
+    async def running_count(self) -> int:
+        return int((await self._look_up("running_count"))[0]["total"])
 
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         return [rows.attempt_from(row) for row in await self._look_up("attempts_of", id=job_id)]
@@ -346,19 +354,33 @@ class SqliteStore:
         return await sqlite.run(self._writer, self._file, queries()[query], values)
 
     async def _look_up(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
+        return await self._glance_at(queries()[query], values)
+
+    async def _glance_at(self, sql: str, values: Mapping[str, Any]) -> Sequence[sqlite.Row]:
         """Read a few rows that an index leads to."""
         # Whoever asks again and again must not keep the others from their turn.
         await anyio.lowlevel.checkpoint()
         self._file.check_told()
-        found = self._glance.rows(queries()[query], values)
-        return await self._read(query, **values) if found is None else found
+        found = self._glance.rows(sql, values)
+        return await self._run(sql, values) if found is None else found
 
     async def _read(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        return await sqlite.run(self._reader, self._file, queries()[query], values)
+        return await self._run(queries()[query], values)
+
+    async def _run(self, sql: str, values: Mapping[str, Any]) -> Sequence[sqlite.Row]:
+        return await sqlite.run(self._reader, self._file, sql, values)
 
 
 def _first_job(found: Sequence[sqlite.Row]) -> Job | None:
     return rows.job_from(found[0]) if found else None
+
+
+def _is_quick(where: JobFilter) -> bool:
+    """Say whether an index leads to every row of the list, and to no other.
+
+    With a directory and a type given, one of them is looked for among the rows of the other.
+    """
+    return where.type is None or where.cwd is None
 
 
 def _list_statement(owner: str, where: JobFilter, cursor: str | None) -> tuple[str, dict[str, Any]]:

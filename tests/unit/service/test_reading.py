@@ -200,6 +200,21 @@ async def test_tests_that_failed_in_a_job_that_completed_are_shown(shelf: Shelf)
     assert "FAILED t.py::a" in (await shelf.reader.look(done))["failing"]
 
 
+async def test_a_report_of_a_job_that_printed_nothing_reads_nothing(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = await in_state(shelf.store, Status.FAILED)
+    expected = output.output_object(
+        output.read_after(shelf.reader.output_of(failed.id), cursor=0, limit_bytes=1000)
+    )
+    monkeypatch.delattr(output, "excerpt")
+
+    shown, last = await shelf.reader.report(failed)
+
+    assert (shown["output"], last) == (expected, "")
+    assert "failing" not in shown
+
+
 async def test_a_report_of_a_failure_that_nothing_explains_has_its_last_lines(shelf: Shelf) -> None:
     job = await in_state(shelf.store, Status.RUNNING)
     shelf.prints(job, "a\nb\n")
