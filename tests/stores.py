@@ -172,6 +172,12 @@ async def claimed(store: Store, **given: Any) -> Job:
     return job
 
 
+async def next_due_ms(store: Store, locality: str = HERE) -> int | None:
+    """Return when the first job is due that waits in a locality, in the past or in the future."""
+    due = await store.due(locality, now_ms=NOW)
+    return due.next_ms if due.since_ms is None else due.since_ms
+
+
 async def in_state(store: Store, status: Status, **given: Any) -> Job:
     """Store a job and bring it to a state. No other job may be due."""
     job = await created(store, **given)

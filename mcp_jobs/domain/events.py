@@ -43,7 +43,12 @@ class TypesChanged:
     """Other job types can be started than before."""
 
 
-Event = JobChanged | OutputGrew | TypesChanged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatesChanged:
+    """A pause or a capacity has changed: jobs that waited may begin."""
+
+
+Event = JobChanged | OutputGrew | TypesChanged | GatesChanged
 
 
 class Bus(Protocol):

@@ -35,6 +35,26 @@ class Launch:
         return "Launch(...)"
 
 
+IfRunning = Literal["start", "attach", "supersede"]
+"""What a start does where a job that does the same has not ended: begin another one all the same,
+return that one, or end that one and begin when it is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOrigin:
+    """Whose wish a job was, as far as that is known."""
+
+    client_name: str | None = None
+    client_version: str | None = None
+    project: str | None = None
+    """The directory of the project that the client works in."""
+    session: str | None = None
+    """The session or thread of the client, as it names it."""
+
+
+UNKNOWN_ORIGIN: Final = JobOrigin()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """What a caller asked for, checked and with every default filled in."""
@@ -69,6 +89,25 @@ class NewJob:
     """How it is to be run. None: its files alone say it."""
     prepared_in: str | None = None
     """The incarnation of the home in which the files were made that a launch needs."""
+    priority: int = 0
+    """-100 to 100; the higher, the sooner."""
+    locks: tuple[str, ...] = ()
+    """What it holds while it runs; sorted, without doubles."""
+    after: tuple[str, ...] = ()
+    """The ids of the jobs that must have completed before it begins."""
+    after_any_end: bool = False
+    """Whether any end of theirs will do."""
+    likeness: str = ""
+    """Equal for jobs that do the same: type, params, directory and environment."""
+    if_running: IfRunning = "start"
+    retry_of: str | None = None
+    parent_job_id: str | None = None
+    """The job from within which it was started."""
+    origin: JobOrigin = UNKNOWN_ORIGIN
+    schedule: str | None = None
+    """The schedule that starts it."""
+    fire_at_ms: int | None = None
+    """For which of the schedule's times it is started: once for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +190,19 @@ class Job:
     """The incarnation of the home in which the files were made that a launch needs."""
     claimed_in: str | None = None
     """The incarnation of the home in which the current attempt was claimed."""
+    priority: int = 0
+    locks: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    after_any_end: bool = False
+    unmet: int = 0
+    """How many of the jobs that it waits for have not ended yet."""
+    cancel_reason: Reason | None = None
+    """Why its end was asked for; None for a person's wish."""
+    retry_of: str | None = None
+    parent_job_id: str | None = None
+    origin: JobOrigin = UNKNOWN_ORIGIN
+    schedule: str | None = None
+    fire_at_ms: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -218,6 +270,8 @@ class JobFilter:
     type: str | None = None
     cwd: str | None = None
     job_ids: tuple[str, ...] | None = None
+    project: str | None = None
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     OUTPUT_LIMIT = "output_limit"
     DECLINED = "declined"
     CANCELLED_BY_USER = "cancelled_by_user"
+    SUPERSEDED = "superseded"
+    DEPENDENCY_FAILED = "dependency_failed"
 
 
 TERMINAL: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from mcp_jobs.domain.errors import HomeGoneError, StoreError
-from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.events import GatesChanged, JobChanged
 from mcp_jobs.domain.states import TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from mcp_jobs.domain.events import Bus
-    from mcp_jobs.store import Store
+    from mcp_jobs.domain.events import Bus, Event
+    from mcp_jobs.store import Change, Store
 
 logger = logging.getLogger(__name__)
 
@@ -91,13 +91,17 @@ class ChangeFeed:
                 more = len(changes) == _BATCH
                 for change in changes:
                     self._seen = change.seq
-                    self._bus.publish(
-                        JobChanged(
-                            job_id=change.job_id,
-                            owner=change.owner,
-                            status=change.status,
-                            created=change.created,
-                            ended=change.status in TERMINAL,
-                            seq=change.seq,
-                        )
-                    )
+                    self._bus.publish(_event(change))
+
+
+def _event(change: Change) -> Event:
+    if change.status is None:
+        return GatesChanged()
+    return JobChanged(
+        job_id=change.job_id,
+        owner=change.owner,
+        status=change.status,
+        created=change.created,
+        ended=change.status in TERMINAL,
+        seq=change.seq,
+    )

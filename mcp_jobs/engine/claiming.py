@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from mcp_jobs.domain.errors import StoreError
-from mcp_jobs.domain.events import JobChanged
+from mcp_jobs.domain.events import GatesChanged, JobChanged
 from mcp_jobs.domain.states import Status
 from mcp_jobs.engine.queue_state import QueueState
 from mcp_jobs.engine.rounds import Rounds
@@ -80,6 +80,8 @@ class ClaimLoop:
         self._rounds.wake()
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, GatesChanged):
+            self.wake()
         if not isinstance(event, JobChanged):
             return
         if event.ended or event.status is Status.INPUT_REQUIRED:
@@ -114,17 +116,17 @@ class ClaimLoop:
 
     async def _claim_due(self, tasks: TaskGroup) -> None:
         """Claim what is due as long as there are slots."""
-        while self._queue.may_give(self._clock.now_ms()):
+        while self._queue.may_give(now_ms := self._clock.now_ms()):
             claimed = await self._store.claim(
                 claimer=self._members.own_id,
                 locality=self._executor.locality,
                 incarnation=self._executor.here,
                 capacity=self._settings.capacity,
-                now_ms=self._clock.now_ms(),
+                now_ms=now_ms,
             )
             if claimed is None:
-                next_due_ms = await self._store.next_due_ms(self._executor.locality)
-                self._queue.gave_nothing(next_due_ms, now_ms=self._clock.now_ms())
+                due = await self._store.due(self._executor.locality, now_ms=now_ms)
+                self._queue.gave_nothing(due, capacity=self._settings.capacity)
                 continue
             self._queue.gave(claimed, capacity=self._settings.capacity)
             self._supervision.start(tasks, claimed.job)

@@ -12,7 +12,7 @@ from mcp_jobs.domain.states import Status
 
 if TYPE_CHECKING:
     from mcp_jobs.domain.events import JobChanged
-    from mcp_jobs.store.base import Claimed
+    from mcp_jobs.store.base import Claimed, Due
 
 _FREED_KEPT: Final = 1000
 
@@ -24,6 +24,8 @@ class QueueState:
         self._unknown = True
         """Something may be due that is not known here."""
         self._next_due_ms: int | None = None
+        self._held_up = False
+        """Something was due when it was last looked, and could not begin."""
         self._full = False
         """No slot was free when it was last looked for one, and no end was heard of since."""
         self._freed: set[str] = set()
@@ -60,8 +62,9 @@ class QueueState:
     # -- a look at the queue ---------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Begin to look: whoever called for it may know of a slot that a claim then did not see."""
+        """Begin to look: whoever called for it may know of a slot or a lock that is free again."""
         self._full = False
+        self._unknown = self._unknown or self._held_up
 
     def may_give(self, now_ms: int) -> bool:
         """Say whether a claim may bring a job; what is heard while it is tried counts anew."""
@@ -76,12 +79,11 @@ class QueueState:
         self._next_due_ms = claimed.next_due_ms
         self._full = claimed.running >= capacity
 
-    def gave_nothing(self, next_due_ms: int | None, *, now_ms: int) -> None:
-        """Take in a claim that brought none, and when the next job is due."""
-        known_ms, self._next_due_ms = self._next_due_ms, next_due_ms
-        # Overdue means that no slot is free: the end of some job tells. But what was not known
-        # before may be due since before the claim, or only after it: another claim tells.
-        self._full = self._is_due(now_ms) and next_due_ms == known_ms
+    def gave_nothing(self, due: Due, *, capacity: int) -> None:
+        """Take in a claim that brought none, and what waits."""
+        self._next_due_ms = due.next_ms
+        self._held_up = due.since_ms is not None
+        self._full = self._held_up and due.running >= capacity
 
     def due_in_s(self, now_ms: int) -> float | None:
         """Return after which time a claim may bring a job; None when only an event can tell."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from mcp_jobs.domain.gates import Lock, Obstacles, Pause, PauseKind
     from mcp_jobs.domain.models import (
         Answer,
         Attempt,
@@ -32,7 +33,8 @@ class Change:
     seq: int
     job_id: str
     owner: str
-    status: Status
+    status: Status | None
+    """None: of no job; a pause or a capacity has changed, so that jobs may begin which waited."""
     created: bool
 
 
@@ -54,6 +56,18 @@ class Claimed:
     job: Job
     next_due_ms: int | None
     running: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What waits to begin, at one moment."""
+
+    since_ms: int | None
+    """Since when a job is due that has neither a slot nor, perhaps, its locks; None if none is."""
+    next_ms: int | None
+    """When the next job will be due that is not yet."""
+    running: int
+    """How many jobs run, in every locality."""
 
 
 DELIVERIES_OF_OWNER: Final = 8
@@ -104,6 +118,45 @@ class Outbox(Protocol):
         ...
 
 
+class Gates(Protocol):
+    """What holds up jobs that wait: locks, other jobs and pauses.
+
+    A lock is taken by `Store.claim` and nowhere else, and given back when the job has no attempt
+    under way any more. Locks and pauses are those of the whole store, whoever owns a job.
+    """
+
+    async def pause(self, pause: Pause) -> bool:
+        """Hold everything, a type or the users of a lock; False when it was held already.
+
+        Nothing more of it begins; what runs goes on.
+        """
+        ...
+
+    async def resume(self, kind: PauseKind, name: str) -> Pause | None:
+        """Let it go on; returns what had held it, None when nothing did."""
+        ...
+
+    async def pauses(self) -> Sequence[Pause]:
+        """Return what is held."""
+        ...
+
+    async def set_capacity(self, name: str, capacity: int, *, declared: bool) -> bool:
+        """Say how many jobs may hold a lock at once; returns whether that is something new.
+
+        What a file of job types declares does not change what a person said. A capacity below the
+        number of those who hold it ends none of them.
+        """
+        ...
+
+    async def locks(self) -> Sequence[Lock]:
+        """Return the locks that are held, waited for, or have a capacity of their own."""
+        ...
+
+    async def obstacles(self, job_ids: Sequence[str]) -> Mapping[str, Obstacles]:
+        """Return what may hold up those of these jobs that wait."""
+        ...
+
+
 class Store(Protocol):
     """The truth about jobs, shared by every process of the user.
 
@@ -118,12 +171,25 @@ class Store(Protocol):
         """The messages about ended jobs."""
         ...
 
+    @property
+    def gates(self) -> Gates:
+        """What holds up jobs that wait."""
+        ...
+
     async def create(self, new: NewJob) -> Accepted:
-        """Accept a job, or find the one that its idempotency key has started.
+        """Accept a job, or find the one that its idempotency key or its time has started.
 
         How it is to be run is stored with it, and forgotten with its end.
         One with `confirm` is input_required, with that question, until it is answered.
-        Raises `KeyConflictError` when the key belongs to a job with another fingerprint.
+        With `if_running` "attach", a job of the owner with the same `likeness` that has not ended
+        is found instead, the newest of several; with "supersede", all of them are ended in the same
+        step: those that wait at once, the others as by `request_cancel`, and the new one begins
+        when they are gone. Of two calls at once, the second finds what the first has done.
+        A job that waits for others begins when all of them have completed, or ended in any way with
+        `after_any_end`. When one of them ends otherwise, it is cancelled in the same step, with the
+        reason dependency_failed, and so are those that wait for it.
+        Raises `KeyConflictError` when the key belongs to a job with another fingerprint, and
+        `InvalidInputError` when a job that it waits for is unknown or came to nothing already.
         """
         ...
 
@@ -138,10 +204,12 @@ class Store(Protocol):
     async def claim(
         self, *, claimer: str, locality: str, incarnation: str, capacity: int, now_ms: int
     ) -> Claimed | None:
-        """Take a due job, if fewer than `capacity` jobs run in the whole store.
+        """Take a due job with all its locks, if fewer than `capacity` jobs run in the whole store.
 
-        It is the oldest one of the owner who has the fewest running; of several such owners, the
-        one who was served longest ago is next.
+        A job that waits for others, whose type or lock is paused, or that misses a lock is passed
+        over and holds up none behind it. Of the others it is one of the owner who has the fewest
+        running; of several such owners, the one who was served longest ago is next. Of his it is
+        the one with the highest priority, then the one that is due for longest, then the oldest.
         """
         ...
 
@@ -233,8 +301,12 @@ class Store(Protocol):
         """
         ...
 
-    async def next_due_ms(self, locality: str) -> int | None:
-        """Return when the next waiting job of this locality is due."""
+    async def due(self, locality: str, *, now_ms: int) -> Due:
+        """Return what waits to begin in this locality, and for no other job."""
+        ...
+
+    async def set_priority(self, owner: str, job_id: str, priority: int) -> Job | None:
+        """Let a waiting job come sooner or later; None unless it waits."""
         ...
 
     async def reset_future_run_at(self, *, now_ms: int) -> bool:
@@ -285,7 +357,7 @@ class Store(Protocol):
         """Forget at most `limit` ended jobs and return their ids.
 
         First those that ended before `before_ms`, then the oldest beyond the newest `keep` of all
-        jobs. A job that has not ended stays.
+        jobs. A job that has not ended stays, and so does one for which another one waits.
         """
         ...
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mcp_jobs.domain.models import Job, Launch
+    from mcp_jobs.store import Due
 
 ANSWER = {"action": "accept", "content": {"name": "Ada"}}
 
@@ -174,15 +175,15 @@ async def test_a_job_that_is_accepted_while_the_queue_is_looked_at_need_not_wait
 ) -> None:
     monkeypatch.setattr(claiming, "_LONGEST_NAP_S", 1000.0)
     looked, accepted = anyio.Event(), anyio.Event()
-    next_due_ms = world.store.next_due_ms
+    due = world.store.due
 
-    async def late(locality: str) -> int | None:
+    async def late(locality: str, *, now_ms: int) -> Due:
         # Nothing was due a moment ago, when the pool tried to claim something.
         looked.set()
         await accepted.wait()
-        return await next_due_ms(locality)
+        return await due(locality, now_ms=now_ms)
 
-    monkeypatch.setattr(world.store, "next_due_ms", late)
+    monkeypatch.setattr(world.store, "due", late)
     async with serving(world, tmp_path) as server:
         await looked.wait()
         job = await server.start()

@@ -61,7 +61,7 @@ async def test_a_new_job_is_stored_as_it_was_asked_for(store: Store) -> None:
     job = accepted.job
     assert (accepted.existing, accepted.queue_position) == (False, 1)
     for name in asked.__slots__:
-        if name not in ("idempotency_key", "webhooks", "launch"):
+        if name not in ("idempotency_key", "webhooks", "launch", "likeness", "if_running"):
             assert getattr(job, name) == getattr(asked, name), name
     assert (job.status, job.attempt, job.interrupts, job.claim_token) == (Status.PENDING, 0, 0, 0)
     unset = (job.reason, job.result, job.progress, job.claimed_by, job.finished_at_ms)

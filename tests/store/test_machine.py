@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from mcp_jobs.domain.errors import KeyConflictError
 from mcp_jobs.domain.models import Answer, Job, JobFilter
 from mcp_jobs.domain.states import TERMINAL, Reason, Status
-from tests.stores import HERE, NOW, STORES, ending, new_job, progress, question
+from tests.stores import HERE, NOW, STORES, ending, new_job, next_due_ms, progress, question
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -366,7 +366,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert [self.run(self.store.queue_position(i)) for i in mine] == list(
                 range(1, len(mine) + 1)
             )
-        due = self.run(self.store.next_due_ms(HERE))
+        due = self.run(next_due_ms(self.store, HERE))
         assert due == (queue[0].run_at_ms if queue else None)
 
     @invariant()

@@ -285,7 +285,7 @@ TABLES = st.builds(
     NAMES,
     COMMENTS,
 )
-KINDS = ("CREATE", "ALTER", "DROP", "UPDATE")
+KINDS = ("CREATE", "ALTER", "DROP", "UPDATE", "INSERT", "PRAGMA")
 PARTS = st.lists(st.tuples(st.lists(COMMENTS, max_size=2), INSERTS | TRIGGERS | TABLES), max_size=6)
 
 

@@ -21,6 +21,7 @@ from tests.stores import (
     ending,
     in_state,
     new_job,
+    next_due_ms,
     progress,
 )
 
@@ -236,14 +237,14 @@ async def test_ids_are_found_by_their_beginning_or_end(store: Store) -> None:
 
 
 async def test_the_next_due_time_is_that_of_waiting_jobs_of_the_locality(store: Store) -> None:
-    assert await store.next_due_ms(HERE) is None
+    assert await next_due_ms(store, HERE) is None
     await created(store, locality="machine-b", run_at_ms=NOW)
     await created(store, run_at_ms=NOW + 30)
     job = await in_state(store, Status.RUNNING, run_at_ms=NOW - 5)
-    assert await store.next_due_ms(HERE) == NOW + 30
+    assert await next_due_ms(store, HERE) == NOW + 30
 
     await store.settle(job, ending(Status.RETRYING, run_at_ms=NOW + 20))
-    assert await store.next_due_ms(HERE) == NOW + 20
+    assert await next_due_ms(store, HERE) == NOW + 20
 
 
 async def test_states_are_told_of_the_ids_that_exist(store: Store) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mcp_jobs.domain.models import Outcome
 from mcp_jobs.domain.states import Reason, Status
-from tests.stores import HERE, NOW, STORES, claim, created
+from tests.stores import HERE, NOW, STORES, claim, created, next_due_ms
 
 if TYPE_CHECKING:
     from mcp_jobs.store import Store
@@ -28,7 +28,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def test_a_shared_job_is_claimed_anywhere_and_is_then_of_that_place(store: Store) -> None:
     job = await created(store, shared=True)
     assert await store.unfinished(THERE) == 1
-    assert await store.next_due_ms(THERE) == NOW
+    assert await next_due_ms(store, THERE) == NOW
 
     taken = await claim(store, locality=THERE)
 
@@ -58,4 +58,4 @@ async def test_a_job_that_is_not_shared_waits_for_its_place(store: Store) -> Non
     await created(store)
     assert await claim(store, locality=THERE) is None
     assert await store.unfinished(THERE) == 0
-    assert await store.next_due_ms(THERE) is None
+    assert await next_due_ms(store, THERE) is None

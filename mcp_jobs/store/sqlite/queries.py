@@ -1,4 +1,4 @@
-"""Load the named statements of queries.sql."""
+"""Load the named statements of the files in sql/."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 @cache
 def queries() -> dict[str, str]:
     """Return every named statement, without its comments."""
-    text = files(__package__).joinpath("queries.sql").read_text("utf-8")
-    parts = _NAME.split(text)[1:]
-    return {name: _strip(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    folder = files(__package__).joinpath("sql")
+    found: dict[str, str] = {}
+    for file in folder.iterdir():
+        parts = _NAME.split(file.read_text("utf-8"))[1:]
+        found |= {name: _strip(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    return found
 
 
 def _strip(body: str) -> str:

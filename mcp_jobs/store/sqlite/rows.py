@@ -9,7 +9,17 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from mcp_jobs.domain.models import Answer, Attempt, Job, Launch, NewJob, Outcome, Progress, Question
+from mcp_jobs.domain.models import (
+    Answer,
+    Attempt,
+    Job,
+    JobOrigin,
+    Launch,
+    NewJob,
+    Outcome,
+    Progress,
+    Question,
+)
 from mcp_jobs.domain.policy import DEFAULT, Policy, as_stored, from_stored
 from mcp_jobs.domain.states import Reason, Status
 
@@ -24,7 +34,7 @@ _HUGE = 1e300
 
 _CONVERTED = {
     "params", "policy", "status", "reason", "result", "retry_on_interrupt", "shared", "claimed_by",
-    "progress",
+    "progress", "locks", "after", "after_any_end", "cancel_reason", "origin",
 }  # fmt: skip
 _SAME_NAME = tuple(f.name for f in fields(Job) if f.name not in _CONVERTED)
 _ATTEMPT_SAME_NAME = tuple(f.name for f in fields(Attempt) if f.name != "reason")
@@ -44,6 +54,11 @@ def job_from(row: Row) -> Job:
         # Empty: it waits to be confirmed.
         claimed_by=row["claimed_by"] or None,
         progress=None if row["progress"] is None else _progress(row["progress"]),
+        locks=names(row["locks"]),
+        after=names(row["after_ids"]),
+        after_any_end=bool(row["after_any_end"]),
+        cancel_reason=_reason(row["cancel_reason"]),
+        origin=_origin(row["client_name"], row["client_version"], row["project"], row["session"]),
     )
 
 
@@ -51,6 +66,24 @@ def job_from(row: Row) -> Job:
 def _same(columns: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
     # By place: a row that is asked by name compares the names of its columns one by one.
     return itemgetter(*map(columns.index, _SAME_NAME))
+
+
+@lru_cache(256)
+def names(stored: str) -> tuple[str, ...]:
+    """Return a list of texts; what is none is left out."""
+    if stored == "[]":
+        return ()
+    found = _loaded(stored)
+    return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
+
+
+@lru_cache(256)
+def _origin(
+    client_name: str | None, client_version: str | None, project: str | None, session: str | None
+) -> JobOrigin:
+    return JobOrigin(
+        client_name=client_name, client_version=client_version, project=project, session=session
+    )
 
 
 @lru_cache(256)
@@ -94,6 +127,20 @@ def new_job_parameters(new: NewJob) -> dict[str, Any]:
         "confirm": new.confirm,
         "launch": None if new.launch is None else launch_text(new.launch),
         "prepared_in": new.prepared_in,
+        "priority": new.priority,
+        "locks": json.dumps(new.locks),
+        "after_ids": json.dumps(new.after),
+        "after_any_end": new.after_any_end,
+        "likeness": new.likeness,
+        "if_running": new.if_running,
+        "retry_of": new.retry_of,
+        "parent_job_id": new.parent_job_id,
+        "client_name": new.origin.client_name,
+        "client_version": new.origin.client_version,
+        "project": new.origin.project,
+        "session": new.origin.session,
+        "schedule": new.schedule,
+        "fire_at_ms": new.fire_at_ms,
     }
 
 

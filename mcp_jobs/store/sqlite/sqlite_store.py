@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.lowlevel
 
-from mcp_jobs.domain.errors import KeyConflictError, StoreUnsureError
+from mcp_jobs.domain.errors import InvalidInputError, KeyConflictError, StoreUnsureError
 from mcp_jobs.domain.models import (
     Answer,
     Attempt,
@@ -24,11 +24,12 @@ from mcp_jobs.domain.models import (
     Question,
 )
 from mcp_jobs.domain.states import LONGEST_PAUSE_MS, Status
-from mcp_jobs.store.base import Accepted, Change, Claimed
+from mcp_jobs.store.base import Accepted, Change, Claimed, Due
 from mcp_jobs.store.sqlite import connection as sqlite
 from mcp_jobs.store.sqlite import rows
 from mcp_jobs.store.sqlite.outbox import SqliteOutbox
 from mcp_jobs.store.sqlite.queries import queries
+from mcp_jobs.store.sqlite.sqlite_gates import SqliteGates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ _STATES: Final = frozenset(status.value for status in Status)
 _FEW: Final = 20
 """So many jobs are read in less time than another thread takes."""
 
+_IN_VAIN: Final = (Status.FAILED, Status.CANCELLED)
 _ENDINGS_OF: Final = 1000
 """How many of the newest ids are compared with an end."""
 
@@ -68,6 +70,7 @@ class SqliteStore:
         self._reader = reader
         self._data_version: int | None = None
         self.outbox = SqliteOutbox(self._file, writer, reader)
+        self.gates = SqliteGates(self._file, writer, reader)
 
     @classmethod
     async def open(cls, path: Path, *, pin: sqlite.Pinner) -> SqliteStore:
@@ -105,17 +108,45 @@ class SqliteStore:
         row = await self._write_for_caller("create_job", **rows.new_job_parameters(new))
         if row is not None:
             return Accepted(job=rows.job_from(row), existing=False, queue_position=row["position"])
-        existing = await self._look_up("job_by_key", owner=new.owner, key=new.idempotency_key)
-        if not existing:
-            # Removed between the two statements, so the key is free again.
+        existing = await self._existing(new)
+        if existing is None:
+            await self._refuse_parents(new)
+            # Removed between the two statements, or ended: nothing stands in its way any more.
             return await self.create(new)
-        job = rows.job_from(existing[0])
-        if job.fingerprint != new.fingerprint:
+        return Accepted(job=existing, existing=True, queue_position=None)
+
+    async def _existing(self, new: NewJob) -> Job | None:
+        """Return the job that was there before one that could not be stored."""
+        if new.schedule is not None:
+            values = {"schedule": new.schedule, "fire_at_ms": new.fire_at_ms}
+            if fired := _first_job(await self._look_up("job_fired", **values)):
+                return fired
+        job = _first_job(
+            await self._look_up("job_by_key", owner=new.owner, key=new.idempotency_key)
+        )
+        if job is not None and job.fingerprint != new.fingerprint:
             raise KeyConflictError(
                 f"The idempotency key {new.idempotency_key!r} belongs to job {job.id}, which was "
                 "started with other arguments. Use another key, or the same arguments."
             )
-        return Accepted(job=job, existing=True, queue_position=None)
+        if job is None and new.if_running == "attach":
+            values = {"owner": new.owner, "likeness": new.likeness}
+            return _first_job(await self._look_up("job_alike", **values))
+        return job
+
+    async def _refuse_parents(self, new: NewJob) -> None:
+        for parent_id in new.after:
+            parent = await self.get(new.owner, parent_id)
+            if parent is None:
+                raise InvalidInputError(
+                    f"after: there is no job {parent_id!r}. Name jobs of yours that have not been "
+                    "removed."
+                )
+            if parent.status in _IN_VAIN and not new.after_any_end:
+                raise InvalidInputError(
+                    f"after: job {parent_id} has ended as {parent.status}, so this one would never "
+                    "begin. Start that one again, or pass after_any_end."
+                )
 
     async def claim(
         self, *, claimer: str, locality: str, incarnation: str, capacity: int, now_ms: int
@@ -177,6 +208,9 @@ class SqliteStore:
             if row is not None:
                 return rows.job_from(row)
         return await self.get(owner, job_id)
+
+    async def set_priority(self, owner: str, job_id: str, priority: int) -> Job | None:
+        return await self._change("set_priority", id=job_id, owner=owner, priority=priority)
 
     async def ask(self, job: Job, question: Question) -> Question | None:
         row = await self._write(
@@ -267,9 +301,9 @@ class SqliteStore:
         found.update(job_id for job_id in recent if job_id.endswith(part))
         return sorted(found, reverse=True)[:limit]
 
-    async def next_due_ms(self, locality: str) -> int | None:
-        due = (await self._read("next_due", locality=locality))[0]["run_at_ms"]
-        return None if due is None else int(due)
+    async def due(self, locality: str, *, now_ms: int) -> Due:
+        row = (await self._read("next_due", locality=locality, now_ms=now_ms))[0]
+        return Due(since_ms=row["since_ms"], next_ms=row["next_ms"], running=row["running"])
 
     async def reset_future_run_at(self, *, now_ms: int) -> bool:
         # Nearly always there is nothing to mend, which the reader sees without a write lock.
@@ -321,7 +355,7 @@ class SqliteStore:
                 seq=row["seq"],
                 job_id=row["job_id"],
                 owner=row["owner"],
-                status=Status(row["status"]),
+                status=None if row["status"] == "gates" else Status(row["status"]),
                 created=bool(row["created"]),
             )
             for row in await self._look_up("changes_after", seq=seq, limit=limit)
@@ -391,7 +425,7 @@ def _list_statement(owner: str, where: JobFilter, cursor: str | None) -> tuple[s
     """
     values: dict[str, Any] = {"owner": owner}
     branches = ["true"]
-    given = {"type": where.type, "cwd": where.cwd}
+    given = {name: getattr(where, name) for name in ("type", "cwd", "project", "session")}
     filters = {name: value for name, value in given.items() if value is not None}
     values |= filters
     conditions = ["owner = :owner", *(f"{name} = :{name}" for name in filters)]

@@ -56,6 +56,7 @@ class Published:
 
 
 def as_event(change: Change) -> JobChanged:
+    assert change.status is not None
     return JobChanged(
         job_id=change.job_id,
         owner=change.owner,

@@ -9,7 +9,7 @@ import pytest
 from mcp_jobs.domain.events import JobChanged
 from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.engine.queue_state import QueueState
-from mcp_jobs.store.base import Claimed
+from mcp_jobs.store.base import Claimed, Due
 from tests.stores import NOW, running
 
 CAPACITY = 2
@@ -25,11 +25,15 @@ def gave(queue: QueueState, *, now: int = 1, next_due_ms: int | None = NOW) -> N
     queue.gave(claimed, capacity=CAPACITY)
 
 
+def waiting(*, since_ms: int | None = None, next_ms: int | None = None, running: int = 0) -> Due:
+    return Due(since_ms=since_ms, next_ms=next_ms, running=running)
+
+
 def empty() -> QueueState:
     """Return what is known after a look that brought nothing and knows of nothing."""
     queue = QueueState()
     assert queue.may_give(NOW)
-    queue.gave_nothing(None, now_ms=NOW)
+    queue.gave_nothing(waiting(), capacity=CAPACITY)
     return queue
 
 
@@ -61,7 +65,7 @@ def test_what_happens_while_the_queue_is_asked_counts_anew() -> None:
     queue = QueueState()
     assert queue.may_give(NOW)
     queue.hear(happened(Status.PENDING, created=True))
-    queue.gave_nothing(None, now_ms=NOW)
+    queue.gave_nothing(waiting(), capacity=CAPACITY)
     assert queue.may_give(NOW)
 
 
@@ -69,19 +73,33 @@ def test_the_next_job_is_looked_for_when_it_is_due() -> None:
     queue = QueueState()
     gave(queue, next_due_ms=NOW + 1500)
     queue.may_give(NOW)
-    queue.gave_nothing(NOW + 1500, now_ms=NOW)
+    queue.gave_nothing(waiting(next_ms=NOW + 1500), capacity=CAPACITY)
     assert not queue.may_give(NOW + 1499)
     assert queue.due_in_s(NOW) == 1.5
     assert queue.may_give(NOW + 1500)
 
 
-def test_what_is_due_and_was_not_known_is_asked_for_once_more() -> None:
+def held_up(*, now: int) -> QueueState:
+    """Return what is known when something is due that cannot begin, and so many jobs run."""
     queue = QueueState()
     assert queue.may_give(NOW)
-    queue.gave_nothing(NOW - 1, now_ms=NOW)
-    assert queue.may_give(NOW)
-    queue.gave_nothing(NOW - 1, now_ms=NOW)
+    queue.gave_nothing(waiting(since_ms=NOW - 1, running=now), capacity=CAPACITY)
+    return queue
+
+
+def test_what_is_held_up_by_a_lock_is_asked_for_when_a_job_ends_and_not_before() -> None:
+    queue = held_up(now=1)
     assert not queue.may_give(NOW)
+    assert queue.hear(happened(Status.COMPLETED))
+    queue.begin()
+    assert queue.may_give(NOW)
+
+
+def test_what_is_held_up_by_a_lock_keeps_no_other_job_waiting() -> None:
+    queue = held_up(now=1)
+    assert queue.hear(happened(Status.PENDING, created=True))
+    queue = held_up(now=CAPACITY)
+    assert not queue.hear(happened(Status.PENDING, created=True))
 
 
 def test_without_a_free_slot_nothing_is_asked_whatever_is_due() -> None:

@@ -172,7 +172,7 @@ class Hub:
 
     def _make(self, owner: str, change: JobChanged | Change, job: object) -> Frame:
         ended = change.status in TERMINAL
-        data = {"job_id": change.job_id, "status": change.status.value, "job": job}
+        data = {"job_id": change.job_id, "status": str(change.status), "job": job}
         frame = self._made[change.seq] = Frame(
             name="job.ended" if ended else "job.created" if change.created else "job.changed",
             data=json.dumps(data),
@@ -239,12 +239,12 @@ def _places(change: JobChanged) -> tuple[tuple[str, str | None], ...]:
 def _told(
     changes: Sequence[JobChanged | Change],
 ) -> list[JobChanged | Change]:
-    """Leave out changes that are followed by one of the same job in the same state."""
+    """Leave out changes of no job, and those followed by one of the same job in the same state."""
     told: list[JobChanged | Change] = []
     following: dict[str, tuple[object, bool]] = {}
     for change in reversed(changes):
         state = (change.status, change.created)
-        if following.get(change.job_id) != state:
+        if change.status is not None and following.get(change.job_id) != state:
             told.append(change)
         following[change.job_id] = state
     told.reverse()
