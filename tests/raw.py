@@ -8,11 +8,11 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests import prepared
 from tests.support import BOUND_S, MODERN
 
 if TYPE_CHECKING:
@@ -51,19 +51,20 @@ class RawServer:
         self.notifications: list[Message] = []
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._ids = 0
-        run = ["-m", "mcp_jobs"] if code is None else ["-c", code]
-        with self._stderr_path.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, *run, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
+        self._pipes = contextlib.ExitStack()
+        stdin, self._stdin = prepared.pipe(self._pipes)
+        self._stdout, stdout = prepared.pipe(self._pipes)
+        with stdin, stdout, self._stderr_path.open("wb") as stderr:
+            self.process = prepared.Process(
+                arguments,
+                code=code,
                 cwd=place.project,
                 env={
                     "PATH": os.environ["PATH"],
                     "PYTHONPATH": str(Path(__file__).parent.parent),
                     **place.environment(),
                 },
+                streams=(stdin, stdout, stderr),
             )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -82,8 +83,7 @@ class RawServer:
             raise
         finally:
             self._reader.join(BOUND_S)
-            if self.process.stdout is not None:
-                self.process.stdout.close()
+            self._pipes.close()
 
     @property
     def stderr(self) -> str:
@@ -92,9 +92,9 @@ class RawServer:
 
     def write(self, line: bytes) -> None:
         """Send bytes as they are."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(line)
-        self.process.stdin.flush()
+        left = memoryview(line)
+        while left:
+            left = left[self._stdin.write(left) :]
 
     def send(self, method: str, params: Message, *, raw: str | None = None) -> int:
         """Send a request and return its id; `raw` replaces the word RAW in it, unescaped."""
@@ -171,9 +171,7 @@ class RawServer:
 
     def close_stdin(self) -> None:
         """Tell the server that its client is gone."""
-        if self.process.stdin is not None and not self.process.stdin.closed:
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.close()
+        self._stdin.close()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server alone."""
@@ -194,7 +192,7 @@ class RawServer:
         self.write(b'{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line)
+        with open(self._stdout.fileno(), "rb", closefd=False) as buffered:
+            for line in buffered:
+                self._lines.put(line)
         self._lines.put(None)

@@ -223,7 +223,11 @@ def _mentions(pid: int, marker: bytes) -> bool:
                 return True
         except OSError:
             continue
-    return False
+    try:
+        # What was forked and not started shows no more than where it works.
+        return os.readlink(f"/proc/{pid}/cwd".encode()).startswith(marker)
+    except OSError:
+        return False
 
 
 def _command(pid: int) -> str:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from mcp_jobs.interfaces.http.auth.tokens import SCOPES, TokenFile
+from tests import prepared
 from tests.support import BOUND_S, wait_until
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class WebServer:
     """`mcp-jobs serve --http` as a child process."""
 
     place: Place
-    process: subprocess.Popen[bytes]
+    process: prepared.Process
     log: Path
     token: str = field(repr=False)
 
@@ -99,14 +99,14 @@ def start_server(
 ) -> WebServer:
     """Start a server on a free port and wait until it serves. `code` replaces the module."""
     log = place.root / f"web-{os.urandom(4).hex()}.log"
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*python_for(code), "serve", "--http", "--port", "0", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=stderr,
-            stderr=stderr,
+    command = ["serve", "--http", "--port", "0", *arguments]
+    with log.open("wb") as stderr, Path(os.devnull).open("rb") as nothing:
+        process = prepared.Process(
+            command,
+            code=code,
             cwd=place.project,
             env=environment_for(place, **environment),
+            streams=(nothing, stderr, stderr),
         )
     server = WebServer(place, process, log, TokenFile(place.home).load().default)
     wait_until(lambda: _SERVING.search(server.text) or process.poll() is not None)

@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests import prepared
 from tests.support import Place, job_of, open_client, python, start, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -46,15 +47,12 @@ def environment(place: Place, **more: str) -> dict[str, str]:
 def cli(
     place: Place, *arguments: str, input: str = "", **more: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mcp_jobs", *arguments],
-        input=input,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=BOUND_S,
+    return prepared.run(
+        arguments,
         cwd=place.project,
         env=environment(place, **more),
+        given=input,
+        timeout_s=BOUND_S,
     )
 
 
