@@ -12,8 +12,11 @@ import anyio.to_thread
 
 from mcp_jobs.domain.errors import StoreError
 from mcp_jobs.execution import job_directory, python_files
+from mcp_jobs.execution.attempt_reader import AttemptReader
 from mcp_jobs.execution.base import Ended, Lost, Update
+from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.verdicts import Verdict, began
+from mcp_jobs.execution.watcher import OutputSize, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,7 +40,10 @@ _RUNNER_LOST_TOO: Final = (
 
 
 class FollowedFiles:
-    """What the files of a running attempt show, from now to its end."""
+    """What the files of a running attempt show, from now to its end.
+
+    `alive` says whether its runner lives; None where that is heard by another way.
+    """
 
     def __init__(
         self,
@@ -47,20 +53,19 @@ class FollowedFiles:
         follower: Follower,
         clock: Clock,
         secrets_of: Callable[[str], Awaitable[tuple[bytes, ...] | None]],
+        alive: Callable[[], bool] | None = None,
     ) -> None:
         self.claim = claim
         self.job_dir = job_dir
-        self._follower = follower
         self._clock = clock
         self._secrets_of = secrets_of
         self._stack = ExitStack()
         self._looked_last = False
-
-    def begin(self, *, probe: bool) -> None:
-        """Follow the files; with `probe` also whether a runner lives."""
-        pattern = self.claim.policy.progress
-        watch = self._follower.watch(self.claim.id, track=True, probe=probe, pattern=pattern)
-        self.watch = self._stack.enter_context(watch)
+        size = OutputSize(job_dir / layout.OUTPUT)
+        pattern = claim.policy.progress
+        self.reader = AttemptReader(job_dir, size.source, pattern=pattern)
+        self.watch = Watch(claim.id, size, reader=self.reader, alive=alive)
+        self._stack.enter_context(follower.watching(self.watch))
 
     def close(self) -> None:
         """Follow them no longer."""
@@ -71,7 +76,7 @@ class FollowedFiles:
         while not over():
             await self.watch.changed.wait()
             self.watch.changed = anyio.Event()
-            if self.watch.wants_secrets:
+            if self.reader.secrets.wanted:
                 await self._tell_secrets()
             update = self._take()
             if update is not None:
@@ -80,20 +85,20 @@ class FollowedFiles:
             await self._tell_secrets()
             await anyio.to_thread.run_sync(self.watch.last_look, self._clock.monotonic_s())
         self._looked_last = True
-        progress = self.watch.take_progress()
+        progress = self.reader.progress.take()
         return None if progress is None else Update(progress=progress)
 
     def _take(self) -> Update | None:
-        progress, watch = self.watch.take_progress(), self.watch
+        progress, reader = self.reader.progress.take(), self.reader
         # A look that began before a question was taken has still seen it.
-        questions = {name: q for name, q in watch.questions.items() if name not in watch.stored}
+        questions = {name: q for name, q in reader.questions.items() if name not in reader.stored}
         if progress is None and not questions:
             return None
         return Update(progress=progress, questions=questions)
 
     async def _tell_secrets(self) -> None:
         try:
-            self.watch.tell_secrets(await self._secrets_of(self.claim.id))
+            self.reader.tell_secrets(await self._secrets_of(self.claim.id))
         except StoreError as error:
             told = "job %s: what must not be shown is not known yet: %s"
             logger.warning(told, self.claim.id, error)
@@ -134,7 +139,7 @@ class _LocalAttempt:
 
     def took(self, name: str) -> None:
         """Give the question of this name no more."""
-        self._files.watch.stored.add(name)
+        self._files.reader.stored.add(name)
 
     def close(self) -> None:
         """Follow the attempt no longer."""
@@ -158,7 +163,6 @@ class LinkedAttempt(_LocalAttempt):
     def __init__(self, files: FollowedFiles, link: RunnerLink) -> None:
         super().__init__(files)
         self._link = link
-        files.begin(probe=False)
         link.when_over(files.watch.wake)
 
     def _is_over(self) -> bool:
@@ -194,7 +198,6 @@ class WatchedAttempt(_LocalAttempt):
     ) -> None:
         super().__init__(files)
         self._look = look
-        files.begin(probe=True)
 
     def _is_over(self) -> bool:
         return not self._files.watch.alive

@@ -18,7 +18,7 @@ from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.local_attempt import FollowedFiles, LinkedAttempt, WatchedAttempt
 from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.execution.verdicts import Verdict, began, judge, outlived
-from mcp_jobs.execution.watcher import Follower
+from mcp_jobs.execution.watcher import Follower, OutputSize, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ class LocalExecutor:
         self._output_cap_bytes = output_cap_bytes
         self._incarnation = here
         self._launcher = launcher
-        self.follower = Follower(jobs_dir=jobs_dir, bus=bus, clock=clock)
+        self.follower = Follower(bus=bus, clock=clock)
         self._launch_of = launch_of
         self._clock = clock
 
@@ -187,7 +187,8 @@ class LocalExecutor:
             return Orphaned()
         if case.verdict is Verdict.LOST:
             return Lost(why=case.why or "Interrupted.", output_start=traces.output_start)
-        return WatchedAttempt(self._files(claim), self._look)
+        alive = partial(self.is_watched, claim.id)
+        return WatchedAttempt(self._files(claim, alive=alive), self._look)
 
     async def _look(self, claim: Job) -> tuple[Case, Traces]:
         return await anyio.to_thread.run_sync(self._judge, claim)
@@ -211,13 +212,14 @@ class LocalExecutor:
     def _fence(self, claim: Job) -> None:
         job_directory.raise_fence(self._dir(claim.id), claim.claim_token, self._homes(claim))
 
-    def _files(self, claim: Job) -> FollowedFiles:
+    def _files(self, claim: Job, *, alive: Callable[[], bool] | None = None) -> FollowedFiles:
         return FollowedFiles(
             claim,
             self._dir(claim.id),
             follower=self.follower,
             clock=self._clock,
             secrets_of=self._secrets_of,
+            alive=alive,
         )
 
     async def _secrets_of(self, job_id: str) -> tuple[bytes, ...] | None:
@@ -292,7 +294,7 @@ class LocalExecutor:
 
     def watch_output(self, job_id: str) -> AbstractContextManager[object]:
         """Look at the output of a job as long as the context lasts."""
-        return self.follower.watch(job_id)
+        return self.follower.watching(Watch(job_id, OutputSize(self._dir(job_id) / layout.OUTPUT)))
 
     # -- small things ----------------------------------------------------------------------------
 

@@ -10,35 +10,26 @@ import contextlib
 import logging
 import os
 import threading
-from collections import deque
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
 
 from mcp_jobs.domain.errors import in_words
 from mcp_jobs.domain.events import JobChanged, OutputGrew
-from mcp_jobs.domain.patterns import searcher
-from mcp_jobs.execution.job_directory import read_output_start, runner_alive
-from mcp_jobs.execution.launcher import layout
-from mcp_jobs.execution.launcher.files import open_file
-from mcp_jobs.execution.launcher.mask import mask_text
 from mcp_jobs.execution.launcher.spool import newest_segment
-from mcp_jobs.execution.python_files import read_questions
 from mcp_jobs.execution.spool_reader import SpoolFiles
-from mcp_jobs.output import progress
 from mcp_jobs.output.source import Unreadable
 from mcp_jobs.output.view import OutputView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.events import Bus, Event
-    from mcp_jobs.output.source import OutputSource
+    from mcp_jobs.execution.attempt_reader import AttemptReader
 
 logger = logging.getLogger(__name__)
 
@@ -46,167 +37,79 @@ TICK_S: Final = 0.25
 _SHARE: Final = 10
 """A look may use one part in this many of the time."""
 
-_READ_LIMIT_BYTES: Final = 1 << 16
 _LISTINGS: Final = 5
 _THOROUGH_EVERY: Final = 8
 _FEW: Final = 64
-_QUESTIONS: Final = 1000
-"""The most that one attempt may ask; what it asks beyond is not taken."""
 
 Mark: TypeAlias = tuple[int, ...]
 
 
+class OutputSize:
+    """How much a job has printed, and how much of that is known."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = str(directory)
+        self.source = SpoolFiles(self._directory)
+        self._newest = ""
+        self.known = 0
+
+    def total(self) -> int:
+        """Return how much there is; while segments are being dropped, what is known."""
+        for _ in range(_LISTINGS):
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    return OutputView(self.source).bytes_total
+                except Unreadable:
+                    return 0
+        return self.known
+
+    def begun(self) -> bool:
+        """Say whether there is an output at all."""
+        return os.path.lexists(self._directory)
+
+    def marks(self) -> tuple[Mark, Mark]:
+        """Return what changes with the output: a segment grows, a new one changes its directory."""
+        return _mark(self._directory), _mark(self._newest)
+
+    def find_newest(self) -> None:
+        """Let `marks` tell from now on when the segment grows that is the newest now."""
+        self._newest = newest_segment(self._directory)
+
+
 class Watch:
-    """One running job as its files show it. `look` blocks and runs in a worker thread."""
+    """One running job as its files show it. `look` blocks and runs in a worker thread.
+
+    Without a `reader` it only sees the output grow, from now on; `alive` says whether its runner
+    lives, or True where somebody else knows that.
+    """
 
     def __init__(
-        self, job_id: str, job_dir: Path, *, track: bool, probe: bool, pattern: str | None = None
+        self,
+        job_id: str,
+        size: OutputSize,
+        *,
+        reader: AttemptReader | None = None,
+        alive: Callable[[], bool] | None = None,
     ) -> None:
         self.job_id = job_id
         self.changed = anyio.Event()
-        self._dir = job_dir
-        self._output = str(job_dir / layout.OUTPUT)
-        self._source = SpoolFiles(self._output)
-        self._track = track
-        self._probe = probe
-        self._pattern = pattern
-        self._secrets: tuple[bytes, ...] | None = None
-        self._told_secrets = False
-        self._unread = False
-        """There is something to read that cannot be shown without knowing the secrets."""
-        self._progress_offset = 0
-        self._begun = False
-        self._output_offset = 0
-        if not track:
-            self._begin()
+        self.grew = False
+        self.alive = True
+        self._size = size
+        self._reader = reader
+        self._probe = alive
+        self._begun = reader is None
+        if reader is None:
+            size.known = size.total()
         self._looking = threading.Lock()
-        self._progress_path = str(job_dir / layout.PROGRESS)
-        self._newest = ""
-        self._questions_path = str(job_dir / layout.QUESTIONS)
-        self._may_ask = False
         self._marks: tuple[Mark, ...] = ()
         self._looks = 0
-        self.grew = False
-        self._news: deque[progress.Progress] = deque(maxlen=1)
-        """The newest progress that nobody has taken. No lock: the event loop waits for none."""
-        self.alive = True
-        self.questions: Mapping[str, Mapping[str, Any]] = {}
-        """What the job asks, has no answer to, and is not in `stored`; by file name."""
-        self.stored: set[str] = set()
-
-    def _begin(self) -> None:
-        """Find out where to begin. Most short jobs have ended before there is need to."""
-        if not self._track:
-            self._output_offset = _bytes_total(self._source, 0)
-            self._begun = True
-            return
-        self._parser = progress.ProgressFileParser()
-        self._recogniser: progress.Recogniser = (
-            progress.OutputRecogniser()
-            if self._pattern is None
-            else progress.PatternRecogniser(searcher(self._pattern))
-        )
-        self._tracker = progress.ProgressTracker()
-        # Progress is read from where the attempt began, also by whoever adopts it later.
-        self._output_offset = read_output_start(self._dir)
-        # Only Python jobs ask, and a look costs what its stats cost.
-        self._may_ask = os.path.lexists(self._dir / layout.CALL)
-        # Last: after an error the next look begins anew.
-        self._begun = True
 
     def look(self, now_s: float) -> None:
-        """See what changed since the last look: `grew`, `progress`, `alive`."""
+        """See what changed since the last look: `grew`, `alive`, and what the reader reads."""
         # The ticker may be looking when the end of the job asks for a last look.
         with self._looking:
             self._look(now_s)
-
-    def _look(self, now_s: float) -> None:
-        if not self._begun:
-            self._begin()
-        # The lock first: what a runner wrote before it left must be read after that is known.
-        self.alive = not self._probe or runner_alive(self._dir)
-        self.grew = False
-        if not self._looks_different():
-            return
-        if self._may_ask:
-            self._read_questions()
-        total = _bytes_total(self._source, self._output_offset)
-        self.grew = total > self._output_offset
-        if self._track:
-            self._recognise(total, now_s)
-            self._read_progress_file(now_s)
-        self._output_offset = total
-
-    def _read_questions(self) -> None:
-        if self._secrets is None:
-            self._unread = self._unread or bool(layout.unanswered(str(self._dir)))
-            return
-        asked = read_questions(self._dir, self._secrets)
-        new = {name: q for name, q in asked.items() if name not in self.stored}
-        self.questions = new if len(self.stored) < _QUESTIONS else {}
-
-    def _looks_different(self) -> bool:
-        """Say whether anything may have been written; cheaper than to list and to open.
-
-        A segment grows in size, and a new one changes the time of its directory. Two changes
-        within one tick of the file system's clock look alike, so now and then it says yes unasked.
-        """
-        marks = self._marks_now()
-        self._looks += 1
-        waits = self.questions or self._may_read()
-        if marks == self._marks and not waits and self._looks % _THOROUGH_EVERY:
-            return False
-        if self._secrets is not None:
-            self._unread = False
-        self._newest = newest_segment(self._output)
-        self._marks = (marks[0], _mark(self._newest), *marks[2:])
-        return True
-
-    def _marks_now(self) -> tuple[Mark, ...]:
-        return (
-            _mark(self._output),
-            _mark(self._newest),
-            _mark(self._progress_path),
-            _mark(self._questions_path) if self._may_ask else (),
-        )
-
-    def may_differ(self) -> bool:
-        """Say, without reading anything, whether a look may show something new."""
-        if self._probe or self.questions or not self._begun or self._may_read():
-            return True
-        if (self._looks + 1) % _THOROUGH_EVERY == 0 or self._marks_now() != self._marks:
-            return True
-        self._looks += 1
-        return False
-
-    def wake(self) -> None:
-        """Make whoever waits for `changed` look again."""
-        self.changed.set()
-
-    def may_have_grown(self) -> bool:
-        """Say, without reading anything, whether another look can show more."""
-        if not self._begun:
-            return any(os.path.lexists(path) for path in (self._progress_path, self._output))
-        size = (_mark(self._progress_path) or (0,))[0]
-        if size > self._progress_offset:
-            return True
-        return _bytes_total(self._source, self._output_offset) > self._output_offset
-
-    def take_progress(self) -> progress.Progress | None:
-        """Return the newest progress that nobody has taken yet."""
-        try:
-            return self._news.pop()
-        except IndexError:
-            return None
-
-    @property
-    def has_progress(self) -> bool:
-        """Whether there is progress that nobody has taken yet."""
-        return bool(self._news)
-
-    def _take_in(self, snapshot: progress.Progress | None) -> None:
-        if snapshot is not None:
-            self._news.append(snapshot)
 
     def last_look(self, now_s: float) -> None:
         """Look once more, at everything, after the end."""
@@ -214,93 +117,81 @@ class Watch:
             self._marks = ()
             self._look(now_s)
 
-    def _recognise(self, total: int, now_s: float) -> None:
-        if not self.grew:
+    def _look(self, now_s: float) -> None:
+        if not self._begun and self._reader is not None:
+            # Not before: most short jobs have ended before there is need to.
+            self._size.known = self._reader.begin()
+            # After an error the next look begins anew.
+            self._begun = True
+        # The lock first: what a runner wrote before it left must be read after that is known.
+        self.alive = self._probe is None or self._probe()
+        self.grew = False
+        if not self._looks_different():
             return
-        start = self._output_offset
-        if total - start > 2 * _READ_LIMIT_BYTES:
-            # The beginning says how much there is to do, the end how much is done.
-            self._recognise_part(start, start + _READ_LIMIT_BYTES, now_s)
-            self._recogniser.gap()
-            start = total - _READ_LIMIT_BYTES
-        self._recognise_part(start, total, now_s)
+        known, total = self._size.known, self._size.total()
+        self.grew = total > known
+        if self._reader is not None:
+            self._reader.read(known, total, now_s)
+        self._size.known = total
 
-    def _recognise_part(self, start: int, end: int, now_s: float) -> None:
-        try:
-            data = OutputView(self._source).read(start, end)
-        except (FileNotFoundError, Unreadable):
-            # Dropped by the cap between two looks, or spoiled by the job.
-            self._recogniser.gap()
-            return
-        reading = self._recogniser.feed(data)
-        if reading is not None:
-            self._take_in(self._tracker.update(reading, now_s=now_s))
+    def _looks_different(self) -> bool:
+        """Say whether anything may have been written; cheaper than to list and to open.
 
-    def _read_progress_file(self, now_s: float) -> None:
-        try:
-            fd = open_file(self._progress_path)
-        except OSError:
-            return
-        try:
-            size = os.fstat(fd).st_size
-            start = max(self._progress_offset, size - _READ_LIMIT_BYTES)
-            data = os.pread(fd, max(0, size - start), start)
-        finally:
-            os.close(fd)
-        if self._secrets is None:
-            # Nobody has said yet what must not be shown; or can say it any more.
-            self._unread = self._unread or bool(data)
-            return
-        if start > self._progress_offset:
-            # Only the newest lines count; the first of them may be half a line.
-            data = b"\n" + data.partition(b"\n")[2]
-        reading = self._parser.feed(data) if data else None
-        if reading is not None:
-            if reading.message is not None:
-                reading = replace(reading, message=self._masked(reading.message))
-            self._take_in(self._tracker.update(reading, now_s=now_s, explicit=True))
-        # Only now: until the reading is kept, `may_have_grown` must ask for another look.
-        self._progress_offset = size
-
-    @property
-    def wants_secrets(self) -> bool:
-        """Whether there is something to read for which it must be told what not to show."""
-        return self._unread and not self._told_secrets
-
-    def tell_secrets(self, secrets: tuple[bytes, ...] | None) -> None:
-        """Say which values must not be shown; None when they are forgotten.
-
-        What waited for that is read at the next look.
+        Two changes within one tick of the file system's clock look alike, so now and then it says
+        yes unasked.
         """
-        self._secrets, self._told_secrets = secrets, True
+        marks = self._marks_now()
+        self._looks += 1
+        if marks == self._marks and not self._waits() and self._looks % _THOROUGH_EVERY:
+            return False
+        self._size.find_newest()
+        self._marks = (marks[0], self._size.marks()[1], *marks[2:])
+        return True
 
-    def _may_read(self) -> bool:
-        return self._unread and self._secrets is not None
+    def _marks_now(self) -> tuple[Mark, ...]:
+        paths: Sequence[str] = () if self._reader is None else self._reader.paths()
+        return (*self._size.marks(), *map(_mark, paths))
 
-    def _masked(self, text: str) -> str:
-        return mask_text(text, self._secrets or ())
+    def _waits(self) -> bool:
+        return self._reader is not None and self._reader.waits
+
+    def may_differ(self) -> bool:
+        """Say, without reading anything, whether a look may show something new."""
+        if self._probe is not None or not self._begun or self._waits():
+            return True
+        if (self._looks + 1) % _THOROUGH_EVERY == 0 or self._marks_now() != self._marks:
+            return True
+        self._looks += 1
+        return False
+
+    def may_have_grown(self) -> bool:
+        """Say, without reading anything, whether another look can show more."""
+        if self._reader is not None and self._reader.progress.may_have_more():
+            return True
+        return self._size.begun() if not self._begun else self._size.total() > self._size.known
+
+    def tell(self) -> None:
+        """Have whoever waits for `changed` look if there is something to see."""
+        if not self.alive or (self._reader is not None and self._reader.has_news):
+            self.changed.set()
+
+    def wake(self) -> None:
+        """Make whoever waits for `changed` look again."""
+        self.changed.set()
 
 
 class Follower:
     """Looks at every watched job and publishes `OutputGrew`."""
 
-    def __init__(self, *, jobs_dir: Path, bus: Bus, clock: Clock) -> None:
-        self._jobs_dir = jobs_dir
+    def __init__(self, *, bus: Bus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
         self._watches: set[Watch] = set()
         self._work = anyio.Event()
 
     @contextmanager
-    def watch(
-        self, job_id: str, *, track: bool = False, probe: bool = False, pattern: str | None = None
-    ) -> Iterator[Watch]:
-        """Follow one job as long as the context lasts.
-
-        `track` reads its progress, of which `pattern` tells in the output; `probe` sees whether its
-        runner lives.
-        """
-        watch = Watch(job_id, self._jobs_dir / job_id, track=track, probe=probe, pattern=pattern)
+    def watching(self, watch: Watch) -> Iterator[Watch]:
+        """Look at a job as long as the context lasts."""
         self._watches.add(watch)
         self._work.set()
         try:
@@ -346,9 +237,7 @@ class Follower:
         for job_id in {watch.job_id for watch in watches if watch.grew}:
             self._bus.publish(OutputGrew(job_id=job_id))
         for watch in watches:
-            found = watch.has_progress or watch.questions or watch.wants_secrets
-            if found or not watch.alive:
-                watch.changed.set()
+            watch.tell()
 
 
 def _look_at_all(watches: list[Watch], now_s: float) -> None:
@@ -368,14 +257,3 @@ def _mark(path: str) -> Mark:
     except OSError:
         return ()
     return (info.st_size, info.st_mtime_ns)
-
-
-def _bytes_total(source: OutputSource, known: int) -> int:
-    """Return how much there is; while segments are being dropped under our eyes, what is known."""
-    for _ in range(_LISTINGS):
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                return OutputView(source).bytes_total
-            except Unreadable:
-                return 0
-    return known

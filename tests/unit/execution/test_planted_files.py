@@ -15,10 +15,12 @@ from mcp_jobs import output
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.domain.ids import new_id
 from mcp_jobs.execution import job_directory, python_files
+from mcp_jobs.execution.attempt_reader import AttemptReader
+from mcp_jobs.execution.job_directory import runner_alive
 from mcp_jobs.execution.launcher import files, layout, stop_notice
 from mcp_jobs.execution.launcher.spool import Spool, list_segments, segment_name
 from mcp_jobs.execution.spool_reader import SpoolFiles
-from mcp_jobs.execution.watcher import Follower, Watch
+from mcp_jobs.execution.watcher import OutputSize, Watch
 from mcp_jobs.output import search, slices
 from mcp_jobs.output.excerpt import read_excerpt
 from mcp_jobs.output.view import OutputView
@@ -337,19 +339,17 @@ def test_a_file_of_10_gb_is_read_in_parts(job_dir: Path) -> None:
 # -- following -----------------------------------------------------------------------------------
 
 
-class _Clock:
-    def now_ms(self) -> int:
-        return 0
-
-    def monotonic_s(self) -> float:
-        return 0.0
+def _watched(job_dir: Path) -> tuple[Watch, AttemptReader]:
+    size = OutputSize(job_dir / layout.OUTPUT)
+    reader = AttemptReader(job_dir, size.source, pattern=None)
+    return Watch("job", size, reader=reader, alive=lambda: runner_alive(job_dir)), reader
 
 
 async def test_the_event_loop_waits_for_no_look(
     job_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look that hangs in a thread must not hold up who takes the progress."""
-    follower = Follower(jobs_dir=job_dir.parent, bus=InProcessBus(), clock=_Clock())
+    watch, reader = _watched(job_dir)
     looking, go_on = anyio.Event(), anyio.Event()
 
     def hang(*_: object) -> None:
@@ -357,18 +357,18 @@ async def test_the_event_loop_waits_for_no_look(
         anyio.from_thread.run(go_on.wait)
 
     monkeypatch.setattr(Watch, "_look", hang)
-    with follower.watch("job", track=True) as watch, anyio.fail_after(20):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, watch.look, 0.0)
             await looking.wait()
-            assert watch.take_progress() is None
+            assert reader.progress.take() is None
             go_on.set()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_look_is_over_whatever_stands_there(job_dir: Path, kind: str) -> None:
     planting.plant(job_dir, layout.CALL, "nested")
-    watch = Watch("job", job_dir, track=True, probe=True)
+    watch, reader = _watched(job_dir)
     watch.look(0.0)
     for name in (layout.PROGRESS, layout.ALIVE, layout.ENV, layout.QUESTIONS, layout.OUTPUT):
         planting.plant(job_dir, name, kind)
@@ -377,7 +377,7 @@ def test_a_look_is_over_whatever_stands_there(job_dir: Path, kind: str) -> None:
     watch.may_differ()
     watch.may_have_grown()
 
-    assert watch.take_progress() is None
+    assert reader.progress.take() is None
 
 
 class _Recorded(SpoolFiles):
