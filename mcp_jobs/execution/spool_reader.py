@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import TYPE_CHECKING
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from mcp_jobs.execution.launcher.files import OddFileError
 from mcp_jobs.execution.launcher.spool import list_segments, newest_segment, read_part, segment_name
@@ -13,6 +15,9 @@ from mcp_jobs.output.source import Unreadable
 
 if TYPE_CHECKING:
     from mcp_jobs.output.source import Segment
+
+_SETTLED_NS: Final = 3_000_000_000
+"""Longer than a tick of any file system's clock: what changes from then on has a later time."""
 
 
 class SpoolFiles:
@@ -28,10 +33,17 @@ class SpoolFiles:
     def printed_at_ms(self) -> int | None:
         """Return when the newest segment was written to, by the clock of this machine."""
         with contextlib.suppress(OSError):
-            info = os.stat(newest_segment(self._directory), follow_symlinks=False)
+            info = os.stat(self._newest(), follow_symlinks=False)
             if stat.S_ISREG(info.st_mode):
                 return info.st_mtime_ns // 1_000_000
         return None
+
+    def _newest(self) -> str:
+        """Return the path of the newest segment; the directory is only listed when it changes."""
+        changed_ns = os.stat(self._directory, follow_symlinks=False).st_mtime_ns
+        if time.time_ns() - changed_ns < _SETTLED_NS:
+            return newest_segment(self._directory)
+        return _newest_since(self._directory, changed_ns)
 
     def segments(self) -> list[Segment]:
         """Return the segments that are there, as `OutputSource.segments`."""
@@ -47,3 +59,8 @@ class SpoolFiles:
         first, newlines, _ = segment
         path = os.path.join(self._directory, segment_name(first, newlines))
         return read_part(path, start - first, size)
+
+
+@lru_cache(1024)
+def _newest_since(directory: str, _changed_ns: int) -> str:
+    return newest_segment(directory)
