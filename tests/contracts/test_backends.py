@@ -145,12 +145,18 @@ async def test_a_failed_attempt_comes_back_for_the_next(serve: Serve) -> None:
     assert (job["status"], job["attempt"]) == ("failed", 3)
 
 
-async def test_a_slot_is_free_while_its_job_waits_for_another_attempt(serve: Serve) -> None:
+async def test_a_slot_is_used_at_once_while_its_job_waits_for_another_attempt(
+    serve: Serve, world: World
+) -> None:
     async with serve(capacity=1, retry_base_seconds=900) as server:
-        first = await server.start(code=1, call={"max_retries": 1})
-        second = await server.start()
-        assert (await server.ended(second["job_id"]))["status"] == "completed"
-        assert (await server.check(first["job_id"]))["status"] == "retrying"
+        first = await server.start(waits=True, code=1, call={"max_retries": 1})
+        await server.reaches(first["job_id"], "running")
+        others = [(await server.start(code=code))["job_id"] for code in (1, 0, 0)]
+        await world.release(first["job_id"])
+        ends = [(await server.ended(job_id))["status"] for job_id in others]
+        waits = await server.check(first["job_id"])
+    assert ends == ["failed", "completed", "completed"]
+    assert waits["status"] == "retrying"
 
 
 async def test_a_job_that_asks_holds_no_slot(serve: Serve) -> None:

@@ -25,25 +25,6 @@ async def test_a_job_that_succeeds_at_the_third_attempt_is_completed(place: Plac
     assert (job["error"], job["attempt"], job["max_attempts"]) == (None, 3, 6)
 
 
-async def test_a_slot_is_used_at_once_while_its_job_waits_for_another_attempt(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # What is not heard of would be found in a quarter of an hour.
-    monkeypatch.setattr("mcp_jobs.engine.claiming._LONGEST_NAP_S", 1000.0)
-    async with station(place, capacity=1, retry_base_seconds=900.0) as jobs:
-        path = await gate(place)
-        first = await jobs.start("read x < gate; exit 1", max_retries=1)
-        await jobs.reaches(first, "running")
-        others = [await jobs.start(command) for command in ("exit 1", "true", "true")]
-        await release(path)
-        ends = [await jobs.ended(job_id) for job_id in others]
-        waits = await jobs.check(first)
-        await jobs.cancel(first)
-
-    assert [job["status"] for job in ends] == ["failed", "completed", "completed"]
-    assert waits["status"] == "retrying"
-
-
 async def test_the_history_of_attempts_is_shown(place: Place) -> None:
     async with station(place) as jobs:
         job = await jobs.run(f"{COUNT} exit $n", max_retries=2)
