@@ -4,8 +4,9 @@
 PYTHON ?= python3
 ARGS ?=
 ROUNDS ?= 100
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 # Tests wait for processes more than they compute.
-WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
+WORKERS ?= $(shell echo $$(( $(CORES) * 3 / 2 )))
 SEED ?=
 
 VENV := .venv
@@ -24,11 +25,12 @@ CANDIDATES := $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test node check fix bench bundle dist lock hosts chaos powercut clean
+.PHONY: help demo test quick node check fix bench bundle dist lock hosts chaos powercut clean
 
 help:
 	@echo "make demo    watch a real client run a test suite as a background job"
 	@echo "make test    run the tests           (ARGS='tests/unit -k name' for some of them)"
+	@echo "make quick   run the tests that start no process, in less than a minute"
 	@echo "make node    install Node and the foreign clients that tests use, into the user's cache"
 	@echo "make check   format, lint, types, layers, file rules"
 	@echo "make fix     let ruff format and repair what it can"
@@ -47,6 +49,11 @@ demo: $(or $(wildcard $(STAMP)),$(DEMO_STAMP))
 
 test: $(STAMP)
 	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+# The folders in which no test starts a process: tests/conftest.py sees to that.
+quick: $(STAMP)
+	@$(RUN) -m pytest -n $(CORES) --dist worksteal -m 'not processes' \
+	    tests/contracts tests/store tests/unit $(ARGS)
 
 node: $(STAMP)
 	@$(RUN) -m tests.npm

@@ -11,6 +11,7 @@ Usage: `python scripts/check_rules.py [ROOT]`. One line for each violation, exit
 - `launcher`: the launcher imports something that can start a thread.
 - `pure`: the launcher or a pure module imports a package that is not in the standard library.
 - `names`: two modules of the package have the same name.
+- `store`: a test outside `tests/store/` names `SqliteStore`; it opens one by `tests/stores.py`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ IMPURE = {"mcp_jobs/domain/patterns.py": "regex"}
 
 NAMED_OFTEN = {"__init__", "__main__", "base"}
 """Names of modules that several rooms have; any other stands once in the package."""
+
+
+STORE_CLASS = "SqliteStore"
+STORE_KNOWERS = ("tests/store/", "tests/processes/project/test_source_rules.py")
+"""Tests of the store, and of this rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +179,7 @@ def check(root: Path) -> list[Violation]:
             tree = ast.parse(text, filename=relative)
             source = Source(path=relative, tree=tree, names=_imported_names(tree))
             found.update(v for rule in RULES for v in rule(source))
-    found.update(_names(root))
+    found.update((*_names(root), *_stores(root)))
     return sorted(found, key=lambda v: (v.path, v.line, v.rule, v.message))
 
 
@@ -185,6 +191,18 @@ def _names(root: Path) -> Iterator[Violation]:
         first = seen.setdefault(path.stem, relative)
         if first != relative and path.stem not in NAMED_OFTEN:
             yield Violation(path=relative, line=1, rule="names", message=f"named as {first} is")
+
+
+def _stores(root: Path) -> Iterator[Violation]:
+    """Tests that know which store a home has, in programs within strings as well."""
+    for path in sorted((root / "tests").rglob("*.py")):
+        relative = PurePosixPath(path.relative_to(root)).as_posix()
+        if relative.startswith(STORE_KNOWERS):
+            continue
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if STORE_CLASS in line:
+                message = f"{STORE_CLASS}: only tests/store/ knows it"
+                yield Violation(path=relative, line=number, rule="store", message=message)
 
 
 def main(arguments: list[str]) -> int:

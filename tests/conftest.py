@@ -1,12 +1,14 @@
-"""Every test that takes `place` leaves no process behind, or fails."""
+"""Every test that takes `place` leaves no process behind, and quick tests start none, or fail."""
 
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.spawning import processes_started
 from tests.support import Place, dispose, make_place
 
 if TYPE_CHECKING:
@@ -17,6 +19,21 @@ if TYPE_CHECKING:
 def anyio_backend() -> str:
     # The database driver is asyncio only.
     return "asyncio"
+
+
+QUICK = {"contracts", "store", "unit"}
+"""The folders of `make quick`. In the contracts, what needs processes is marked so."""
+
+
+@pytest.fixture(autouse=True)
+def quick_tests_start_no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    folder = request.path.relative_to(Path(__file__).parent).parts[0]
+    if folder not in QUICK or request.node.get_closest_marker("processes"):
+        yield
+        return
+    with processes_started() as started:
+        yield
+    assert not started, f"a quick test starts no process; this belongs elsewhere: {started}"
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ Another implementation of `Store` joins the conformance suite by a line in `STOR
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +13,9 @@ from mcp_jobs.domain.ids import new_id
 from mcp_jobs.domain.models import Job, NewJob, Outcome, Progress, Question
 from mcp_jobs.domain.policy import DEFAULT
 from mcp_jobs.domain.states import TERMINAL, Reason, Status
-from mcp_jobs.execution.launcher.pinned import PinnedPath
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
+from tests.store.opening import STORE_OF_A_HOME as STORE_OF_A_HOME  # noqa: PLC0414 - for all others
+from tests.store.opening import open_store as open_store  # noqa: PLC0414 - for all others
+from tests.store.opening import sqlite_store as sqlite_store  # noqa: PLC0414 - for all others
 
 if TYPE_CHECKING:
     from mcp_jobs.store import Change, Store
@@ -26,21 +26,6 @@ HERE: Final = "machine-a"
 
 Factory = Callable[[Path], Awaitable["Store"]]
 """Opens the store that belongs to a directory; twice the same directory is the same store."""
-
-
-async def open_store(path: Path) -> SqliteStore:
-    """Open a file; whoever does closes it."""
-    return await SqliteStore.open(path, pin=PinnedPath)
-
-
-@asynccontextmanager
-async def sqlite_store(path: Path) -> AsyncIterator[SqliteStore]:
-    """Open a file; closed however the test ends, since an open store keeps the process alive."""
-    store = await open_store(path)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 async def _sqlite(directory: Path) -> Store:

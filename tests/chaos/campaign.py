@@ -21,7 +21,7 @@ from mcp_jobs.execution.launcher.process_tree import HOME_ID_VARIABLE, JOB_ID_VA
 from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output.view import OutputView
 from mcp_jobs.service.assembly import LOCAL_OWNER
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
+from mcp_jobs.store import Store
 from tests.chaos import books
 from tests.chaos.fleet import Fleet
 from tests.chaos.host import Gone, Refused
@@ -59,7 +59,7 @@ class Findings:
 class Campaign:
     """One home, many rounds. `jobs` is how many are ordered in each round."""
 
-    def __init__(self, place: Place, store: SqliteStore, *, seed: int, jobs: int) -> None:
+    def __init__(self, place: Place, store: Store, *, seed: int, jobs: int) -> None:
         self.findings = Findings()
         self.fleet = Fleet(place)
         self._mischief = Mischief(self.fleet)

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from tests.support import Place
 
 
-@pytest.fixture(params=RIGS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.processes] if name == "local" else [])
+        for name in RIGS
+    ]
+)
 async def rig(request: pytest.FixtureRequest, place: Place) -> AsyncIterator[Rig]:
     """One executor under test; nothing may run any more when its test ends."""
     async with RIGS[request.param](place) as rig:

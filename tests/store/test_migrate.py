@@ -6,8 +6,6 @@ import asyncio
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,61 +24,12 @@ from tests.stores import OWNER, created, sqlite_store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
 NEXT = """
 -- A later version.
 ALTER TABLE jobs ADD COLUMN tag TEXT;
 CREATE INDEX jobs_by_tag ON jobs (owner, tag);
 """
 BROKEN = "ALTER TABLE jobs ADD COLUMN tag TEXT;\nALTER TABLE missing ADD COLUMN tag TEXT;\n"
-
-OPENER = """
-import asyncio, sys
-from pathlib import Path
-from mcp_jobs.execution.launcher.pinned import PinnedPath
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
-
-async def main() -> None:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    store = await SqliteStore.open(Path(sys.argv[1]), pin=PinnedPath)
-    print(await store.last_change())
-    await store.close()
-
-asyncio.run(main())
-"""
-
-HOLDER = """
-import sqlite3, sys, time
-
-database = sqlite3.connect(sys.argv[1], isolation_level=None)
-database.execute("BEGIN IMMEDIATE")
-print("ready", flush=True)
-sys.stdin.readline()
-time.sleep(0.5)
-database.execute("COMMIT")
-"""
-
-
-def started(code: str, path: Path) -> subprocess.Popen[str]:
-    """Start a program that opens the file, and wait until it is ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
 
 
 @pytest.fixture
@@ -202,32 +151,6 @@ def test_a_file_that_is_no_database_is_refused_and_left_untouched(
 def test_a_directory_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="No such file or directory"):
         open_and_close(tmp_path / "nowhere" / "jobs.db")
-
-
-@pytest.mark.parametrize("version", [None, 0, len(migrations())])
-def test_several_processes_that_migrate_at_once_all_succeed(
-    path: Path, version: int | None
-) -> None:
-    if version is not None:
-        made_at(path, version)
-    processes = [started(OPENER, path) for _ in range(4)]
-    for process in processes:
-        go(process)
-    results = [process.communicate(timeout=20) for process in processes]
-
-    assert results == [("0\n", "")] * len(processes)
-    assert schema(path)[0] == len(migrations())
-
-
-def test_a_new_file_that_another_process_has_locked_is_waited_for(path: Path) -> None:
-    # SQLite does not wait by itself for the locks that the change to WAL mode needs.
-    with started(HOLDER, path) as holder:
-        go(holder)
-        try:
-            open_and_close(path)
-        finally:
-            assert holder.communicate(timeout=20) == ("", "")
-    assert schema(path)[0] == len(migrations())
 
 
 # -- privacy -------------------------------------------------------------------------------------

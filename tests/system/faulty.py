@@ -17,7 +17,7 @@ from mcp_jobs.execution.membership import Membership
 from mcp_jobs.execution.watcher import Follower
 from mcp_jobs.job_types.catalogue import Catalogue
 from mcp_jobs.store.sqlite.outbox import SqliteOutbox
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
+from tests.stores import STORE_OF_A_HOME
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,16 +37,16 @@ def _http(name: str) -> type:
 
 FAULTS: Final[dict[str, tuple[Callable[[], type], str]]] = {
     "feed": (lambda: ChangeFeed, "run"),
-    "feed in the middle": (lambda: SqliteStore, "changed_elsewhere"),
+    "feed in the middle": (lambda: STORE_OF_A_HOME, "changed_elsewhere"),
     "executor": (lambda: Follower, "run"),
     "executor in the middle": (lambda: Follower, "tick"),
     "backend": (lambda: ClaimLoop, "run"),
     "backend: claims": (lambda: ClaimLoop, "_claim_for_ever"),
     "backend: claims in the middle": (lambda: ClaimLoop, "_claim_due"),
-    "backend: claims after a claim": (lambda: SqliteStore, "claim"),
+    "backend: claims after a claim": (lambda: STORE_OF_A_HOME, "claim"),
     "recovery": (lambda: Recovery, "run"),
     "recovery: looks": (lambda: Recovery, "_look_for_ever"),
-    "recovery: looks in the middle": (lambda: SqliteStore, "running"),
+    "recovery: looks in the middle": (lambda: STORE_OF_A_HOME, "running"),
     "launcher link": (lambda: Membership, "stay_attached"),
     "retention": (lambda: Retention, "run"),
     "catalogue": (lambda: Catalogue, "run"),

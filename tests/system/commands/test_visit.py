@@ -12,11 +12,12 @@ import pytest
 
 from mcp_jobs.service.assembly import visit
 from mcp_jobs.service.requests import StartJob
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
+from tests.stores import STORE_OF_A_HOME
 from tests.support import BOUND_S, alive, until
 from tests.system.commands.test_cli_jobs import good, shown
 
 if TYPE_CHECKING:
+    from mcp_jobs.store import Store
     from tests.support import Place
 
 
@@ -42,16 +43,16 @@ async def test_a_launcher_that_died_after_the_knock_does_not_strand_the_job(plac
 async def test_a_visit_ends_though_its_database_cannot_be_closed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    close = SqliteStore.close
+    close = STORE_OF_A_HOME.close
 
-    async def hang(_: SqliteStore) -> None:
+    async def hang(_: Store) -> None:
         await anyio.sleep_forever()
 
     with anyio.fail_after(BOUND_S):
         async with visit(place.settings()) as core:
-            monkeypatch.setattr(SqliteStore, "close", hang)
+            monkeypatch.setattr(STORE_OF_A_HOME, "close", hang)
             store = core.store
-    assert isinstance(store, SqliteStore)
+    assert isinstance(store, STORE_OF_A_HOME)
     await close(store)
 
 

@@ -18,7 +18,7 @@ from mcp_jobs.execution.host import prepare_home
 from mcp_jobs.execution.job_directory import remove_job_dir
 from mcp_jobs.service.assembly import LOCAL_OWNER
 from mcp_jobs.service.requests import ListJobs
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
+from mcp_jobs.store import Store
 from tests.executors import local_executor
 from tests.stores import all_changes, claimed, created, ending, open_store
 from tests.support import Place
@@ -54,7 +54,7 @@ class MovedClock:
 class Keeper:
     """A home with jobs in all states, and its maintenance."""
 
-    store: SqliteStore
+    store: Store
     settings: Settings
     clock: MovedClock = field(default_factory=MovedClock)
 

@@ -19,8 +19,8 @@ import pytest
 from mcp_jobs.domain.errors import StoreBusyError
 from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.domain.states import Status
+from mcp_jobs.store import Store
 from mcp_jobs.store.sqlite import connection as sqlite
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 from tests.stores import (
     NOW,
     OWNER,
@@ -109,7 +109,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
+async def store(path: Path) -> AsyncIterator[Store]:
     opened = await open_store(path)
     yield opened
     await opened.close()
@@ -128,7 +128,7 @@ def assert_whole(path: Path) -> None:
 
 
 async def test_six_processes_claim_every_job_once_and_never_more_than_the_capacity_at_a_time(
-    store: SqliteStore, path: Path
+    store: Store, path: Path
 ) -> None:
     jobs = [(await created(store)).id for _ in range(JOBS)]
 
@@ -155,7 +155,7 @@ async def test_six_processes_claim_every_job_once_and_never_more_than_the_capaci
 
 
 async def test_six_writers_at_once_are_never_told_that_the_store_is_busy(
-    store: SqliteStore, path: Path
+    store: Store, path: Path
 ) -> None:
     each = 25
     with programs("write_much", path, each, count=WORKERS) as writers:
@@ -200,7 +200,7 @@ async def test_a_reader_is_never_blocked_by_a_writer(
 
 
 async def test_a_lock_that_is_held_for_two_seconds_reaches_nobody_as_an_error(
-    store: SqliteStore, path: Path
+    store: Store, path: Path
 ) -> None:
     job = await in_state(store, Status.RUNNING)
     with programs("hold_lock", path, 2000) as (holder,):
@@ -249,7 +249,7 @@ async def test_a_lock_that_is_held_too_long_is_explained_and_nothing_is_changed(
 
 
 async def test_opening_the_store_again_in_one_process_takes_no_lock_from_the_first(
-    store: SqliteStore, path: Path
+    store: Store, path: Path
 ) -> None:
     # POSIX locks belong to the process: closing any descriptor of a file drops all of them. Another
     # process then takes itself for the last user of the file and removes the log under our feet.
@@ -271,7 +271,7 @@ async def test_opening_the_store_again_in_one_process_takes_no_lock_from_the_fir
 
 
 async def test_a_process_that_dies_inside_a_transaction_leaves_the_file_whole(
-    store: SqliteStore, path: Path
+    store: Store, path: Path
 ) -> None:
     job = await created(store)
     # More than the page cache holds, so that uncommitted pages are in the file already.
@@ -286,7 +286,7 @@ async def test_a_process_that_dies_inside_a_transaction_leaves_the_file_whole(
 
 
 async def test_what_was_returned_as_stored_survives_the_death_of_its_writer(
-    store: SqliteStore, path: Path
+    store: Store, path: Path
 ) -> None:
     with programs("create_for_ever", path, count=3) as victims:
         said = []

@@ -83,10 +83,10 @@ fork_server.main(sys.argv[2], float(sys.argv[3]))
 _WORKER = """
 import sys; sys.path.insert(0, {root!r})
 from mcp_jobs.execution import job_directory, launcher_client
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
+from tests.stores import STORE_OF_A_HOME
 launcher_client._LAUNCH = {launch!r}
-around_async(SqliteStore, "claim", lambda job: job is not None)
-around_async(SqliteStore, "settle")
+around_async(STORE_OF_A_HOME, "claim", lambda job: job is not None)
+around_async(STORE_OF_A_HOME, "settle")
 around_async(launcher_client.LauncherClient, "run")
 around_async(launcher_client.RunnerLink, "answer")
 around(job_directory, "clean_after_end")

@@ -32,7 +32,7 @@ from tests.web import ended, named_token, serving, start, start_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
+    from mcp_jobs.store import Store
     from tests.receiver import Received
     from tests.support import Place
 
@@ -60,7 +60,7 @@ class Clock:
 class Sender:
     """The delivery of one process, on a clock that the test moves."""
 
-    def __init__(self, place: Place, store: SqliteStore, name: str = "one") -> None:
+    def __init__(self, place: Place, store: Store, name: str = "one") -> None:
         self.store = store
         self.clock = Clock()
         settings = place.settings(webhook_private=("127.0.0.0/8",))
@@ -82,7 +82,7 @@ class Sender:
 
 
 async def ended_job(
-    store: SqliteStore,
+    store: Store,
     *hooks: dict[str, Any],
     status: Status = Status.COMPLETED,
     owner: str = OWNER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import asynccontextmanager, closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -14,7 +14,7 @@ from mcp_jobs.domain.errors import StoreError
 from mcp_jobs.domain.events import InProcessBus, JobChanged
 from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.engine.change_feed import ChangeFeed
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
+from mcp_jobs.store import Store
 from tests.stores import (
     OWNER,
     all_changes,
@@ -67,14 +67,14 @@ def as_event(change: Change) -> JobChanged:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
     opened = await open_store(tmp_path / "jobs.db")
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def other(store: SqliteStore, tmp_path: Path) -> AsyncIterator[SqliteStore]:
+async def other(store: Store, tmp_path: Path) -> AsyncIterator[Store]:
     """The same store as another process has it."""
     opened = await open_store(tmp_path / "jobs.db")
     yield opened
@@ -92,7 +92,7 @@ def published(bus: InProcessBus, tmp_path: Path) -> Published:
 
 
 @pytest.fixture
-async def feed(store: SqliteStore, bus: InProcessBus) -> ChangeFeed:
+async def feed(store: Store, bus: InProcessBus) -> ChangeFeed:
     feed = ChangeFeed(store, bus)
     await feed.start()
     return feed
@@ -106,7 +106,7 @@ async def running(feed: ChangeFeed) -> AsyncIterator[None]:
         tasks.cancel_scope.cancel()
 
 
-async def live(store: SqliteStore) -> None:
+async def live(store: Store) -> None:
     """Take a job through a whole life."""
     await created(store)
     job = await claimed(store)
@@ -115,7 +115,7 @@ async def live(store: SqliteStore) -> None:
 
 
 async def test_own_changes_are_published_by_a_flush_once_and_in_order(
-    store: SqliteStore, feed: ChangeFeed, published: Published
+    store: Store, feed: ChangeFeed, published: Published
 ) -> None:
     await live(store)
     assert published.events == []
@@ -131,7 +131,7 @@ async def test_own_changes_are_published_by_a_flush_once_and_in_order(
 
 
 async def test_changes_of_another_process_are_published_without_a_flush(
-    other: SqliteStore, store: SqliteStore, feed: ChangeFeed, published: Published
+    other: Store, store: Store, feed: ChangeFeed, published: Published
 ) -> None:
     async with running(feed):
         await live(other)
@@ -142,7 +142,7 @@ async def test_changes_of_another_process_are_published_without_a_flush(
 
 
 async def test_a_nudge_publishes_before_the_next_poll(
-    store: SqliteStore,
+    store: Store,
     feed: ChangeFeed,
     published: Published,
     monkeypatch: pytest.MonkeyPatch,
@@ -161,9 +161,9 @@ async def test_a_nudge_publishes_before_the_next_poll(
 
 
 async def test_own_and_foreign_changes_together_are_one_stream_without_doubles(
-    other: SqliteStore, store: SqliteStore, feed: ChangeFeed, published: Published
+    other: Store, store: Store, feed: ChangeFeed, published: Published
 ) -> None:
-    async def write(to: SqliteStore, owner: str) -> None:
+    async def write(to: Store, owner: str) -> None:
         for _ in range(15):
             await created(to, owner=owner)
             await feed.flush()
@@ -179,7 +179,7 @@ async def test_own_and_foreign_changes_together_are_one_stream_without_doubles(
 
 
 async def test_what_was_stored_before_the_start_is_not_published(
-    store: SqliteStore, bus: InProcessBus, published: Published
+    store: Store, bus: InProcessBus, published: Published
 ) -> None:
     await live(store)
     feed = ChangeFeed(store, bus)
@@ -195,7 +195,7 @@ async def test_what_was_stored_before_the_start_is_not_published(
 
 
 async def test_a_change_that_was_refused_is_not_published(
-    store: SqliteStore, feed: ChangeFeed, published: Published
+    store: Store, feed: ChangeFeed, published: Published
 ) -> None:
     job = await in_state(store, Status.FAILED)
     await feed.flush()
@@ -209,7 +209,7 @@ async def test_a_change_that_was_refused_is_not_published(
 
 
 async def test_more_changes_than_one_batch_are_all_published(
-    store: SqliteStore, feed: ChangeFeed, published: Published, monkeypatch: pytest.MonkeyPatch
+    store: Store, feed: ChangeFeed, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcp_jobs.engine.change_feed._BATCH", 2)
     for _ in range(7):
@@ -221,7 +221,7 @@ async def test_more_changes_than_one_batch_are_all_published(
 
 
 async def test_a_flush_that_is_cancelled_loses_nothing(
-    store: SqliteStore, feed: ChangeFeed, published: Published
+    store: Store, feed: ChangeFeed, published: Published
 ) -> None:
     await live(store)
     with anyio.CancelScope() as scope:
@@ -236,7 +236,7 @@ async def test_a_flush_that_is_cancelled_loses_nothing(
 
 
 async def test_a_store_that_fails_for_a_while_delays_changes_and_loses_none(
-    store: SqliteStore,
+    store: Store,
     feed: ChangeFeed,
     published: Published,
     monkeypatch: pytest.MonkeyPatch,
@@ -267,7 +267,7 @@ async def test_a_store_that_fails_for_a_while_delays_changes_and_loses_none(
 
 
 async def test_a_change_is_published_although_no_later_one_follows_a_failed_read(
-    store: SqliteStore,
+    store: Any,
     feed: ChangeFeed,
     published: Published,
     monkeypatch: pytest.MonkeyPatch,
@@ -278,7 +278,8 @@ async def test_a_change_is_published_although_no_later_one_follows_a_failed_read
     async def changes_after(seq: int, *, limit: int) -> Sequence[Change]:
         if failures:
             raise failures.pop()
-        return await real(seq, limit=limit)
+        found: Sequence[Change] = await real(seq, limit=limit)
+        return found
 
     monkeypatch.setattr(store, "changes_after", changes_after)
     await store.changed_elsewhere()

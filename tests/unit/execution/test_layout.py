@@ -7,11 +7,9 @@ import json
 import os
 import signal
 import stat
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -32,28 +30,6 @@ _JSON = st.dictionaries(
     st.one_of(st.none(), st.integers(), st.text(max_size=9), st.lists(st.booleans(), max_size=3)),
     max_size=4,
 )
-
-_HOLD = """
-import sys
-from mcp_jobs.execution.launcher import exit_record, layout
-fd = layout.lock_file(sys.argv[1], wait=True)
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def _holder(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds a lock."""
-    command = [sys.executable, "-c", _HOLD, str(path)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 # -- JSON files ----------------------------------------------------------------------------------
@@ -187,16 +163,6 @@ def test_a_short_write_is_continued(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- locks ---------------------------------------------------------------------------------------
 
 
-def test_a_lock_is_seen_until_its_holder_dies(tmp_path: Path) -> None:
-    path = tmp_path / "alive"
-    with _holder(path) as process:
-        assert layout.is_locked(str(path)) is True
-        assert layout.lock_file(str(path), wait=False) is None
-        process.kill()
-        process.wait()
-        assert layout.is_locked(str(path)) is False
-
-
 def test_a_free_lock_can_be_taken(tmp_path: Path) -> None:
     path = str(tmp_path / "alive")
     fd = layout.lock_file(path, wait=False)
@@ -222,17 +188,6 @@ def test_observers_do_not_see_one_another(tmp_path: Path) -> None:
         seen = list(pool.map(lambda _: layout.is_locked(str(path)), range(2000)))
 
     assert not any(seen)
-
-
-def test_a_waiting_lock_is_given_when_the_holder_leaves(tmp_path: Path) -> None:
-    path = tmp_path / "fence"
-    with _holder(path) as process, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(layout.lock_file, str(path), wait=True)
-        assert not waiting.done()
-        process.kill()
-        fd = waiting.result(timeout=20)
-        assert fd is not None
-        os.close(fd)
 
 
 # -- the fence -----------------------------------------------------------------------------------

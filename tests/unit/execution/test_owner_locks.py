@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,16 +14,6 @@ from mcp_jobs.execution.owner_locks import Owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_HOLDER = """
-import sys
-from pathlib import Path
-from mcp_jobs.domain.clock import SystemClock
-from mcp_jobs.execution.owner_locks import Owners
-Owners(Path(sys.argv[1]), "dead", SystemClock()).join()
-print("registered", flush=True)
-sys.stdin.read()
-"""
 
 
 class FakeClock:
@@ -66,19 +54,6 @@ def other(tmp_path: Path, clock: FakeClock) -> Iterator[Owners]:
 def beat_at(tmp_path: Path, seconds: float) -> None:
     """Beat as `other` does, at a chosen wall time."""
     os.utime(tmp_path / "other", (seconds, seconds))
-
-
-def leave_without_release(tmp_path: Path) -> None:
-    """Let a process die that was a registered owner."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _HOLDER, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={"PYTHONPATH": str(Path(__file__).resolve().parents[3])},
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"registered\n"
-        process.kill()
 
 
 def test_an_owner_that_beats_is_never_gone(
@@ -151,15 +126,6 @@ def test_a_jump_of_the_wall_clock_ends_no_lease(
     assert (unmoved, observer.is_gone("other")) == (False, False)
 
 
-def test_an_owner_whose_process_was_killed_is_gone_at_once(
-    tmp_path: Path, observer: Owners
-) -> None:
-    leave_without_release(tmp_path)
-
-    assert (tmp_path / "dead").exists()
-    assert observer.is_gone("dead")
-
-
 def test_an_owner_that_released_is_gone_and_leaves_no_file(
     tmp_path: Path, observer: Owners, other: Owners
 ) -> None:
@@ -172,18 +138,6 @@ def test_an_owner_that_released_is_gone_and_leaves_no_file(
 
 def test_an_id_that_nobody_knows_is_gone(observer: Owners) -> None:
     assert observer.is_gone("nobody")
-
-
-def test_a_new_owner_removes_the_files_of_the_dead_only(
-    tmp_path: Path, clock: FakeClock, observer: Owners
-) -> None:
-    leave_without_release(tmp_path)
-    new = Owners(tmp_path, "new", clock)
-    new.join()
-    left = sorted(path.name for path in tmp_path.iterdir())
-    new.leave()
-
-    assert left == ["new", "observer"]
 
 
 def test_an_owner_that_is_looked_at_keeps_its_lock(

@@ -18,7 +18,7 @@ from mcp_jobs.service.reading import Reader
 from mcp_jobs.service.requests import CheckJob
 from mcp_jobs.service.shares import Shares
 from mcp_jobs.settings import Settings
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
+from mcp_jobs.store import Store
 from tests.executors import local_executor
 from tests.stores import NOW, claimed, created, ending, in_state, open_store, progress
 
@@ -43,7 +43,7 @@ class StoppedClock(SystemClock):
 class Shelf:
     """A reader, its store, and the output of its jobs."""
 
-    def __init__(self, home: Path, store: SqliteStore) -> None:
+    def __init__(self, home: Path, store: Store) -> None:
         self.store = store
         self.settings = Settings(home=home)
         self.reader = self.reader_of()

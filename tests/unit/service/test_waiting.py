@@ -11,7 +11,7 @@ import pytest
 from mcp_jobs.domain.events import InProcessBus, JobChanged, OutputGrew
 from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.service.waiting import Waiter
-from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
+from mcp_jobs.store import Store
 from tests.stores import claimed, created, ending, in_state, open_store, progress
 from tests.support import BOUND_S, until
 
@@ -79,7 +79,7 @@ class Wait:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
     opened = await open_store(tmp_path / "jobs.db")
     yield opened
     await opened.close()
@@ -91,7 +91,7 @@ def bus() -> CountingBus:
 
 
 @pytest.fixture
-def waiter(store: SqliteStore, bus: CountingBus) -> Waiter:
+def waiter(store: Store, bus: CountingBus) -> Waiter:
     return Waiter(store=store, bus=bus)
 
 
@@ -108,7 +108,7 @@ def announce(bus: InProcessBus, job: Job | None) -> None:
     )
 
 
-async def two_running(store: SqliteStore) -> list[Job]:
+async def two_running(store: Store) -> list[Job]:
     for _ in range(2):
         await created(store)
     return [await claimed(store), await claimed(store)]
@@ -117,7 +117,7 @@ async def two_running(store: SqliteStore) -> list[Job]:
 @pytest.mark.parametrize("mode", ["any", "all"])
 @pytest.mark.parametrize("status", sorted(TERMINAL))
 async def test_a_job_that_has_ended_is_not_waited_for(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter, status: Status, mode: Mode
+    store: Store, bus: CountingBus, waiter: Waiter, status: Status, mode: Mode
 ) -> None:
     job = await in_state(store, status)
 
@@ -127,7 +127,7 @@ async def test_a_job_that_has_ended_is_not_waited_for(
 
 
 async def test_an_end_that_is_stored_but_unknown_to_the_caller_is_seen_at_once(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter
+    store: Store, bus: CountingBus, waiter: Waiter
 ) -> None:
     stale = await in_state(store, Status.RUNNING)
     ended = await store.settle(stale, ending(Status.COMPLETED))
@@ -137,7 +137,7 @@ async def test_an_end_that_is_stored_but_unknown_to_the_caller_is_seen_at_once(
 
 
 async def test_waiting_for_any_ends_with_the_first_end(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter
+    store: Store, bus: CountingBus, waiter: Waiter
 ) -> None:
     jobs = await two_running(store)
     wait = Wait(waiter, jobs, "any")
@@ -154,7 +154,7 @@ async def test_waiting_for_any_ends_with_the_first_end(
 
 
 async def test_waiting_for_all_ends_with_the_last_end(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter
+    store: Store, bus: CountingBus, waiter: Waiter
 ) -> None:
     jobs = await two_running(store)
     wait = Wait(waiter, jobs, "all")
@@ -173,7 +173,7 @@ async def test_waiting_for_all_ends_with_the_last_end(
 
 
 async def test_other_jobs_and_output_wake_nobody(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter
+    store: Store, bus: CountingBus, waiter: Waiter
 ) -> None:
     job, other = await two_running(store)
     wait = Wait(waiter, [job], "all")
@@ -191,7 +191,7 @@ async def test_other_jobs_and_output_wake_nobody(
 
 
 async def test_an_end_while_the_caller_is_told_is_not_missed(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter
+    store: Store, bus: CountingBus, waiter: Waiter
 ) -> None:
     job = await in_state(store, Status.RUNNING)
 
@@ -204,7 +204,7 @@ async def test_an_end_while_the_caller_is_told_is_not_missed(
 
 
 async def test_an_end_while_the_store_is_read_is_not_missed(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter, monkeypatch: pytest.MonkeyPatch
+    store: Store, bus: CountingBus, waiter: Waiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await in_state(store, Status.RUNNING)
     find = store.find
@@ -225,7 +225,7 @@ async def test_an_end_while_the_store_is_read_is_not_missed(
 
 
 async def test_the_time_ends_a_wait_with_the_jobs_as_they_were_last_seen(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter
+    store: Store, bus: CountingBus, waiter: Waiter
 ) -> None:
     job = await in_state(store, Status.RUNNING)
 
@@ -235,7 +235,7 @@ async def test_the_time_ends_a_wait_with_the_jobs_as_they_were_last_seen(
 
 
 async def test_a_wait_that_ran_out_returns_the_job_as_it_is_then(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter
+    store: Store, bus: CountingBus, waiter: Waiter
 ) -> None:
     waiting = await created(store)
     running = await claimed(store)
@@ -246,7 +246,7 @@ async def test_a_wait_that_ran_out_returns_the_job_as_it_is_then(
 
 
 async def test_a_silent_job_is_looked_at_again_and_again(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter, monkeypatch: pytest.MonkeyPatch
+    store: Store, bus: CountingBus, waiter: Waiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcp_jobs.service.waiting._HEARTBEAT_S", 0.001)
     job = await in_state(store, Status.RUNNING)
@@ -260,7 +260,7 @@ async def test_a_silent_job_is_looked_at_again_and_again(
 
 
 async def test_a_cancelled_wait_leaves_no_listener_and_the_job_as_it_is(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter
+    store: Store, bus: CountingBus, waiter: Waiter
 ) -> None:
     job = await in_state(store, Status.RUNNING)
     wait = Wait(waiter, [job], "all")
@@ -277,7 +277,7 @@ async def test_a_cancelled_wait_leaves_no_listener_and_the_job_as_it_is(
 
 @pytest.mark.parametrize("steps", range(6))
 async def test_a_wait_that_is_cancelled_at_any_moment_leaves_no_listener(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter, steps: int
+    store: Store, bus: CountingBus, waiter: Waiter, steps: int
 ) -> None:
     job = await in_state(store, Status.RUNNING)
     wait = Wait(waiter, [job], "all")
@@ -292,7 +292,7 @@ async def test_a_wait_that_is_cancelled_at_any_moment_leaves_no_listener(
 
 
 async def test_a_caller_that_fails_when_told_leaves_no_listener(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter
+    store: Store, bus: CountingBus, waiter: Waiter
 ) -> None:
     job = await in_state(store, Status.RUNNING)
 
@@ -305,7 +305,7 @@ async def test_a_caller_that_fails_when_told_leaves_no_listener(
 
 
 async def test_many_waiters_of_one_job_all_wake(
-    store: SqliteStore, bus: CountingBus, waiter: Waiter
+    store: Store, bus: CountingBus, waiter: Waiter
 ) -> None:
     job = await in_state(store, Status.RUNNING)
     waits = [Wait(waiter, [job], "any") for _ in range(20)]
