@@ -14,7 +14,7 @@ from mcp_jobs.interfaces.http import problem_details
 from mcp_jobs.interfaces.http.auth.gate import AuthGate
 from mcp_jobs.interfaces.http.auth.guards import BodyGuard, HostGuard, names_of
 from mcp_jobs.interfaces.http.auth.rights import MCP_PATH, OPEN, SOCKET_PATH, Rights, RightsGate
-from mcp_jobs.interfaces.http.auth.tokens import SCOPES
+from mcp_jobs.interfaces.http.auth.tokens import OF_HOME, SCOPES
 from mcp_jobs.interfaces.http.live.websocket import Socket
 from mcp_jobs.interfaces.http.metrics import Meter
 from mcp_jobs.interfaces.http.opened import OpenedGate, stay_of
@@ -58,7 +58,7 @@ def build_app(parts: Parts, mcp: ASGIApp, *, verifier: OidcVerifier | None = Non
     rights = Rights({})
     challenge = 'Bearer realm="mcp-jobs"'
     if verifier is not None:
-        routes_of_issuer = verifier.metadata_routes([s for s in SCOPES if s != "metrics"])
+        routes_of_issuer = verifier.metadata_routes([s for s in SCOPES if s not in OF_HOME])
         app.router.routes.extend(routes_of_issuer)
         rights = Rights(
             {(method, r.path): OPEN for r in routes_of_issuer for method in r.methods or ()}

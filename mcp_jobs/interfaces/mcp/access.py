@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 CANCEL: Final = "cancel"
 OF_MCP: Final = frozenset({READ, START, CANCEL})
-"""Who has one of these may speak MCP at all; the fourth scope is for numbers only."""
+"""Who has one of these may speak MCP at all; the other scopes are for what is the whole home's."""
 
 _ANY: Final = ""
 _BY_TOOL: Final = "the tool"

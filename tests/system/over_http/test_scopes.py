@@ -43,13 +43,14 @@ jobs:
   wait: {description: Wait., command: [sleep, '600']}
   secret: {description: Tell a secret., command: [echo, hush]}
 """
-ALL = ("read", "start", "cancel", "metrics")
+ALL = ("read", "start", "cancel", "metrics", "admin")
 SETS: tuple[tuple[str, ...], ...] = (
     (),
     ("metrics",),
     ("read",),
     ("start",),
     ("cancel",),
+    ("admin",),
     ("read", "metrics"),
     ("read", "start"),
     ("read", "cancel"),

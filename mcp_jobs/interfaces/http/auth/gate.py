@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket
 
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.interfaces.http.auth.rates import Rates
-from mcp_jobs.interfaces.http.auth.tokens import SCOPES, Principal
+from mcp_jobs.interfaces.http.auth.tokens import OF_HOME, SCOPES, Principal
 from mcp_jobs.interfaces.http.problem_details import Problem
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _of_issuer(visitor: Visitor | None) -> Principal | None:
     return Principal(
         name=owner,
         owner=owner,
-        scopes=visitor.scopes & frozenset(SCOPES) - {"metrics"},
+        scopes=visitor.scopes & frozenset(SCOPES) - OF_HOME,
         key=owner,
         expires_at_s=visitor.expires_at_s,
     )

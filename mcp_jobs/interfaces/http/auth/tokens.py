@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-SCOPES: Final = ("read", "start", "cancel", "metrics")
+SCOPES: Final = ("read", "start", "cancel", "metrics", "admin")
+OF_HOME: Final = frozenset({"metrics", "admin"})
+"""Scopes that reach beyond one owner: the user of this home gives them, and no issuer does."""
+
 DEFAULT_NAME: Final = "default"
 FILE_NAME: Final = "tokens.json"
 
