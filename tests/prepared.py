@@ -17,7 +17,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -25,14 +24,17 @@ import traceback
 from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Self
+
+from tests import stand_in
+from tests.stand_in import NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _ROOT = Path(__file__).resolve().parent.parent
 _MOST_BYTES = 1 << 20
-_NUMBER = struct.Struct("!q")
+_BOUND_S = 60.0
 _IMPORTED = (
     "aiosqlite",
     "anyio._backends._asyncio",
@@ -57,15 +59,31 @@ class Process:
         streams: Sequence[IO[bytes]],
         code: str | None = None,
     ) -> None:
-        """Start it; `code` is run in the place of `mcp-jobs`, as after `python -c`."""
+        """Start it; `code` is run in the place of `mcp-jobs`, as after `python -c`.
+
+        What `code` changes must not have been bound by other modules when they were imported: a
+        method of a class will do, a constant may not.
+        """
         self.args = [*arguments]
         self.returncode: int | None = None
         self._link = socket.socket(socket.AF_UNIX)
         self._link.connect(_address())
-        request = {"arguments": self.args, "cwd": str(cwd), "env": {**env}, "code": code}
+        request = {
+            "arguments": self.args,
+            "cwd": str(cwd),
+            "env": {**env},
+            "code": code,
+            "umask": _umask(),
+        }
         told = json.dumps(request).encode()
         socket.send_fds(self._link, [told], [one.fileno() for one in streams])
         self.pid = self._number()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait(_BOUND_S)
 
     def poll(self) -> int | None:
         """Return the exit code, or None as long as it runs."""
@@ -92,9 +110,36 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
     def _number(self) -> int:
-        told = self._link.recv(_NUMBER.size, socket.MSG_WAITALL)
+        told = self._link.recv(NUMBER.size, socket.MSG_WAITALL)
         assert told, "the process that forks has died"
-        return int(_NUMBER.unpack(told)[0])
+        return int(NUMBER.unpack(told)[0])
+
+
+def start(
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    streams: Sequence[IO[bytes]],
+    code: str | None = None,
+) -> Process | subprocess.Popen[bytes]:
+    """Start `mcp-jobs`, or a Python of its own for `code` that may change anything."""
+    if code is None:
+        return Process(arguments, cwd=cwd, env=env, streams=streams)
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env=env,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+    )
+
+
+def stand_in_arguments(*arguments: str) -> list[str]:
+    """Return the arguments of a Python that stands in for the server that it has forked."""
+    return ["-I", "-S", str(stand_in.__file__), _address(), *arguments]
 
 
 def run(
@@ -117,6 +162,12 @@ def run(
             raise
     texts = [told.decode().replace("\r\n", "\n").replace("\r", "\n") for told in (out, err)]
     return subprocess.CompletedProcess(process.args, code, *texts)
+
+
+def _umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def pipe(opened: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
@@ -200,13 +251,13 @@ def _attend(link: socket.socket) -> NoReturn:
         _become(json.loads(data), streams)
     for stream in (*streams, 0, 1, 2):
         os.close(stream)
-    link.send(_NUMBER.pack(child))
+    link.send(NUMBER.pack(child))
     watch = os.pidfd_open(child)
     if watch not in select.select([link.fileno(), watch], [], [])[0]:
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     with suppress(OSError):
-        link.send(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
+        link.send(NUMBER.pack(os.waitstatus_to_exitcode(status)))
     os._exit(0)
 
 
@@ -217,6 +268,7 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["env"])
+    os.umask(request["umask"])
     os.chdir(request["cwd"])
     code: object = 1
     try:

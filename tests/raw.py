@@ -55,7 +55,7 @@ class RawServer:
         stdin, self._stdin = prepared.pipe(self._pipes)
         self._stdout, stdout = prepared.pipe(self._pipes)
         with stdin, stdout, self._stderr_path.open("wb") as stderr:
-            self.process = prepared.Process(
+            self.process = prepared.start(
                 arguments,
                 code=code,
                 cwd=place.project,

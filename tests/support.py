@@ -20,6 +20,7 @@ from mcp.client.stdio import StdioServerParameters
 from mcp_jobs.job_types.catalogue import FILE_NAMES
 from mcp_jobs.job_types.trust_marks import Trust
 from mcp_jobs.settings import Settings
+from tests import prepared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -123,11 +124,12 @@ async def until(condition: Callable[[], object], *, bound_s: float = BOUND_S) ->
 async def open_client(place: Place, mode: str = MODERN, **options: Any) -> AsyncIterator[Client]:
     """Start `mcp-jobs` over stdio with a real client.
 
-    `env` adds to its environment, `args` are other arguments of the interpreter.
+    `env` adds to its environment. With `args`, the arguments of an interpreter, the client starts
+    its server as a host does; without, one that is prepared.
     """
     parameters = StdioServerParameters(
         command=sys.executable,
-        args=options.pop("args", ["-m", "mcp_jobs"]),
+        args=options.pop("args", None) or prepared.stand_in_arguments(),
         env=place.environment(**{"PYTHONPATH": str(_project()), **options.pop("env", {})}),
         cwd=place.project,
     )

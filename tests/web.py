@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from tests import prepared
 from tests.support import BOUND_S, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.support import Place
 
@@ -33,7 +34,7 @@ class WebServer:
     """`mcp-jobs serve --http` as a child process."""
 
     place: Place
-    process: prepared.Process
+    process: prepared.Process | subprocess.Popen[bytes]
     log: Path
     token: str = field(repr=False)
 
@@ -98,10 +99,25 @@ def start_server(
     place: Place, *arguments: str, code: str | None = None, **environment: str
 ) -> WebServer:
     """Start a server on a free port and wait until it serves. `code` replaces the module."""
+    return _start(place, arguments, code, prepared.start, environment)
+
+
+def start_forked(place: Place, code: str, **environment: str) -> WebServer:
+    """The same with code that a `prepared.Process` may run."""
+    return _start(place, (), code, prepared.Process, environment)
+
+
+def _start(
+    place: Place,
+    arguments: Sequence[str],
+    code: str | None,
+    how: Callable[..., prepared.Process | subprocess.Popen[bytes]],
+    environment: Mapping[str, str],
+) -> WebServer:
     log = place.root / f"web-{os.urandom(4).hex()}.log"
     command = ["serve", "--http", "--port", "0", *arguments]
     with log.open("wb") as stderr, Path(os.devnull).open("rb") as nothing:
-        process = prepared.Process(
+        process = how(
             command,
             code=code,
             cwd=place.project,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
@@ -14,6 +14,7 @@ import anyio.lowlevel
 from mcp_jobs.execution import host
 from mcp_jobs.service.assembly import LOCAL_OWNER, Core, _assemble
 from mcp_jobs.service.requests import StartJob
+from tests import prepared
 from tests.stores import open_store
 from tests.support import BOUND_S, Place
 from tests.system.station import _SERVER, ROOT, Server, Shown, serving
@@ -34,7 +35,7 @@ recovery._ADOPT_EVERY_S = {ROUND_S}
 """
 """A change under which an owner that stands still is found out soon."""
 
-Process = subprocess.Popen[str]
+Process = subprocess.Popen[bytes] | prepared.Process
 
 
 def shorten_lease(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,21 +50,22 @@ def server_in(
     place: Place, *requests: Shown, change: str = "", prefix: tuple[str, ...] = ()
 ) -> Iterator[Server]:
     """Like `station.server`, with `change` made to its code and run by the command `prefix`."""
-    command = [*prefix, sys.executable, "-c", change + _SERVER, json.dumps(requests)]
-    with serving(place, command, _environment(place), len(requests)) as started:
+    command = [*prefix, sys.executable, "-c", change + _SERVER] if prefix or change else []
+    with serving(place, command, _environment(place), requests) as started:
         yield started
 
 
 @contextmanager
 def worker(place: Place, *arguments: str, change: str = "", **environ: str) -> Iterator[Process]:
     """Run `mcp-jobs worker`; it is killed at the end of the context."""
-    process = subprocess.Popen(
-        _command("worker", *arguments, change=change),
-        env=_environment(place, **environ),
-        cwd=place.project,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
+    with Path(os.devnull).open("r+b") as nothing, Path("/dev/stderr").open("ab") as stderr:
+        process = prepared.start(
+            ["worker", *arguments],
+            code=_changed(change) if change else None,
+            cwd=place.project,
+            env=_environment(place, **environ),
+            streams=(nothing, nothing, stderr),
+        )
     with process:
         try:
             yield process
@@ -75,8 +77,12 @@ def run_command(
     place: Place, *arguments: str, change: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run `mcp-jobs` to its end."""
+    if not change:
+        return prepared.run(
+            arguments, cwd=place.project, env=_environment(place), given="", timeout_s=BOUND_S
+        )
     return subprocess.run(
-        _command(*arguments, change=change),
+        [sys.executable, "-c", _changed(change), *arguments],
         env=_environment(place),
         cwd=place.project,
         stdin=subprocess.DEVNULL,
@@ -120,9 +126,8 @@ def assert_refused_plainly(done: subprocess.CompletedProcess[str], *parts: str) 
     assert [part for part in parts if part not in line] == [], line
 
 
-def _command(*arguments: str, change: str) -> list[str]:
-    code = f"{change}\nfrom mcp_jobs.__main__ import main\nmain()"
-    return [sys.executable, "-c", code, *arguments]
+def _changed(change: str) -> str:
+    return f"{change}\nfrom mcp_jobs.__main__ import main\nmain()"
 
 
 def _environment(place: Place, **more: str) -> dict[str, str]:

@@ -7,11 +7,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import anyio.to_thread
 
@@ -23,10 +22,11 @@ from mcp_jobs.execution.spool_reader import SpoolFiles
 from mcp_jobs.output.view import OutputView
 from mcp_jobs.service.assembly import LOCAL_OWNER, Core, open_core
 from mcp_jobs.service.requests import CancelJob, CheckJob, StartJob
+from tests import prepared
 from tests.support import Place, alive, until, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 Shown = dict[str, Any]
@@ -124,7 +124,7 @@ def shell(place: Place, command: str, **arguments: Any) -> Shown:
 class Server:
     """A server in a process of its own that has accepted some jobs."""
 
-    process: subprocess.Popen[str]
+    process: prepared.Process | subprocess.Popen[bytes]
     job_ids: list[str]
 
     def kill(self) -> None:
@@ -137,32 +137,55 @@ class Server:
 def server(place: Place, *requests: Shown, **environ: str) -> Iterator[Server]:
     """Run a server that accepts `requests`; it is killed at the end of the context."""
     path = os.environ.get("PATH", os.defpath)
-    command = [sys.executable, "-c", _SERVER, json.dumps(requests)]
     full = place.environment(PYTHONPATH=str(ROOT), **{"PATH": path, **environ})
-    with serving(place, command, full, len(requests)) as started:
+    with serving(place, [], full, requests) as started:
         yield started
 
 
 @contextmanager
 def serving(
-    place: Place, command: list[str], environ: dict[str, str], requests: int
+    place: Place, command: list[str], environ: dict[str, str], requests: Sequence[Shown]
 ) -> Iterator[Server]:
-    """Run a server's program until it has answered its requests; it is killed at the end."""
-    process = subprocess.Popen(
-        command,
+    """Run a server until it has answered its requests; it is killed at the end.
+
+    `command` is another program that does the same.
+    """
+    arguments = [json.dumps(requests)]
+    with ExitStack() as opened:
+        nothing = opened.enter_context(Path(os.devnull).open("rb"))
+        stderr = opened.enter_context(Path("/dev/stderr").open("ab"))
+        told, stdout = prepared.pipe(opened)
+        process = _started(place, command, arguments, environ, (nothing, stdout, stderr))
+        stdout.close()
+        with process:
+            try:
+                lines = [told.readline().decode().strip() for _ in range(len(requests) + 1)]
+                assert lines[-1] == "ready"
+                yield Server(process, lines[:-1])
+            finally:
+                process.kill()
+
+
+def _started(
+    place: Place,
+    command: list[str],
+    arguments: list[str],
+    environ: dict[str, str],
+    streams: tuple[IO[bytes], IO[bytes], IO[bytes]],
+) -> prepared.Process | subprocess.Popen[bytes]:
+    if not command:
+        return prepared.Process(
+            arguments, code=_SERVER, cwd=place.project, env=environ, streams=streams
+        )
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(
+        [*command, *arguments],
         env=environ,
         cwd=place.project,
-        stdout=subprocess.PIPE,
-        text=True,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
     )
-    with process:
-        try:
-            assert process.stdout is not None
-            lines = [process.stdout.readline().strip() for _ in range(requests + 1)]
-            assert lines[-1] == "ready"
-            yield Server(process, lines[:-1])
-        finally:
-            process.kill()
 
 
 def leave_nobody(place: Place, server: Server) -> None:

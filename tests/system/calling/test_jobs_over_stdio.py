@@ -12,7 +12,7 @@ from tests.support import ERAS, Place, ended, open_client, run, start
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_job_that_succeeds_is_completed_with_its_output(place: Place, mode: str) -> None:
-    async with open_client(place, mode) as client:
+    async with open_client(place, mode, args=["-m", "mcp_jobs"]) as client:
         job = await run(client, "echo hello; echo world >&2")
 
     assert (job["status"], job["reason"], job["exit_code"]) == ("completed", None, 0)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.execution.launcher import layout, process_tree
 from mcp_jobs.service.assembly import LOCAL_OWNER, Core, _assemble
 from mcp_jobs.service.requests import StartJob
+from tests import prepared
 from tests.raw import RawServer
 from tests.stores import open_store
 from tests.support import Place, until, wait_until
@@ -139,13 +138,18 @@ class Yard:
         request = StartJob(params={"command": command}, cwd=str(self.place.project), **arguments)
         return str((await self.core.service.start(LOCAL_OWNER, request))["job_id"])
 
-    def worker(self, code: str | None = None) -> subprocess.Popen[bytes]:
+    def worker(self, code: str | None = None) -> prepared.Process:
         """Start `mcp-jobs worker --drain`, or a script that becomes a worker."""
-        run = ["-m", "mcp_jobs", "worker", "--drain"] if code is None else ["-c", code]
-        environment = self.place.environment(PYTHONPATH=str(ROOT), PATH=os.environ["PATH"])
-        return subprocess.Popen([sys.executable, *run], env=environment, cwd=self.place.project)
+        with Path(os.devnull).open("r+b") as nothing, Path("/dev/stderr").open("ab") as stderr:
+            return prepared.Process(
+                ["worker", "--drain"] if code is None else [],
+                code=code,
+                cwd=self.place.project,
+                env=self.place.environment(PYTHONPATH=str(ROOT), PATH=os.environ["PATH"]),
+                streams=(nothing, nothing, stderr),
+            )
 
-    def doomed_worker(self, point: str, nth: int = 1) -> subprocess.Popen[bytes]:
+    def doomed_worker(self, point: str, nth: int = 1) -> prepared.Process:
         """Start a worker that dies at `point`, or whose launcher or runner does, the nth time."""
         deadly = _KILLER.format(point=point, marker=str(self.marker), nth=nth)
         harmless = _KILLER.format(point="", marker="", nth=0)
@@ -178,7 +182,7 @@ class Yard:
                 await anyio.sleep(0.05)
         raise AssertionError(f"not ended: {await self.core.store.find(job_id)}")
 
-    async def dies(self, process: subprocess.Popen[bytes]) -> None:
+    async def dies(self, process: prepared.Process) -> None:
         """Hold that a worker was killed at its point."""
         with anyio.fail_after(BOUND_S):
             await anyio.to_thread.run_sync(process.wait, abandon_on_cancel=True)

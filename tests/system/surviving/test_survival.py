@@ -82,7 +82,7 @@ async def test_a_job_that_ended_while_nobody_was_there_is_settled_truly(place: P
 
 async def test_a_job_survives_the_kill_of_a_real_server_over_stdio(place: Place) -> None:
     path = await gate(place)
-    async with open_client(place) as client:
+    async with open_client(place, args=["-m", "mcp_jobs"]) as client:
         job_id = (await start(client, "echo $PPID > ppid; read x < gate; exit 7"))["job_id"]
         await identity_of(place.home / "jobs" / job_id)
         (pid,) = [pid for pid in place.processes() if _is_server(pid)]

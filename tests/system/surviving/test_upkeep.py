@@ -17,7 +17,7 @@ from tests.processes.test_main import mcp_jobs
 from tests.receiver import receiving
 from tests.support import BOUND_S, ended, open_client, start, wait_until
 from tests.system.faulty import FAULTS, WORD, part_of, program
-from tests.web import Json, start_server
+from tests.web import Json, start_forked
 from tests.web import ended as ended_over_http
 from tests.web import start as start_over_http
 
@@ -33,7 +33,7 @@ ALWAYS = 1_000_000
 
 @contextmanager
 def faulty(place: Place, fault: str, times: int) -> Iterator[WebServer]:
-    server = start_server(place, code=program(fault, times), **LOCAL)
+    server = start_forked(place, program(fault, times), **LOCAL)
     try:
         yield server
     finally:

@@ -37,7 +37,7 @@ async def drained(place: Place, receiver: Receiver, pause_s: float) -> tuple[int
         change = _PAUSES.format(pause_s=pause_s)
         with worker(place, "--drain", change=change, **LOCAL) as drain:
             await until(lambda: drain.poll() is not None, bound_s=BOUND_S)
-        return drain.returncode, await store.outbox.pending()
+        return drain.wait(), await store.outbox.pending()
     finally:
         await store.close()
 
