@@ -5,8 +5,8 @@ PYTHON ?= python3
 ARGS ?=
 ROUNDS ?= 100
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-# Tests wait for processes more than they compute.
-WORKERS ?= $(shell echo $$(( $(CORES) * 3 / 2 )))
+# Tests wait for processes as long as they compute.
+WORKERS ?= $(shell echo $$(( $(CORES) * 2 )))
 SEED ?=
 
 VENV := .venv

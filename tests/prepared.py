@@ -268,6 +268,8 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["env"])
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [path for path in named if os.path.isabs(path) and path not in sys.path]
     os.umask(request["umask"])
     os.chdir(request["cwd"])
     code: object = 1

@@ -39,7 +39,7 @@ _HONEST = (
 
 def _planting(name: str, kind: str, then: str) -> str:
     """A job that plants something, and says so outside of its directory."""
-    program = shlex.join([sys.executable, planting.__file__])
+    program = shlex.join([sys.executable, "-I", "-S", planting.__file__])
     first = '[ -e "$D/call" ] || echo "{}" > "$D/call"; ' if name not in (".", "call") else ""
     return (
         f'D=$(dirname "$MCP_JOBS_PROGRESS"); echo begun; {first}'
