@@ -26,6 +26,9 @@ _OWN_PREFIX = "MCP_JOBS_"
 _NOT_FOR_WORKERS = frozenset({"MCP_JOBS_CONFIG", "MCP_JOBS_ONLY_DECLARED"})
 """A worker accepts no jobs, and must run the queue also when a file of types is gone."""
 
+_PROJECT_MARKS = (".git", "jobs.yaml", "jobs.yml")
+"""What makes a directory a project. It may be a link or a FIFO too, since nobody opens it."""
+
 _OPTIONS_OF_SHELLS = frozenset({"SHELLOPTS", "BASHOPTS"})
 _SET_FOR_JOBS = frozenset({"MCP_JOBS_JOB_ID", "MCP_JOBS_HOME_ID", "MCP_JOBS_PROGRESS"})
 
@@ -302,6 +305,16 @@ def foreign_variable(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+def claude_session() -> str | None:
+    """Return the session of Claude Code that has started this process, or its shell; else None."""
+    return foreign_variable("CLAUDE_CODE_SESSION_ID")
+
+
+def enclosing_job() -> str | None:
+    """Return the id of the job that this process says to run in; None outside of any."""
+    return os.environ.get("MCP_JOBS_JOB_ID") or None
+
+
 def completing() -> bool:
     """Say whether a shell asks for completions of the command line."""
     return "_MCP_JOBS_COMPLETE" in os.environ
@@ -312,11 +325,47 @@ def project_directory() -> str | None:
     named = os.environ.get("CLAUDE_PROJECT_DIR")
     if named and os.path.isabs(named) and os.path.isdir(named):
         return named
+    here = current_directory()
+    return None if here == "/" else here
+
+
+def current_directory() -> str | None:
+    """Return this process's directory; None when it is gone."""
     try:
-        here = os.getcwd()
+        return os.getcwd()
     except FileNotFoundError:
         return None
-    return None if here == "/" else here
+
+
+def marked_project(directory: str) -> str | None:
+    """Return the nearest directory upwards that is a project by what lies in it; None if none is.
+
+    One like /tmp is none: whoever may write there would make one project of all that is below.
+    """
+    place = os.path.realpath(directory)
+    while place != os.sep:
+        marked = any(os.path.lexists(os.path.join(place, name)) for name in _PROJECT_MARKS)
+        if marked and not _is_common(place):
+            return place
+        place = os.path.dirname(place)
+    return None
+
+
+def project_of(directory: str | None) -> str | None:
+    """Return the project that a directory belongs to: at least itself, but never `/`."""
+    if directory is None:
+        return None
+    found = marked_project(directory) or os.path.realpath(directory)
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        return None
+    return None if found == os.sep else found
+
+
+def host_project() -> str | None:
+    """Return the project that the host works in; None when there is none."""
+    return project_of(project_directory())
 
 
 def program_folders() -> list[str]:
@@ -326,6 +375,15 @@ def program_folders() -> list[str]:
     """
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return [folder for folder in folders if os.path.isabs(folder) and not _open_to_all(folder)]
+
+
+def _is_common(folder: str) -> bool:
+    """Say whether anybody may put something into a folder, and only remove what is his."""
+    common = stat.S_IWOTH | stat.S_ISVTX
+    try:
+        return os.stat(folder).st_mode & common == common
+    except OSError:
+        return True
 
 
 def _open_to_all(folder: str) -> bool:

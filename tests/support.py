@@ -124,14 +124,14 @@ async def until(condition: Callable[[], object], *, bound_s: float = BOUND_S) ->
 async def open_client(place: Place, mode: str = MODERN, **options: Any) -> AsyncIterator[Client]:
     """Start `mcp-jobs` over stdio with a real client.
 
-    `env` adds to its environment. With `args`, the arguments of an interpreter, the client starts
-    its server as a host does; without, one that is prepared.
+    `env` adds to its environment, `cwd` is another project. With `args`, the arguments of an
+    interpreter, the client starts its server as a host does; without, one that is prepared.
     """
     parameters = StdioServerParameters(
         command=sys.executable,
         args=options.pop("args", None) or prepared.stand_in_arguments(),
         env=place.environment(**{"PYTHONPATH": str(_project()), **options.pop("env", {})}),
-        cwd=place.project,
+        cwd=options.pop("cwd", place.project),
     )
     async with Client(parameters, mode=mode, **options) as client:
         yield client

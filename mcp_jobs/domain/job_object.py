@@ -5,6 +5,7 @@ import annotations`, as the declarations are read at run time.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final, NamedTuple, TypedDict
@@ -80,6 +81,19 @@ def _error(ended: models.Job | models.Attempt, _: object) -> str | None:
 
 def _reason(ended: models.Job | models.Attempt, _: object) -> str | None:
     return None if ended.reason is None else ended.reason.value
+
+
+def _origin(job: models.Job, _: object) -> JobObject | None:
+    if job.origin == models.UNKNOWN_ORIGIN:
+        return None
+    return _made_of_origin(_displayed(job.origin), None)
+
+
+@lru_cache(256)
+def _displayed(origin: models.JobOrigin) -> models.JobOrigin:
+    told = {each.name: getattr(origin, each.name) for each in fields(origin)}
+    shown = {name: display.line(text) for name, text in told.items() if text is not None}
+    return replace(origin, **shown)
 
 
 def _next_attempt_at(job: models.Job, _: object) -> str | None:
@@ -163,6 +177,15 @@ class OutputObject(TypedDict):
     truncated: Annotated[bool, Field("Whether it is less than what was asked for.")]
 
 
+class OriginObject(TypedDict):
+    """Whose wish a job was, in the words of the client."""
+
+    client_name: Annotated[str | None, Field("The program; over REST the name of the token.")]
+    client_version: Annotated[str | None, Field("Its version.")]
+    project: Annotated[str | None, Field("The directory of its project.")]
+    session: Annotated[str | None, Field("The session or thread of the client.")]
+
+
 class AttemptObject(TypedDict):
     """An ended attempt."""
 
@@ -240,6 +263,9 @@ class ListedJob(TypedDict):
     result: Annotated[
         Any, Field("Test summary, or what the job returned; null if nothing.", told=True)
     ]
+    origin: Annotated[OriginObject | None, Field("Whose wish it was.", _origin)]
+    parent_job_id: Annotated[str | None, Field("The job that it was started from within.")]
+    retry_of: Annotated[str | None, Field("The job that it does again.")]
     uri: Annotated[str, Field("The resource that it is read at.", lambda job, _: job_uri(job.id))]
 
 
@@ -271,6 +297,7 @@ class JobPage(TypedDict):
 
 
 _made_of_job = maker(ListedJob)
+_made_of_origin = maker(OriginObject)
 _made_of_progress = maker(ProgressObject)
 _made_of_attempt = maker(AttemptObject)
 _made_of_question = maker(QuestionObject)

@@ -49,7 +49,7 @@ class JobOrigin:
     project: str | None = None
     """The directory of the project that the client works in."""
     session: str | None = None
-    """The session or thread of the client, as it names it."""
+    """The session or thread of the client, as it names it; else a name for its connection."""
 
 
 UNKNOWN_ORIGIN: Final = JobOrigin()

@@ -56,6 +56,8 @@ class Origin:
     shells: Shells
     here: str
     """Names the place and its life in which it prepares its jobs, as `Executor.here`."""
+    inside: str | None = None
+    """The id of the job that this process says to run in; it may be anything."""
 
 
 class NotStartedError(Exception):

@@ -6,23 +6,25 @@ import hashlib
 import hmac
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mcp_jobs.domain import secrecy
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.ids import new_id
-from mcp_jobs.domain.models import Launch, NewJob
+from mcp_jobs.domain.models import UNKNOWN_ORIGIN, Launch, NewJob
 from mcp_jobs.domain.secrecy import MASKED, looks_secret
 from mcp_jobs.execution import private_files
 from mcp_jobs.execution.launcher.mask import mask_text
 from mcp_jobs.job_types import registry
 from mcp_jobs.service.terms import terms_of
-from mcp_jobs.settings import project_directory
+from mcp_jobs.settings import project_directory, project_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.models import JobOrigin
     from mcp_jobs.execution.base import Origin
     from mcp_jobs.job_types.registry import JobType, Registry
     from mcp_jobs.service.requests import StartJob
@@ -40,6 +42,7 @@ class Acceptor:
         self._settings = settings
         self._clock = clock
         self._origin = origin
+        self.inside = origin.inside
 
     def draft(
         self,
@@ -48,8 +51,12 @@ class Acceptor:
         webhooks: tuple[str, ...] = (),
         *,
         known_cwd: str | None = None,
+        origin: JobOrigin = UNKNOWN_ORIGIN,
     ) -> NewJob:
-        """Return the job that a request means. Raises `InvalidInputError`."""
+        """Return the job that a request means. Raises `InvalidInputError`.
+
+        Of a client without a project it is the one of the directory that the job runs in.
+        """
         job_type = self.registry.get(request.type)
         prepared = registry.prepare(job_type, request.params)
         terms = terms_of(
@@ -88,6 +95,7 @@ class Acceptor:
             confirm=registry.question_of(job_type, params, besides=_chosen(request, terms)),
             launch=launch,
             prepared_in=self._origin.here,
+            origin=replace(origin, project=origin.project or project_of(terms.cwd)),
         )
 
     def _launch(

@@ -339,6 +339,8 @@ def _origin(
         rlimit_nofile=files_before,
         shells=find_shells(settings),
         here=str(here),
+        # What strangers start over HTTP is not started by the job that this server may be.
+        inside=None if shared else configuration.enclosing_job(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from copy import copy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -19,7 +19,7 @@ from mcp_jobs.domain.errors import (
     UnknownJobError,
 )
 from mcp_jobs.domain.ids import is_id
-from mcp_jobs.domain.models import Job, JobFilter
+from mcp_jobs.domain.models import UNKNOWN_ORIGIN, Job, JobFilter
 from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.domain.vocabulary import TOOLS
 from mcp_jobs.service import answers
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.clock import Clock
     from mcp_jobs.domain.events import Bus
     from mcp_jobs.domain.job_object import JobObject
-    from mcp_jobs.domain.models import NewJob, OutboxMessage, Question
+    from mcp_jobs.domain.models import JobOrigin, NewJob, OutboxMessage, Question
     from mcp_jobs.domain.vocabulary import Vocabulary
     from mcp_jobs.engine.change_feed import ChangeFeed
     from mcp_jobs.execution.base import Executor
@@ -107,6 +107,7 @@ class JobService:
         on_look: OnLook | None = None,
         webhooks: tuple[str, ...] = (),
         known_cwd: str | None = None,
+        origin: JobOrigin = UNKNOWN_ORIGIN,
     ) -> JobObject:
         """Accept a job and return it; its row is durable then. Waits if the request says so.
 
@@ -116,7 +117,10 @@ class JobService:
         if request.wait_seconds:
             # Before there is a job, which would otherwise be refused only half.
             self._shares.waiting.refuse_full(owner)
-        draft = self._acceptor.draft(owner, request, webhooks, known_cwd=known_cwd)
+        draft = replace(
+            self._acceptor.draft(owner, request, webhooks, known_cwd=known_cwd, origin=origin),
+            parent_job_id=await self._parent(owner),
+        )
         await self._care()
         existing = True
         try:
@@ -173,6 +177,15 @@ class JobService:
             if isinstance(error, StoreUnsureError):
                 raise StoreUnsureError(f"{error} Its id is {new.id}.") from error
             raise
+
+    async def _parent(self, owner: str) -> str | None:
+        """Return the job that this process runs in, if it is one of this owner."""
+        # Anybody can set a variable, and a copied environment outlives its job.
+        inside = self._acceptor.inside
+        if inside is None or not is_id(inside):
+            return None
+        parent = await self._store.get(owner, inside)
+        return None if parent is None else parent.id
 
     async def _looked_up(self, job_id: str) -> Job | None:
         try:

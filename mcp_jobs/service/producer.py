@@ -11,8 +11,10 @@ import anyio
 from pydantic import SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
+from mcp_jobs import __version__
 from mcp_jobs import settings as configuration
 from mcp_jobs.domain.errors import InvalidInputError, known
+from mcp_jobs.domain.origin import told_origin
 from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.job_types.python.definitions import definition_of, importing
 from mcp_jobs.job_types.python.loading import types_of
@@ -23,6 +25,7 @@ from mcp_jobs.service.requests import StartJob
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mcp_jobs.domain.models import JobOrigin
     from mcp_jobs.job_types.python.definitions import Definition, JobSet
     from mcp_jobs.settings import Settings
 
@@ -73,7 +76,7 @@ async def start(
     try:
         async with visit(settings, types_of(jobs)) as core:
             _require_same_home(settings)
-            shown = await core.service.start(LOCAL_OWNER, wanted)
+            shown = await core.service.start(LOCAL_OWNER, wanted, origin=_origin())
     except BaseExceptionGroup as group:
         # What went wrong came through a task group of ours, which callers know nothing of.
         problem = known(group)
@@ -81,6 +84,14 @@ async def start(
             raise
         raise problem from group
     return StartedJob(id=str(shown["job_id"]))
+
+
+def _origin() -> JobOrigin:
+    return told_origin(
+        client_name="mcp-jobs python",
+        client_version=__version__,
+        project=configuration.project_of(configuration.current_directory()),
+    )
 
 
 def _definition(jobs: JobSet, function: Callable[..., Any]) -> Definition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -129,11 +129,13 @@ async def serving(
     own_id: str = "one",
     job_type: JobType | None = None,
     backend_of: BackendOf = ClaimLoop,
+    inside: str | None = None,
     **chosen: Any,
 ) -> AsyncIterator[Server]:
     """Work on the jobs of a world until the context ends. What runs then goes on.
 
-    `backend_of` takes what `ClaimLoop` takes; other settings may be `chosen`.
+    `inside` is the job that the server says to run in. `backend_of` takes what `ClaimLoop` takes;
+    other settings may be `chosen`.
     """
     bus, clock, store = InProcessBus(), world.clock, world.store
     given = {"retry_base_seconds": 0.01, **chosen}
@@ -147,7 +149,7 @@ async def serving(
         registry=Registry([job_type or work_type()]),
         settings=settings,
         clock=clock,
-        origin=_origin(executor),
+        origin=replace(_origin(executor), inside=inside),
     )
     service = JobService(bus=bus, feed=feed, acceptor=acceptor, care=_no_care, **common)
     own: Any = {

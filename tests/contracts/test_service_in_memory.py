@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from mcp_jobs.domain.models import JobOrigin
 from mcp_jobs.engine import claiming, recovery
 from mcp_jobs.execution.base import NotStartedError
-from mcp_jobs.service.requests import ListJobs
+from mcp_jobs.service.requests import ListJobs, StartJob
 from tests.contracts.serving import Server, Shown, World, serving, work_type
 from tests.stores import OWNER, sqlite_store
 from tests.support import until
@@ -156,6 +157,49 @@ async def test_a_job_that_a_person_must_confirm_begins_when_he_does(
         (question,) = await server.service.questions(OWNER, job["job_id"])
         await server.service.answer(OWNER, job["job_id"], question.key, answer)
         assert (await server.ended(job["job_id"]))["status"] == status
+
+
+async def test_a_job_tells_whose_wish_it_was(server: Server) -> None:
+    origin = JobOrigin(client_name="host", client_version="1", project="/srv/app", session="s")
+    wanted = StartJob(type="work")
+    job = await server.service.start(OWNER, wanted, origin=origin)
+    assert job["origin"] == {
+        "client_name": "host", "client_version": "1", "project": "/srv/app", "session": "s",
+    }  # fmt: skip
+    assert (await server.check(job["job_id"]))["origin"] == job["origin"]
+
+
+async def test_a_job_of_a_client_without_a_project_is_of_that_of_its_directory(
+    world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "repo" / ".git").mkdir(parents=True)
+    below = tmp_path / "repo" / "a" / "b"
+    below.mkdir(parents=True)
+    async with serving(world, tmp_path, job_type=work_type(cwd=str(below))) as server:
+        job = await server.start()
+    assert job["origin"]["project"] == str(tmp_path / "repo")
+
+
+async def test_a_job_that_was_started_from_within_another_one_names_it(
+    world: World, tmp_path: Path
+) -> None:
+    async with serving(world, tmp_path) as server:
+        parent = await server.start()
+        assert parent["parent_job_id"] is None
+    async with serving(world, tmp_path, inside=parent["job_id"]) as server:
+        job = await server.start()
+        others = await server.service.start("ann", StartJob(type="work"))
+    assert job["parent_job_id"] == parent["job_id"]
+    # Another owner hears nothing of it, not even that it exists.
+    assert others["parent_job_id"] is None
+
+
+@pytest.mark.parametrize("inside", ["0" * 25, "../../x", "x" * 100_000, "\udcff"])
+async def test_a_variable_that_names_no_job_makes_none_a_parent(
+    world: World, tmp_path: Path, inside: str
+) -> None:
+    async with serving(world, tmp_path, inside=inside) as server:
+        assert (await server.start())["parent_job_id"] is None
 
 
 async def test_lists_count_jobs_and_wait_for_them(server: Server, world: World) -> None:

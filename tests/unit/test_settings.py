@@ -252,3 +252,50 @@ def test_the_project_is_what_the_host_names_else_where_it_started_us(
     for named, directory in (("relative", None), ("/no/such", None), (str(tmp_path),) * 2):
         monkeypatch.setenv("CLAUDE_PROJECT_DIR", str(named))
         assert configuration.project_directory() == directory
+
+
+@pytest.mark.parametrize("mark", [".git", "jobs.yaml", "jobs.yml"])
+def test_the_nearest_directory_with_a_mark_is_the_project(tmp_path: Path, mark: str) -> None:
+    outer, inner = tmp_path / "outer", tmp_path / "outer" / "inner"
+    below = inner / "a" / "b"
+    below.mkdir(parents=True)
+    (outer / ".git").mkdir()
+    assert configuration.marked_project(str(below)) == str(outer)
+    (inner / mark).touch()
+    assert configuration.project_of(str(below)) == str(inner)
+    assert configuration.project_of(str(outer)) == str(outer)
+
+
+def test_a_mark_that_is_a_fifo_or_a_dangling_link_holds_nobody_up(tmp_path: Path) -> None:
+    for name in ("fifo", "link"):
+        (tmp_path / name / "a").mkdir(parents=True)
+    os.mkfifo(tmp_path / "fifo" / "jobs.yaml")
+    (tmp_path / "link" / ".git").symlink_to("nowhere")
+    for name in ("fifo", "link"):
+        assert configuration.marked_project(str(tmp_path / name / "a")) == str(tmp_path / name)
+
+
+def test_a_directory_where_anybody_may_leave_a_mark_is_no_project_of_what_is_below(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (tmp_path / ".git").mkdir()
+    tmp_path.chmod(0o1777)
+    assert configuration.marked_project(str(own)) is None
+    assert configuration.project_of(str(own)) == str(own)
+    # Without the bit anybody could change everything below as well.
+    tmp_path.chmod(0o777)
+    assert configuration.marked_project(str(own)) == str(tmp_path)
+
+
+def test_two_ways_to_a_directory_lead_to_one_project(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert configuration.project_of(str(tmp_path / "link")) == str(tmp_path / "real")
+
+
+def test_the_root_and_what_has_no_name_in_a_text_are_no_project(tmp_path: Path) -> None:
+    assert configuration.project_of(None) is None
+    assert configuration.project_of("/") is None
+    assert configuration.project_of(f"{tmp_path}/\udcff") is None

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from mcp_jobs import __version__
 from mcp_jobs import settings as configuration
 from mcp_jobs.domain.errors import LauncherError, StoreUnwritableError, UnknownJobError
 from mcp_jobs.domain.ids import ID_LENGTH
+from mcp_jobs.domain.origin import told_origin
 from mcp_jobs.domain.vocabulary import COMMANDS
 from mcp_jobs.interfaces import event_loop
 from mcp_jobs.interfaces.cli import screen
@@ -24,7 +26,7 @@ from mcp_jobs.service.waiting import Waiter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from mcp_jobs.domain.models import Job
+    from mcp_jobs.domain.models import Job, JobOrigin
     from mcp_jobs.job_types.registry import JobType
     from mcp_jobs.output import OutputSource
     from mcp_jobs.service.waiting import OnLook
@@ -106,6 +108,19 @@ class Session:
     def output_of(self, job_id: str) -> OutputSource:
         """Return where the output of a job lies."""
         return self.core.executor.output(job_id)
+
+
+def origin() -> JobOrigin:
+    """Return whose wish a command is: of this command line, in the project of its directory.
+
+    In a shell of Claude Code it belongs to the session there.
+    """
+    return told_origin(
+        client_name="mcp-jobs cli",
+        client_version=__version__,
+        project=configuration.project_of(configuration.current_directory()),
+        session=configuration.claude_session(),
+    )
 
 
 def choose(options: Mapping[str, Any]) -> None:

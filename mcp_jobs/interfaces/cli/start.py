@@ -158,7 +158,9 @@ async def _accept(
     as_json: bool,
     known_cwd: str | None = None,
 ) -> int:
-    shown = await opened.core.service.start(session.OWNER, wanted, known_cwd=known_cwd)
+    shown = await opened.core.service.start(
+        session.OWNER, wanted, known_cwd=known_cwd, origin=session.origin()
+    )
     await opened.core.membership.hand_over()
     if wait:
         if not as_json and screen.errors().is_terminal:

@@ -24,6 +24,7 @@ from mcp_jobs import settings as configuration
 from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.interfaces.mcp.callers import local_user
+from mcp_jobs.interfaces.mcp.origins import of_this_process
 from mcp_jobs.interfaces.mcp.resources import Resources
 from mcp_jobs.interfaces.mcp.tasks import Tasks
 from mcp_jobs.interfaces.mcp.tools.job_tools import Tools
@@ -72,7 +73,11 @@ class Mount:
         async with open_core(configuration.load(), types_of(self._jobs)) as core:
             tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=self._owner_of)
             self._tools = Tools(
-                core.service, registry=core.registry, tasks=tasks, owner_of=self._owner_of
+                core.service,
+                registry=core.registry,
+                tasks=tasks,
+                owner_of=self._owner_of,
+                origin_of=of_this_process(),
             )
             self._resources = Resources(core.service, owner_of=self._owner_of)
             if self._server is not None:

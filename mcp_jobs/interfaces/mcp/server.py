@@ -22,6 +22,7 @@ from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.interfaces.mcp.callers import local_user
 from mcp_jobs.interfaces.mcp.calls import GONE_CODE, LEFT, Calls
 from mcp_jobs.interfaces.mcp.notices import Notices
+from mcp_jobs.interfaces.mcp.origins import Origins, of_this_process
 from mcp_jobs.interfaces.mcp.resources import Resources
 from mcp_jobs.interfaces.mcp.stdio import open_stdio
 from mcp_jobs.interfaces.mcp.tasks import Tasks
@@ -95,19 +96,26 @@ def build_server(
     push: Push,
     owner_of: OwnerOf,
     *,
+    origin_of: Origins | None = None,
     notices: Notices | None = None,
     channel: Channel | None = None,
 ) -> JobServer:
     """Return the MCP server over a running core, for the owners that `owner_of` names.
 
-    `notices` and `channel` are for a server of one connection.
+    `origin_of` knows the host that has started this server; without it there is none. `notices` and
+    `channel` are for a server of one connection.
     """
     tasks = Tasks(service=core.service, clock=SystemClock(), owner_of=owner_of, notices=notices)
     targets = Targets(core.service, core.executor)
     subscriptions = Subscriptions(targets=targets, push=push, owner_of=owner_of)
     listening = Listening(targets=targets, tasks=tasks, push=push, owner_of=owner_of)
     tools = Tools(
-        core.service, registry=core.registry, tasks=tasks, owner_of=owner_of, notices=notices
+        core.service,
+        registry=core.registry,
+        tasks=tasks,
+        owner_of=owner_of,
+        origin_of=origin_of or Origins(),
+        notices=notices,
     )
     resources = Resources(core.service, owner_of=owner_of, notices=notices)
     server = JobServer(
@@ -166,7 +174,14 @@ async def _serve_stdio(settings: Settings, types: tuple[JobType, ...]) -> None:
             if settings.channel
             else None
         )
-        server = build_server(core, push, local_user, notices=notices, channel=channel)
+        server = build_server(
+            core,
+            push,
+            local_user,
+            origin_of=of_this_process(),
+            notices=notices,
+            channel=channel,
+        )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(core.upkeep.keep, "push", push.run)
             # What is there now stays to the end: the collector need not walk through it again,

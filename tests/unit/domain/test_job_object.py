@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_jobs.domain.job_object import attempt_objects, failed_tests, job_object, rfc3339
-from mcp_jobs.domain.models import Attempt, Job, Progress
+from mcp_jobs.domain.models import Attempt, Job, JobOrigin, Progress
 from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.output import OutputSlice, output_object
 from tests.contract import JOB_FIELDS, OUTPUT_FIELDS, check_job_object
@@ -103,6 +103,15 @@ def test_lost_attempts_do_not_count_against_the_allowed_ones() -> None:
 def test_a_cancel_that_was_asked_for_shows() -> None:
     assert shown(STARTED)["cancel_requested"] is False
     assert shown(replace(STARTED, cancel_requested_at_ms=0))["cancel_requested"] is True
+
+
+def test_an_origin_is_shown_without_what_a_screen_would_obey() -> None:
+    assert shown(JOB)["origin"] is None
+    origin = JobOrigin(client_name="h\x1b[31m", project="/srv/\u202ea", session="s\n")
+    assert shown(replace(JOB, origin=origin))["origin"] == {
+        "client_name": "h\\u001b[31m", "client_version": None, "project": "/srv/\\u202ea",
+        "session": "s\\u000a",
+    }  # fmt: skip
 
 
 def test_progress_is_shown_with_its_time() -> None:

@@ -9,10 +9,12 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
+from mcp_jobs.domain.origin import told_origin
 from mcp_jobs.interfaces.http.auth.gate import principal_of
 from mcp_jobs.interfaces.http.problem_details import MEDIA_TYPE
 
 if TYPE_CHECKING:
+    from mcp_jobs.domain.models import JobOrigin
     from mcp_jobs.interfaces.http.auth.tokens import Principal
     from mcp_jobs.interfaces.http.routes.state import Parts
 
@@ -38,6 +40,11 @@ class Visit:
     def owner(self) -> str:
         """Whose jobs it may see."""
         return self.principal.owner
+
+    @property
+    def origin(self) -> JobOrigin:
+        """Whose wish it is: that of the token, since what a User-Agent says need not be true."""
+        return told_origin(client_name=self.principal.name)
 
 
 def parts_of(request: Request) -> Parts:

@@ -36,7 +36,7 @@ async def start_job(body: bodies.StartBody, visit: Visitor) -> Response:
     hooks: tuple[str, ...] = ()
     if body.webhook is not None:
         hooks = (webhook_url(body.webhook, hosts=visit.parts.settings.webhook_hosts),)
-    job = await visit.parts.service.start(visit.owner, request, webhooks=hooks)
+    job = await visit.parts.service.start(visit.owner, request, webhooks=hooks, origin=visit.origin)
     status = 200 if job.get("existing") else 201
     return JSONResponse(job, status, {"location": f"/jobs/{job['job_id']}"})
 

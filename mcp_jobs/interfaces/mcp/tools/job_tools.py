@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
     from mcp_jobs.domain.job_object import JobObject
+    from mcp_jobs.domain.models import JobOrigin
     from mcp_jobs.interfaces.mcp.callers import OwnerOf
     from mcp_jobs.interfaces.mcp.notices import Notices
     from mcp_jobs.interfaces.mcp.tasks import Tasks
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from mcp_jobs.service.job_service import JobService
     from mcp_jobs.service.waiting import OnLook
 
-    Call = Callable[[str, Any, OnLook | None], Awaitable[JobObject]]
+    Call = Callable[[str, JobOrigin, Any, OnLook | None], Awaitable[JobObject]]
+    OriginOf = Callable[[ServerRequestContext[Any, Any]], JobOrigin]
 
 logger = logging.getLogger(__name__)
 
@@ -127,12 +129,14 @@ class Tools:
         registry: Registry,
         tasks: Tasks,
         owner_of: OwnerOf,
+        origin_of: OriginOf,
         notices: Notices | None = None,
     ) -> None:
         self._service = service
         self._registry = registry
         self._tasks = tasks
         self._owner_of = owner_of
+        self._origin_of = origin_of
         self._notices = notices
         self.asking = Asking(service)
         self._types: Mapping[str, JobType] | None = None
@@ -270,7 +274,9 @@ class Tools:
             shown = await self._shown_again(owner, begun.job_id, request, look)
         else:
             with self._leaving_out(request):
-                shown = self._tasks.telling(context, await entry.call(owner, request, look))
+                origin = self._origin_of(context)
+                shown = await entry.call(owner, origin, request, look)
+                shown = self._tasks.telling(context, shown)
         if entry.may_be_task and (
             as_task or (shown["finished_at"] is None and tasks.declared(context))
         ):
@@ -328,14 +334,20 @@ class Tools:
         return shown
 
 
-def _own_tool(service: JobService, job_type: JobType) -> _Entry:
-    async def call(owner: str, request: StartJob, on_look: OnLook | None) -> JobObject:
-        return await service.start(owner, request, on_look=on_look)
+def _starting(service: JobService) -> Call:
+    async def call(
+        owner: str, origin: JobOrigin, request: StartJob, on_look: OnLook | None
+    ) -> JobObject:
+        return await service.start(owner, request, on_look=on_look, origin=origin)
 
+    return call
+
+
+def _own_tool(service: JobService, job_type: JobType) -> _Entry:
     return _Entry(
         tool=type_tools.tool_of(job_type),
         model=StartJob,
-        call=call,
+        call=_starting(service),
         text=rendering.job_text,
         starts=True,
         asks=True,
@@ -344,12 +356,17 @@ def _own_tool(service: JobService, job_type: JobType) -> _Entry:
 
 
 def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
-    async def cancel(owner: str, request: CancelJob, on_look: OnLook | None) -> JobObject:
-        del on_look
+    async def cancel(
+        owner: str, origin: JobOrigin, request: CancelJob, on_look: OnLook | None
+    ) -> JobObject:
+        del origin, on_look
         return await service.cancel(owner, request)
 
     def looking(operation: Callable[..., Awaitable[JobObject]]) -> Call:
-        async def call(owner: str, request: BaseModel, on_look: OnLook | None) -> JobObject:
+        async def call(
+            owner: str, origin: JobOrigin, request: BaseModel, on_look: OnLook | None
+        ) -> JobObject:
+            del origin
             return await operation(owner, request, on_look=on_look)
 
         return call
@@ -358,7 +375,7 @@ def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
         _Entry(
             tool=type_tools.start_tool(types),
             model=StartJob,
-            call=looking(service.start),
+            call=_starting(service),
             text=rendering.job_text,
             starts=True,
             asks=True,

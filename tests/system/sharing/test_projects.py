@@ -1,0 +1,64 @@
+"""Two agents in two projects share a home: each job says whose it is."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from mcp_types import Implementation
+
+from mcp_jobs import __version__
+from tests.contract import call, start
+from tests.support import ERAS, MODERN, open_client
+from tests.system.commands.test_cli_jobs import shown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from mcp import Client
+
+    from tests.support import Place
+
+
+@asynccontextmanager
+async def agent(
+    place: Place, project: Path, mode: str = MODERN, **env: str
+) -> AsyncIterator[Client]:
+    """An agent with a name, whose host has started a server in a project."""
+    project.mkdir(exist_ok=True)
+    (project / ".git").mkdir(exist_ok=True)
+    info = Implementation(name="agent", version="3.1")
+    async with open_client(place, mode, cwd=project, env=env, client_info=info) as client:
+        yield client
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_job_says_which_client_in_which_project_has_started_it(
+    place: Place, mode: str
+) -> None:
+    project = place.root / "one"
+    async with agent(place, project, mode, CLAUDE_CODE_SESSION_ID="c-7") as client:
+        job = await start(client, "true")
+        told = {"client_name": "agent", "client_version": "3.1", "project": str(project)}
+        assert job["origin"] == {**told, "session": "c-7"}
+        threaded = await call(
+            client, "start_job", {"params": {"command": "true"}}, meta={"threadId": "t-1"}
+        )
+        assert threaded["origin"]["session"] == "t-1"
+
+
+async def test_a_job_that_a_command_starts_within_a_job_names_that_one(place: Place) -> None:
+    (place.project / ".git").mkdir()
+    started = f"MCP_JOBS_HOME={place.home} {sys.executable} -m mcp_jobs start -- true"
+    async with open_client(place) as client:
+        outer = shown(place, "start", "--wait", "--", started)
+        assert (outer["status"], outer["parent_job_id"]) == ("completed", None)
+        inner = await call(client, "check_job", {"job_id": outer["output"]["text"].strip()})
+    assert inner["parent_job_id"] == outer["job_id"]
+    assert inner["origin"] == {
+        "client_name": "mcp-jobs cli", "client_version": __version__,
+        "project": str(place.project), "session": None,
+    }  # fmt: skip
