@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 from mcp_jobs.job_types.python.definitions import Definition, JobSet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from mcp_jobs.interfaces.mcp.mounting import Mount
     from mcp_jobs.job_types.python.context import JobContext
@@ -45,6 +45,7 @@ class Jobs(JobSet):
         ask_for: Sequence[str] = (),
         env: Sequence[str] = (),
         cwd: bool | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = False,
+        schedule: str | Mapping[str, Any] | None = None,
     ) -> Callable[[Function], Function]:
         """Make a typed function, sync or async, a job type. The function itself stays as it is.
 
@@ -59,8 +60,12 @@ class Jobs(JobSet):
 
         `env` names the environment variables that callers may give; those that change what programs
         load or run cannot be named. `cwd` says whether callers may choose the directory: True for
-        any, or the directories in or below which it must lie. Raises `InvalidInputError` for what
-        cannot be a job type.
+        any, or the directories in or below which it must lie.
+
+        `schedule` starts it by the clock: a cron expression of five fields, or a mapping with
+        `cron` and, where they are needed, `timezone` ("UTC"), `params`, `overlap` ("skip",
+        "queue_one", "cancel_running" or "allow") and `catchup_seconds` (3600). It is checked when
+        the jobs are served. Raises `InvalidInputError` for what cannot be a job type.
         """
         question = "May this job start?" if confirm is True else confirm or None
 
@@ -80,6 +85,7 @@ class Jobs(JobSet):
                 ask_for=tuple(ask_for),
                 env=(env,) if isinstance(env, str) else tuple(env),
                 cwd=cwd if isinstance(cwd, bool) else _paths(cwd),
+                schedule={"cron": schedule} if isinstance(schedule, str) else schedule,
             )
             return self.add(function, definition)
 

@@ -51,7 +51,7 @@ PURE = (
     "mcp_jobs/output/progress/",
     "mcp_jobs/output/summaries/",
 )
-IMPURE = {"mcp_jobs/domain/patterns.py": "regex"}
+IMPURE = {"mcp_jobs/domain/cron.py": "cronsim", "mcp_jobs/domain/patterns.py": "regex"}
 """Files of pure rooms that may use one package, as the standard library has nothing like it."""
 
 NAMED_OFTEN = {"__init__", "__main__", "base"}

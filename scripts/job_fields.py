@@ -1,4 +1,4 @@
-"""Write the table of the job object's fields in docs/tools.md anew from their declaration.
+"""Write the tables of fields in docs/tools.md and docs/schedules.md anew from their declaration.
 
 Usage: `python -m scripts.job_fields`, after a field was added or changed.
 """
@@ -11,10 +11,15 @@ from typing import Any, Final, get_args, get_origin, is_typeddict
 
 from mcp_jobs.domain.declaration import declared
 from mcp_jobs.domain.job_object import ShownJob
+from mcp_jobs.domain.schedule_object import ScheduleObject
 
-PAGE: Final = Path(__file__).parent.parent / "docs" / "tools.md"
+DOCS: Final = Path(__file__).parent.parent / "docs"
+PAGE: Final = DOCS / "tools.md"
+SCHEDULES_PAGE: Final = DOCS / "schedules.md"
 BEGIN: Final = "<!-- job object: begin -->\n"
 END: Final = "<!-- job object: end -->"
+SCHEDULES_BEGIN: Final = "<!-- schedule object: begin -->\n"
+SCHEDULES_END: Final = "<!-- schedule object: end -->"
 
 _WORDS: Final = {
     Any: "anything",
@@ -27,15 +32,22 @@ _WORDS: Final = {
 }
 
 
-def table() -> str:
+def table(shape: type[Any] = ShownJob) -> str:
     """Return the table: name, type and meaning of each field, and of those within it."""
-    return "\n".join(["| Field | Type | Meaning |", "|---|---|---|", *_rows(ShownJob), ""])
+    return "\n".join(["| Field | Type | Meaning |", "|---|---|---|", *_rows(shape), ""])
 
 
 def written(text: str) -> str:
-    """Return the text of a page with the table as it must be now."""
+    """Return the text of the page of the tools with the table as it must be now."""
     before, _, rest = text.partition(BEGIN)
     return before + BEGIN + table() + END + rest.partition(END)[2]
+
+
+def schedules_written(text: str) -> str:
+    """Return the text of the page of schedules with the table as it must be now."""
+    before, _, rest = text.partition(SCHEDULES_BEGIN)
+    made = table(ScheduleObject)
+    return before + SCHEDULES_BEGIN + made + SCHEDULES_END + rest.partition(SCHEDULES_END)[2]
 
 
 def _rows(shape: type[Any], within: str = "") -> list[str]:
@@ -62,3 +74,5 @@ def _words(kind: Any) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(written(PAGE.read_text("utf-8")), "utf-8")
+    text = schedules_written(SCHEDULES_PAGE.read_text("utf-8"))
+    SCHEDULES_PAGE.write_text(text, "utf-8")

@@ -38,6 +38,12 @@ class UnknownJobError(JobsError):
     code = "unknown_job"
 
 
+class UnknownScheduleError(JobsError):
+    """No schedule of this owner, or more than one, is called so."""
+
+    code = "unknown_schedule"
+
+
 class KeyConflictError(JobsError):
     """An idempotency key came again with other arguments."""
 

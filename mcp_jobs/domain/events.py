@@ -48,7 +48,15 @@ class GatesChanged:
     """A pause or a capacity has changed: jobs that waited may begin."""
 
 
-Event = JobChanged | OutputGrew | TypesChanged | GatesChanged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulesChanged:
+    """A schedule of the owner is another than before, or a job that one has started has ended."""
+
+    owner: str
+    added: bool = False
+
+
+Event = JobChanged | OutputGrew | TypesChanged | GatesChanged | SchedulesChanged
 
 
 class Bus(Protocol):

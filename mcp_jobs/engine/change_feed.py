@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from mcp_jobs.domain.errors import HomeGoneError, StoreError
-from mcp_jobs.domain.events import GatesChanged, JobChanged
+from mcp_jobs.domain.events import GatesChanged, JobChanged, SchedulesChanged
 from mcp_jobs.domain.states import TERMINAL
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class ChangeFeed:
 
 
 def _event(change: Change) -> Event:
+    if change.about == "schedules":
+        return SchedulesChanged(owner=change.owner, added=change.created)
     if change.status is None:
         return GatesChanged()
     return JobChanged(

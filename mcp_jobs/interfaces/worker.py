@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
 
+from mcp_jobs import settings as configuration
 from mcp_jobs.service.assembly import Core, open_core
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from mcp_jobs.job_types.registry import JobType
     from mcp_jobs.settings import Settings
 
 _EXIT_BUDGET_S: Final = 0.2
@@ -30,7 +32,7 @@ async def work(settings: Settings, drain: bool) -> None:
     if drain and not settings.home.exists():
         # The home was removed since somebody wanted it drained, and must not come back by that.
         return
-    async with open_core(settings) as core, anyio.create_task_group() as tasks:
+    async with open_core(settings, _types(settings)) as core, anyio.create_task_group() as tasks:
         tasks.start_soon(leave_on_signal, core)
         tasks.start_soon(leave_without_home, core)
         if drain:
@@ -39,6 +41,15 @@ async def work(settings: Settings, drain: bool) -> None:
             tasks.cancel_scope.cancel()
         else:
             await anyio.sleep_forever()
+
+
+def _types(settings: Settings) -> tuple[JobType, ...]:
+    """Return the Python jobs that were asked for: schedules start them, and only who knows them."""
+    if settings.app is None:
+        return ()
+    from mcp_jobs.job_types.python import loading  # noqa: PLC0415 - most workers need none of it
+
+    return loading.types_of(loading.load(settings.app, configuration.project_directory()))
 
 
 async def leave_on_signal(core: Core, before: Callable[[], Awaitable[None]] | None = None) -> None:

@@ -70,6 +70,15 @@ class Source:
             self._read(reserved)
         return True
 
+    def real_path(self) -> str:
+        """Return the path of the file without links on the way to it."""
+        folder, name = os.path.split(os.path.abspath(self._name))
+        return os.path.join(os.path.realpath(folder), name)
+
+    def settled(self) -> Mapping[str, JobType] | None:
+        """Return what the file declares, as far as that is known; None while it is not."""
+        return None if self.problems or self.distrust else self.types
+
     def _holds(self) -> bool:
         return self._trust is not None and self._mark is not None and self._trust.holds(self._mark)
 
@@ -150,6 +159,11 @@ class Catalogue:
         if any(changed):
             self._merge()
         return self._types
+
+    def declarations(self) -> Mapping[str, Mapping[str, JobType] | None]:
+        """Return what each file declares, by its path; None while that is not known."""
+        self.types()
+        return {source.real_path(): source.settled() for source in self._sources}
 
     def problem(self) -> str | None:
         """Say what is wrong with the files; None when all is well."""

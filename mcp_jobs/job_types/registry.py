@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
+    from mcp_jobs.domain.schedules import Recurrence
     from mcp_jobs.execution.shells import Shells
 
 _TITLE_CHARS: Final = 80
@@ -95,6 +96,10 @@ class JobType:
     """How that tool answers. never: it waits for the result; required: only with a task."""
     ask_for: tuple[str, ...] = ()
     """Parameters of that tool that a person is asked for when a call leaves them out."""
+    schedule: Recurrence | None = None
+    """When it is started by itself."""
+    source: str = ""
+    """What declares it where that is no file of job types: the module of a Python function."""
 
 
 class TypeSource(Protocol):
@@ -162,6 +167,10 @@ class Registry:
                 self._types = {name: merged[name] for name in sorted(merged)}
         return self._types
 
+    def fixed(self) -> tuple[JobType, ...]:
+        """Return those that stay."""
+        return tuple(self._fixed.values())
+
     def names(self) -> list[str]:
         """Return the names, sorted."""
         return sorted(self.types())
@@ -218,6 +227,18 @@ def prepare(job_type: JobType, params: Mapping[str, Any]) -> Prepared:
         raise InvalidInputError(
             f"params do not fit the job type {job_type.name!r}: {error}"
         ) from None
+
+
+def check_scheduled(params: Params, given: Mapping[str, Any]) -> None:
+    """Raise ValueError for parameters that a schedule cannot start its jobs with."""
+    from mcp_jobs.domain import secrecy  # noqa: PLC0415 - few types are scheduled
+
+    params.check(given)
+    if secrecy.hidden(params.schema(), given)[1]:
+        raise ValueError(
+            "a secret would be kept with the schedule, for all to read who can read it; let the "
+            "job read it from a file instead"
+        )
 
 
 def question_of(

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,12 @@ class Acceptor:
         self._clock = clock
         self._origin = origin
         self.inside = origin.inside
+
+    def with_types(self, registry: Registry) -> Acceptor:
+        """Return an acceptor of this process that knows other job types."""
+        other = copy(self)
+        other.registry = registry
+        return other
 
     def draft(
         self,

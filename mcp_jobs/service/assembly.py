@@ -33,6 +33,9 @@ from mcp_jobs.job_types import catalogue
 from mcp_jobs.job_types.registry import SHELL_NAME, Registry, shell_type
 from mcp_jobs.service.acceptance import Acceptor
 from mcp_jobs.service.job_service import JobService
+from mcp_jobs.service.schedule_service import ScheduleService
+from mcp_jobs.service.schedule_types import ScheduleTypes
+from mcp_jobs.service.scheduling import Scheduling
 from mcp_jobs.store.sqlite.read_only import ReadOnlyStore
 from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 
@@ -74,6 +77,8 @@ class Core:
     registry: Registry
     catalogue: catalogue.Catalogue
     upkeep: Upkeep
+    scheduling: Scheduling
+    schedules: ScheduleService
     read_only: bool = False
     """The home cannot be written to: what is there is shown, and nothing else is done."""
 
@@ -89,6 +94,7 @@ class Core:
             ("retention", self.retention.run),
             ("catalogue", self.catalogue.run),
             ("webhooks", self.webhooks.run),
+            ("schedules", self.scheduling.run),
         )
 
 
@@ -199,17 +205,19 @@ async def _assemble(
     declared = _catalogue(settings, bus, types)
     origin = _origin(settings, here, shared=shared, files_before=files_before)
     acceptor = _acceptor(settings, types, declared, origin, clock)
+    service = JobService(
+        store=store,
+        bus=bus,
+        feed=feed,
+        acceptor=acceptor,
+        executor=executor,
+        settings=settings,
+        clock=clock,
+        care=membership.ask_for_worker if visiting else membership.care,
+    )
+    scheduling, schedules = _schedules(store, service, acceptor, declared, bus=bus, shared=shared)
     return Core(
-        service=JobService(
-            store=store,
-            bus=bus,
-            feed=feed,
-            acceptor=acceptor,
-            executor=executor,
-            settings=settings,
-            clock=clock,
-            care=membership.ask_for_worker if visiting else membership.care,
-        ),
+        service=service,
         bus=bus,
         feed=feed,
         store=store,
@@ -218,18 +226,13 @@ async def _assemble(
         backend=backend,
         recovery=recovery,
         retention=Retention(store=store, executor=executor, settings=settings, clock=clock),
-        webhooks=Webhooks(
-            store=store,
-            bus=bus,
-            members=membership.members,
-            settings=settings,
-            clock=clock,
-            upkeep=upkeep,
-        ),
+        webhooks=_webhooks(settings, store, bus, membership.members, upkeep),
         membership=membership,
         registry=acceptor.registry,
         catalogue=declared,
         upkeep=upkeep,
+        scheduling=scheduling,
+        schedules=schedules,
         read_only=read_only,
     )
 
@@ -268,6 +271,19 @@ def _owner(
     return backend, recovery
 
 
+def _webhooks(
+    settings: Settings, store: Store, bus: Bus, members: Members, upkeep: Upkeep
+) -> Webhooks:
+    return Webhooks(
+        store=store,
+        bus=bus,
+        members=members,
+        settings=settings,
+        clock=SystemClock(),
+        upkeep=upkeep,
+    )
+
+
 def _executor(
     settings: Settings,
     store: Store,
@@ -296,6 +312,35 @@ def _acceptor(
     known = types if settings.only_declared else (shell_type(origin.shells), *types)
     registry = Registry(known, source=declared)
     return Acceptor(registry=registry, settings=settings, clock=clock, origin=origin)
+
+
+def _schedules(
+    store: Store,
+    service: JobService,
+    acceptor: Acceptor,
+    declared: catalogue.Catalogue,
+    *,
+    bus: Bus,
+    shared: bool,
+) -> tuple[Scheduling, ScheduleService]:
+    known = ScheduleTypes(
+        fixed=acceptor.registry.fixed(),
+        registry=acceptor.registry,
+        catalogue=declared,
+        project=configuration.project_directory(),
+    )
+    clock = SystemClock()
+    scheduling = Scheduling(
+        store=store,
+        service=service,
+        acceptor=acceptor,
+        types=known,
+        bus=bus,
+        clock=clock,
+        owner=LOCAL_OWNER,
+        shared=shared,
+    )
+    return scheduling, ScheduleService(store=store, scheduling=scheduling, types=known, clock=clock)
 
 
 def _catalogue(settings: Settings, bus: Bus, types: tuple[JobType, ...]) -> catalogue.Catalogue:

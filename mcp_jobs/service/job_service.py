@@ -121,6 +121,23 @@ class JobService:
             self._acceptor.draft(owner, request, webhooks, known_cwd=known_cwd, origin=origin),
             parent_job_id=await self._parent(owner),
         )
+        accepted = await self.accept(draft)
+        existing = accepted.existing
+        job, position = accepted.job, accepted.queue_position
+        if request.wait_seconds and job.status not in _WAIT_FOR_NOTHING:
+            job, position = await self._wait_for(job, request.wait_seconds, on_look), None
+        if existing or request.wait_seconds:
+            shown = await self._reader.look(job)
+        else:
+            shown = await self._reader.accepted(job, position)
+        if existing:
+            shown["existing"] = True
+        if warning := self._registry.take_news():
+            shown["warning"] = warning
+        return shown
+
+    async def accept(self, draft: NewJob) -> Accepted:
+        """Store a job that is checked, ready to run; or find the one that was there before."""
         await self._care()
         existing = True
         try:
@@ -140,18 +157,7 @@ class JobService:
                 with anyio.CancelScope(shield=True):
                     await self._executor.discard(draft.id)
         self._feed.nudge()
-        job, position = accepted.job, accepted.queue_position
-        if request.wait_seconds and job.status not in _WAIT_FOR_NOTHING:
-            job, position = await self._wait_for(job, request.wait_seconds, on_look), None
-        if existing or request.wait_seconds:
-            shown = await self._reader.look(job)
-        else:
-            shown = await self._reader.accepted(job, position)
-        if existing:
-            shown["existing"] = True
-        if warning := self._registry.take_news():
-            shown["warning"] = warning
-        return shown
+        return accepted
 
     async def check(
         self, owner: str, request: CheckJob, *, on_look: OnLook | None = None

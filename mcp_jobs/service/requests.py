@@ -25,7 +25,8 @@ _ENV_COUNT: Final = 1000
 _SHOWN_CHARS: Final = 500
 
 
-def _number(value: object) -> object:
+def number(value: object) -> object:
+    """Return what may be a number. Raises ValueError for what JSON has none of."""
     # JSON has no NaN, but parsers let it through; true is not a number of seconds.
     if isinstance(value, bool | str):
         raise ValueError("must be a number")
@@ -45,7 +46,8 @@ def _variable_name(name: str) -> str:
     return passable(name, what="The name of an environment variable")
 
 
-def _directory(path: str) -> str:
+def directory(path: str) -> str:
+    """Return an absolute path. Raises ValueError for any other."""
     # Whether it is there is looked at later, and only for types whose callers choose a directory:
     # others would learn from the answers what is on this machine.
     if "\0" in path or not os.path.isabs(path):
@@ -70,10 +72,10 @@ def _title(text: str) -> str:
 Wait = Annotated[
     float,
     Field(ge=0, le=WAIT_LIMIT_S, description="Wait up to this many seconds for the end."),
-    BeforeValidator(_number),
+    BeforeValidator(number),
 ]
-Seconds = Annotated[float, Field(gt=0, le=_YEAR_S), BeforeValidator(_number)]
-Grace = Annotated[float, Field(ge=0, le=300), BeforeValidator(_number)]
+Seconds = Annotated[float, Field(gt=0, le=_YEAR_S), BeforeValidator(number)]
+Grace = Annotated[float, Field(ge=0, le=300), BeforeValidator(number)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[
     str, AfterValidator(lambda text: passable(text, what="The value of an environment variable"))
@@ -95,7 +97,7 @@ class StartJob(Request):
         default={},
         description='Parameters of the type. "shell" takes {"command": "..."}.',
     )
-    cwd: Annotated[str, AfterValidator(_directory)] | None = Field(
+    cwd: Annotated[str, AfterValidator(directory)] | None = Field(
         default=None, description="Absolute directory to run in; default: the project's."
     )
     title: Annotated[str, AfterValidator(_title), Field(max_length=200)] | None = Field(
@@ -110,13 +112,13 @@ class StartJob(Request):
     idle_timeout_seconds: Seconds | None = Field(
         default=None, description="Stop it when it prints nothing for this long; default: no limit."
     )
-    max_retries: Annotated[int, Field(ge=0, le=100), BeforeValidator(_number)] = Field(
+    max_retries: Annotated[int, Field(ge=0, le=100), BeforeValidator(number)] = Field(
         default=0, description="Try a failed job again up to this many times, with growing pauses."
     )
     retry_on_interrupt: bool = Field(
         default=False, description="Run it again if a crash or reboot cut it off."
     )
-    delay_seconds: Annotated[float, Field(ge=0, le=_YEAR_S), BeforeValidator(_number)] = Field(
+    delay_seconds: Annotated[float, Field(ge=0, le=_YEAR_S), BeforeValidator(number)] = Field(
         default=0, description="Start only after this long."
     )
     idempotency_key: Annotated[str, Field(min_length=1, max_length=_KEY_CHARS)] | None = Field(
@@ -131,10 +133,10 @@ class CheckJob(Request):
 
     job_id: JobId = Field(description="Id from start_job or list_jobs.")
     wait_seconds: Wait = 0
-    tail_lines: Annotated[int, Field(ge=0, le=1000), BeforeValidator(_number)] = Field(
+    tail_lines: Annotated[int, Field(ge=0, le=1000), BeforeValidator(number)] = Field(
         default=40, description="How many of the last lines (or last matches) to show."
     )
-    after: Annotated[int, Field(ge=0, le=2**62), BeforeValidator(_number)] | None = Field(
+    after: Annotated[int, Field(ge=0, le=2**62), BeforeValidator(number)] | None = Field(
         default=None, description="Show output from this byte on: next_cursor of an earlier reply."
     )
     grep: Annotated[str, Field(min_length=1, max_length=_PATTERN_CHARS)] | None = Field(
@@ -164,7 +166,7 @@ class ListJobs(Request):
     job_ids: Annotated[list[JobId], Field(max_length=100)] | None = Field(
         default=None, description="Only these jobs."
     )
-    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(_number)] = Field(
+    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(number)] = Field(
         default=20, description="How many at once."
     )
     cursor: Annotated[str, Field(max_length=100)] | None = Field(

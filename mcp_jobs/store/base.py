@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Question,
     )
     from mcp_jobs.domain.states import Status
+    from mcp_jobs.store.timetable import Schedules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +35,11 @@ class Change:
     job_id: str
     owner: str
     status: Status | None
-    """None: of no job; a pause or a capacity has changed, so that jobs may begin which waited."""
+    """None: of no job, see `about`."""
     created: bool
+    about: Literal["job", "gates", "schedules"] = "job"
+    """gates: a pause or a capacity has changed, so that jobs may begin which waited; schedules: one
+    of the owner's, or how it fares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +178,11 @@ class Store(Protocol):
     @property
     def gates(self) -> Gates:
         """What holds up jobs that wait."""
+        ...
+
+    @property
+    def schedules(self) -> Schedules:
+        """What is started by the clock."""
         ...
 
     async def create(self, new: NewJob) -> Accepted:

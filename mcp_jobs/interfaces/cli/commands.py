@@ -19,6 +19,7 @@ from mcp_jobs.interfaces.cli import (
     init,
     install,
     logs,
+    schedule,
     screen,
     session,
     show,
@@ -98,6 +99,7 @@ def application(plain_commands: Mapping[str, str]) -> typer.Typer:
     app.command("init")(init.init)
     app.command("trust")(trust.trust)
     app.command("install")(install.install)
+    app.add_typer(schedule.commands(), name="schedule")
     return app
 
 

@@ -61,6 +61,8 @@ class Definition:
     """Environment variables that callers may give."""
     cwd: bool | tuple[str, ...] = False
     """Whether callers may choose the directory: any, or one of these or below."""
+    schedule: Mapping[str, Any] | None = None
+    """When it is started by itself, as it was given."""
 
     @cached_property
     def context_name(self) -> str | None:

@@ -10,15 +10,25 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.schedules import recurrence
 from mcp_jobs.job_types.python import import_path
 from mcp_jobs.job_types.python.definitions import JobSet
-from mcp_jobs.job_types.registry import Callers, JobType, ModelParams, Prepared
+from mcp_jobs.job_types.registry import (
+    Callers,
+    JobType,
+    ModelParams,
+    Prepared,
+    check_scheduled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mcp_jobs.domain.schedules import Recurrence
     from mcp_jobs.job_types.python.definitions import Definition
+    from mcp_jobs.job_types.registry import Params
 
+_SCHEDULE_KEYS: Final = ("cron", "timezone", "params", "overlap", "catchup_seconds")
 _CHILD: Final = ("-P", "-m", "mcp_jobs.job_types.python.child")
 """-P: the directory that a job runs in must not offer it modules."""
 
@@ -130,10 +140,13 @@ class _CallParams(ModelParams):
 
 def _type(definition: Definition) -> JobType:
     definition.check()
+    params = _CallParams(definition.params)
     return JobType(
         name=definition.name,
         description=definition.description,
-        params=_CallParams(definition.params),
+        params=params,
+        schedule=_recurrence(definition, params),
+        source=_source(definition),
         prepare=_preparing(definition),
         callers=Callers(env=definition.env, cwd=definition.cwd),
         timeout_s=definition.timeout_s,
@@ -145,6 +158,39 @@ def _type(definition: Definition) -> JobType:
         tasks=definition.tasks,
         ask_for=definition.ask_for,
     )
+
+
+def _source(definition: Definition) -> str:
+    """Name the file of a function's module, whatever it was imported as."""
+    module = definition.function.__module__
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return f"python:{module if file is None else os.path.realpath(file)}"
+
+
+def _recurrence(definition: Definition, params: Params) -> Recurrence | None:
+    """Return when it is started by itself. Raises `InvalidInputError`."""
+    given = definition.schedule
+    if given is None:
+        return None
+    if unknown := sorted(set(given) - set(_SCHEDULE_KEYS)):
+        raise InvalidInputError(
+            f"The schedule of the job {definition.name!r} has no {', '.join(unknown)}; it takes "
+            f"{', '.join(_SCHEDULE_KEYS)}."
+        )
+    asked = dict(given.get("params") or {})
+    try:
+        check_scheduled(params, asked)
+        return recurrence(
+            str(given.get("cron") or ""),
+            timezone=given.get("timezone"),
+            params=asked,
+            overlap=given.get("overlap"),
+            catchup_s=given.get("catchup_seconds"),
+        )
+    except (ValueError, TypeError) as error:
+        raise InvalidInputError(
+            f"The schedule of the job {definition.name!r} cannot be used: {error}."
+        ) from None
 
 
 def _preparing(definition: Definition) -> Callable[[Any], Prepared]:

@@ -20,6 +20,7 @@ from mcp_jobs.job_types.yaml.params import DeclaredParams, read_params
 from mcp_jobs.job_types.yaml.parser import Scalar
 from mcp_jobs.job_types.yaml.policies import RULE_KEYS, Rules
 from mcp_jobs.job_types.yaml.problems import DeclarationError
+from mcp_jobs.job_types.yaml.recurrences import read_schedule
 from mcp_jobs.job_types.yaml.variables import check_names, variables
 
 Texts: TypeAlias = dict[str, str | None]
@@ -44,6 +45,7 @@ _KEYS: Final = (
     "confirm",
     "expose",
     "annotations",
+    "schedule",
     *RULE_KEYS,
 )
 _ANNOTATIONS: Final = ("read_only", "destructive", "idempotent", "open_world")
@@ -119,6 +121,7 @@ def _read_type(name: str, place: Place, base: str | None) -> JobType:
         confirm=_confirm(fields["confirm"]) if "confirm" in fields else False,
         expose=_expose(name, fields["expose"]) if "expose" in fields else False,
         annotations=_annotations(fields["annotations"]) if "annotations" in fields else {},
+        schedule=read_schedule(fields["schedule"], params) if "schedule" in fields else None,
     )
 
 

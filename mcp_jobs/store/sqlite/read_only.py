@@ -10,6 +10,8 @@ from mcp_jobs.domain.errors import StoreError
 from mcp_jobs.store.sqlite import connection as sqlite
 from mcp_jobs.store.sqlite.migrate import require_current
 from mcp_jobs.store.sqlite.outbox import SqliteOutbox
+from mcp_jobs.store.sqlite.sqlite_gates import SqliteGates
+from mcp_jobs.store.sqlite.sqlite_schedules import SqliteSchedules
 from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ class ReadOnlyStore(SqliteStore):
         self._reader = self._writer = reader
         self._glance = glance
         self.outbox = SqliteOutbox(self._file, reader, reader)
+        self.gates = SqliteGates(self._file, reader, reader)
+        self.schedules = SqliteSchedules(self._file, reader, reader)
         self._opened_as = opened_as if how == _ALONE else ()
         old_glance.close()
         await old.close()

@@ -7,7 +7,7 @@ import logging
 from dataclasses import fields
 from functools import lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mcp_jobs.domain.models import (
     Answer,
@@ -22,6 +22,7 @@ from mcp_jobs.domain.models import (
 )
 from mcp_jobs.domain.policy import DEFAULT, Policy, as_stored, from_stored
 from mcp_jobs.domain.states import Reason, Status
+from mcp_jobs.store.base import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ def job_from(row: Row) -> Job:
     """Return the record of a row of `jobs`."""
     return Job(
         **dict(zip(_SAME_NAME, _same(tuple(row.keys()))(row), strict=True)),
-        params=_mapping(row["params"]),
+        params=mapping(row["params"]),
         policy=_policy(row["policy"]),
         status=Status(row["status"]),
         reason=_reason(row["reason"]),
@@ -90,10 +91,28 @@ def _origin(
 def _policy(stored: str) -> Policy:
     # Jobs of one type have the same.
     try:
-        return from_stored(_mapping(stored))
+        return from_stored(mapping(stored))
     except (ValueError, TypeError, AttributeError) as error:
         logger.warning("the rules of a job make no sense (%s); the usual ones hold", error)
         return DEFAULT
+
+
+def change_from(row: Row) -> Change:
+    """Return what has changed."""
+    told = row["status"]
+    about: Literal["job", "gates", "schedules"] = "job"
+    if told == "gates":
+        about = "gates"
+    elif told == "schedules":
+        about = "schedules"
+    return Change(
+        seq=row["seq"],
+        job_id=row["job_id"],
+        owner=row["owner"],
+        status=Status(told) if about == "job" else None,
+        created=bool(row["created"]),
+        about=about,
+    )
 
 
 def attempt_from(row: Row) -> Attempt:
@@ -152,7 +171,7 @@ def launch_text(launch: Launch) -> str:
 def launch_from(text: str) -> Launch | None:
     """Return how a job is to be run from its stored form; None when that makes no sense."""
     try:
-        fields = _mapping(text)
+        fields = mapping(text)
         limits = fields["rlimit_nofile"]
         return Launch(
             **{
@@ -169,12 +188,12 @@ def launch_from(text: str) -> Launch | None:
 
 def question_from(row: Row) -> Question:
     """Return the record of a row of `questions`."""
-    answer = None if row["answer"] is None else _mapping(row["answer"])
+    answer = None if row["answer"] is None else mapping(row["answer"])
     return Question(
         job_id=row["job_id"],
         key=row["key"],
         message=row["message"],
-        schema=_mapping(row["schema"]),
+        schema=mapping(row["schema"]),
         asked_at_ms=row["asked_at_ms"],
         answer=None if answer is None else _answer(answer),
         answered_at_ms=row["answered_at_ms"],
@@ -239,7 +258,8 @@ def _loaded(text: str) -> Any:
         return None
 
 
-def _mapping(text: str) -> dict[str, Any]:
+def mapping(text: str) -> dict[str, Any]:
+    """Return a stored object; an empty one for what is none."""
     found = _loaded(text)
     return found if isinstance(found, dict) else {}
 
@@ -253,7 +273,7 @@ def _answer(told: dict[str, Any]) -> Answer:
 
 
 def _progress(text: str) -> Progress | None:
-    told = _mapping(text)
+    told = mapping(text)
     numbers = {name: told.get(name) for name in ("current", "total", "percent", "ends_at_ms")}
     at_ms, message = told.get("updated_at_ms"), told.get("message")
     sound = all(value is None or _is_number(value) for value in numbers.values())

@@ -30,6 +30,7 @@ from mcp_jobs.store.sqlite import rows
 from mcp_jobs.store.sqlite.outbox import SqliteOutbox
 from mcp_jobs.store.sqlite.queries import queries
 from mcp_jobs.store.sqlite.sqlite_gates import SqliteGates
+from mcp_jobs.store.sqlite.sqlite_schedules import SqliteSchedules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +72,7 @@ class SqliteStore:
         self._data_version: int | None = None
         self.outbox = SqliteOutbox(self._file, writer, reader)
         self.gates = SqliteGates(self._file, writer, reader)
+        self.schedules = SqliteSchedules(self._file, writer, reader)
 
     @classmethod
     async def open(cls, path: Path, *, pin: sqlite.Pinner) -> SqliteStore:
@@ -351,13 +353,7 @@ class SqliteStore:
 
     async def changes_after(self, seq: int, *, limit: int) -> Sequence[Change]:
         return [
-            Change(
-                seq=row["seq"],
-                job_id=row["job_id"],
-                owner=row["owner"],
-                status=None if row["status"] == "gates" else Status(row["status"]),
-                created=bool(row["created"]),
-            )
+            rows.change_from(row)
             for row in await self._look_up("changes_after", seq=seq, limit=limit)
         ]
 

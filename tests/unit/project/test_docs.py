@@ -52,6 +52,7 @@ CHANGES = [
     "a REST route",
     "a webhook field",
     "the output cap",
+    "a schedule field",
     "a CLI command",
     "an engine",
 ]
@@ -271,3 +272,8 @@ def _path_of(module: str) -> str:
 
 def _below(module: str) -> str:
     return module.removeprefix("mcp_jobs.").replace(".", "/")
+
+
+def test_the_page_of_schedules_has_the_fields_of_the_declaration() -> None:
+    text = job_fields.SCHEDULES_PAGE.read_text("utf-8")
+    assert text == job_fields.schedules_written(text), "run: python -m scripts.job_fields"

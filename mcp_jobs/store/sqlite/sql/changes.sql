@@ -12,7 +12,8 @@ SELECT coalesce(min(seq), 0) AS seq FROM changes;
 -- What changed since, oldest first.
 SELECT seq, job_id, owner, status, created FROM changes
 WHERE seq > :seq AND status IN (
-    'pending', 'running', 'retrying', 'input_required', 'completed', 'failed', 'cancelled', 'gates'
+    'pending', 'running', 'retrying', 'input_required', 'completed', 'failed', 'cancelled', 'gates',
+    'schedules'
 )
 ORDER BY seq LIMIT :limit;
 
