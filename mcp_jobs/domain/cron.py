@@ -141,7 +141,9 @@ def _unknown_zone(name: str) -> str:
         )
     by_lower = {zone.lower(): zone for zone in zones}
     by_lower |= {zone.rpartition("/")[2].lower(): zone for zone in sorted(zones)} | by_lower
-    near = difflib.get_close_matches(shown.lower(), by_lower, n=6, cutoff=0.6)
+    wanted = shown.lower()
+    exact = [wanted] if wanted in by_lower else []
+    near = exact or difflib.get_close_matches(wanted, by_lower, n=6, cutoff=0.6)
     names = list(dict.fromkeys(by_lower[each] for each in near))[:3]
     hint = f"did you mean {' or '.join(names)}?" if names else "names are such as Europe/Berlin"
     return f"there is no time zone {shown!r}; {hint}"

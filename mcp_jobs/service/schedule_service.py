@@ -81,7 +81,7 @@ class ScheduleService:
                 catchup_s=asked.catchup_seconds,
             )
         except ValueError as error:
-            raise InvalidInputError(f"The schedule cannot be used: {error}.") from None
+            raise InvalidInputError(f"The schedule cannot be used: {error}") from None
         schedule = Schedule(
             id=new_id(now_ms),
             owner=owner,

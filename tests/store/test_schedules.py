@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -73,14 +73,15 @@ async def test_another_rule_has_other_times_and_another_parameter_has_not(store:
 
 
 async def test_what_is_due_is_not_paused_and_not_for_others(store: Store) -> None:
-    for name, given in {
+    kinds: dict[str, dict[str, Any]] = {
         "late": {"next_fire_at_ms": NOW - 2},
         "now": {"next_fire_at_ms": NOW},
         "soon": {"next_fire_at_ms": NOW + 5},
         "shared": {"next_fire_at_ms": NOW, "shared": True},
         "never": {"next_fire_at_ms": None},
         "held": {"next_fire_at_ms": NOW + 1},
-    }.items():
+    }
+    for name, given in kinds.items():
         await store.schedules.add(new_schedule(id=name, name=name, **given), most=9)
     await store.schedules.pause("held", by="ann", why="x", now_ms=NOW)
 

@@ -16,7 +16,7 @@ HEAD = """\
 jobs:
   a:
     description: A.
-    command: [echo, "{n}"]
+    shell: echo "$n" "$key"
     params:
       n: {type: integer, default: 1}
       key: {type: string, secret: true}
@@ -55,8 +55,8 @@ def test_all_keys_are_read(tmp_path: Path) -> None:
         ("{cron: '0 3 * * *', timezone: Berlin}", "did you mean Europe/Berlin?"),
         ("{cron: '0 3 * * *', overlap: never}", "allowed are skip"),
         ("{cron: '0 3 * * *', catchup_seconds: -1}", "allowed is 0"),
-        ("{cron: '0 3 * * *', params: {n: two}}", "n must be an integer"),
-        ("{cron: '0 3 * * *', params: {m: 1}}", "no param m"),
+        ("{cron: '0 3 * * *', params: {n: two}}", "n: must be a whole number"),
+        ("{cron: '0 3 * * *', params: {m: 1}}", "there is no param 'm'"),
         ("{cron: '0 3 * * *', params: {key: hush}}", "a secret would be kept"),
         ("{cron: '0 3 * * *', params: [1]}", "a mapping is needed"),
         ("{corn: '0 3 * * *'}", "did you mean cron?"),
