@@ -46,6 +46,8 @@ class Jobs(JobSet):
         env: Sequence[str] = (),
         cwd: bool | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = False,
         schedule: str | Mapping[str, Any] | None = None,
+        priority: int = 0,
+        locks: str | Sequence[str] = (),
     ) -> Callable[[Function], Function]:
         """Make a typed function, sync or async, a job type. The function itself stays as it is.
 
@@ -65,7 +67,12 @@ class Jobs(JobSet):
         `schedule` starts it by the clock: a cron expression of five fields, or a mapping with
         `cron` and, where they are needed, `timezone` ("UTC"), `params`, `overlap` ("skip",
         "queue_one", "cancel_running" or "allow") and `catchup_seconds` (3600). It is checked when
-        the jobs are served. Raises `InvalidInputError` for what cannot be a job type.
+        the jobs are served.
+
+        `priority` (-100 to 100) is that of its jobs, the higher the sooner, unless a caller says
+        another. `locks` are names that each of its jobs holds while it runs; at most one job holds
+        a name at a time, or as many as `Jobs(capacities=...)` says. `{project}` in it stands for
+        the project's directory. Raises `InvalidInputError` for what cannot be a job type.
         """
         question = "May this job start?" if confirm is True else confirm or None
 
@@ -86,6 +93,8 @@ class Jobs(JobSet):
                 env=(env,) if isinstance(env, str) else tuple(env),
                 cwd=cwd if isinstance(cwd, bool) else _paths(cwd),
                 schedule={"cron": schedule} if isinstance(schedule, str) else schedule,
+                priority=priority,
+                locks=(locks,) if isinstance(locks, str) else tuple(locks),
             )
             return self.add(function, definition)
 

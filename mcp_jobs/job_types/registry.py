@@ -100,6 +100,12 @@ class JobType:
     """When it is started by itself."""
     source: str = ""
     """What declares it where that is no file of job types: the module of a Python function."""
+    priority: int = 0
+    """Of its jobs, unless the caller says another."""
+    locks: tuple[str, ...] = ()
+    """What its jobs hold while they run, besides what the caller adds."""
+    capacities: Mapping[str, int] = field(default_factory=dict)
+    """How many jobs may hold a lock at once, as whoever declares the type has it, for any lock."""
 
 
 class TypeSource(Protocol):
@@ -181,6 +187,14 @@ class Registry:
         if job_type is None:
             raise InvalidInputError(self._unknown(name))
         return job_type
+
+    def capacities(self) -> Mapping[str, int]:
+        """Return the declared capacities of locks; of several for one lock the lowest."""
+        found: dict[str, int] = {}
+        for job_type in self.types().values():
+            for name, count in job_type.capacities.items():
+                found[name] = min(count, found.get(name, count))
+        return found
 
     def describe(self) -> list[dict[str, Any]]:
         """Return each type's name, description and the JSON Schema of its parameters."""

@@ -8,7 +8,8 @@ import json
 import os
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.domain import secrecy
 from mcp_jobs.domain.errors import InvalidInputError
@@ -18,6 +19,8 @@ from mcp_jobs.domain.secrecy import MASKED, looks_secret
 from mcp_jobs.execution import private_files
 from mcp_jobs.execution.launcher.mask import mask_text
 from mcp_jobs.job_types import registry
+from mcp_jobs.service.lock_names import capacities_of
+from mcp_jobs.service.requests import StartJob
 from mcp_jobs.service.terms import terms_of
 from mcp_jobs.settings import project_directory, project_of
 
@@ -28,9 +31,15 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.models import JobOrigin
     from mcp_jobs.execution.base import Origin
     from mcp_jobs.job_types.registry import JobType, Registry
-    from mcp_jobs.service.requests import StartJob
     from mcp_jobs.service.terms import Terms
     from mcp_jobs.settings import Settings
+
+
+_NEVER: Final = object()
+_NEWER: Final = {
+    name: StartJob.model_fields[name].default
+    for name in ("priority", "locks", "if_running", "after", "after_any_end", "retry_of")
+}
 
 
 class Acceptor:
@@ -77,6 +86,7 @@ class Acceptor:
         added = {**request.env, **job_type.env, **prepared.env}
         params, hidden = secrecy.hidden(job_type.params.schema(), request.params)
         launch = self._launch(terms.cwd, prepared, added, hidden)
+        hashed = partial(self._hashed, secret=bool(hidden) or any(map(looks_secret, request.env)))
         return NewJob(
             id=new_id(now_ms),
             owner=owner,
@@ -93,7 +103,7 @@ class Acceptor:
             retry_on_interrupt=terms.retry_on_interrupt,
             idempotency_key=request.idempotency_key,
             # Only ever compared between jobs of one key.
-            fingerprint=self._fingerprint(request, terms.cwd, webhooks, secret=bool(hidden))
+            fingerprint=hashed(_asked(request, terms.cwd, webhooks))
             if request.idempotency_key
             else "",
             shared=self._origin.shared,
@@ -103,7 +113,18 @@ class Acceptor:
             launch=launch,
             prepared_in=self._origin.here,
             origin=replace(origin, project=origin.project or project_of(terms.cwd)),
+            priority=terms.priority,
+            locks=terms.locks,
+            after=tuple(dict.fromkeys(request.after)),
+            after_any_end=request.after_any_end,
+            likeness=hashed(_alike(request, terms.cwd)),
+            if_running=request.if_running,
+            retry_of=request.retry_of,
         )
+
+    def capacities(self, new: NewJob) -> Mapping[str, int]:
+        """Return what is declared of how many may hold the locks of a job at once."""
+        return capacities_of(self.registry.capacities(), new.locks, new.cwd)
 
     def _launch(
         self,
@@ -124,22 +145,30 @@ class Acceptor:
             call=prepared.call,
         )
 
-    def _fingerprint(
-        self, request: StartJob, cwd: str, webhooks: tuple[str, ...], *, secret: bool
-    ) -> str:
-        """Hash what the caller asked for; how long the call waits is not part of the job.
+    def _hashed(self, values: Mapping[str, Any], *, secret: bool) -> str:
+        """Hash what the caller asked for.
 
         A plain hash would let whoever reads the store try passwords, so a secret is hashed with a
         key that is not in it.
         """
-        asked: dict[str, Any] = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
-        if webhooks:
-            asked["webhooks"] = webhooks
-        text = json.dumps(asked, sort_keys=True).encode()
-        if secret or any(map(looks_secret, request.env)):
+        text = json.dumps(values, sort_keys=True).encode()
+        if secret:
             key = private_files.fingerprint_key(self._settings.home)
             return hmac.new(key, text, hashlib.sha256).hexdigest()
         return hashlib.sha256(text).hexdigest()
+
+
+def _asked(request: StartJob, cwd: str, webhooks: tuple[str, ...]) -> dict[str, Any]:
+    """Return what makes another start of a key a conflict; how long it waits is not part of it."""
+    asked = {**request.model_dump(exclude={"wait_seconds"}), "cwd": cwd}
+    # Older versions hashed without these.
+    asked = {name: value for name, value in asked.items() if value != _NEWER.get(name, _NEVER)}
+    return {**asked, "webhooks": webhooks} if webhooks else asked
+
+
+def _alike(request: StartJob, cwd: str) -> dict[str, Any]:
+    """Return in what jobs are alike that do the same."""
+    return {"type": request.type, "params": request.params, "cwd": cwd, "env": request.env}
 
 
 def _chosen(request: StartJob, terms: Terms) -> dict[str, str]:

@@ -139,6 +139,7 @@ class JobService:
     async def accept(self, draft: NewJob) -> Accepted:
         """Store a job that is checked, ready to run; or find the one that was there before."""
         await self._care()
+        await self._declare_capacities(draft)
         existing = True
         try:
             # The row is the promise; this spares whoever runs the job to make it ready.
@@ -192,6 +193,10 @@ class JobService:
             return None
         parent = await self._store.get(owner, inside)
         return None if parent is None else parent.id
+
+    async def _declare_capacities(self, draft: NewJob) -> None:
+        for name, capacity in self._acceptor.capacities(draft).items():
+            await self._store.gates.set_capacity(name, capacity, declared=True)
 
     async def _looked_up(self, job_id: str) -> Job | None:
         try:

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from mcp_jobs.domain import gates
 from mcp_jobs.domain.limits import passable
+from mcp_jobs.domain.models import IfRunning
 from mcp_jobs.domain.states import Status
 
 WAIT_LIMIT_S: Final = 50
@@ -71,7 +73,7 @@ def _title(text: str) -> str:
 # The limits before the check: in the other order pydantic does not put them into the schema.
 Wait = Annotated[
     float,
-    Field(ge=0, le=WAIT_LIMIT_S, description="Wait up to this many seconds for the end."),
+    Field(ge=0, le=WAIT_LIMIT_S, description="Wait up to this long for the end."),
     BeforeValidator(number),
 ]
 Seconds = Annotated[float, Field(gt=0, le=_YEAR_S), BeforeValidator(number)]
@@ -81,6 +83,10 @@ VariableValue = Annotated[
     str, AfterValidator(lambda text: passable(text, what="The value of an environment variable"))
 ]
 JobId = Annotated[str, Field(min_length=1, max_length=100)]
+LockName = Annotated[str, AfterValidator(gates.lock_name)]
+Priority = Annotated[
+    int, Field(ge=gates.LOWEST_PRIORITY, le=gates.HIGHEST_PRIORITY), BeforeValidator(number)
+]
 
 
 class Request(BaseModel):
@@ -98,22 +104,20 @@ class StartJob(Request):
         description='Parameters of the type. "shell" takes {"command": "..."}.',
     )
     cwd: Annotated[str, AfterValidator(directory)] | None = Field(
-        default=None, description="Absolute directory to run in; default: the project's."
+        default=None, description="Absolute directory; default: the project's."
     )
     title: Annotated[str, AfterValidator(_title), Field(max_length=200)] | None = Field(
-        default=None, description="A few words that name the job in lists."
+        default=None, description="Its name in lists."
     )
     env: Annotated[dict[VariableName, VariableValue], Field(max_length=_ENV_COUNT)] = Field(
         default={}, description="Environment variables to add."
     )
-    timeout_seconds: Seconds | None = Field(
-        default=None, description="Stop it after this long; default: no limit."
-    )
+    timeout_seconds: Seconds | None = Field(default=None, description="Stop it after this long.")
     idle_timeout_seconds: Seconds | None = Field(
-        default=None, description="Stop it when it prints nothing for this long; default: no limit."
+        default=None, description="Stop it when it prints nothing for this long."
     )
     max_retries: Annotated[int, Field(ge=0, le=100), BeforeValidator(number)] = Field(
-        default=0, description="Try a failed job again up to this many times, with growing pauses."
+        default=0, description="Try a failed job again up to this many times."
     )
     retry_on_interrupt: bool = Field(
         default=False, description="Run it again if a crash or reboot cut it off."
@@ -123,7 +127,24 @@ class StartJob(Request):
     )
     idempotency_key: Annotated[str, Field(min_length=1, max_length=_KEY_CHARS)] | None = Field(
         default=None,
-        description="Same key, same job: a repeated call returns the existing job.",
+        description="A repeated call with the same key returns the existing job.",
+    )
+    priority: Priority = Field(default=0, description="-100 to 100; higher comes first.")
+    locks: Annotated[list[LockName], Field(max_length=gates.MOST_LOCKS)] = Field(
+        default=[],
+        description="Names it must hold while it runs; one job at a time holds a name. "
+        "{project}: this project's.",
+    )
+    if_running: IfRunning = Field(
+        default="start",
+        description="If the same job has not ended: attach returns it, supersede ends it first.",
+    )
+    after: Annotated[list[JobId], Field(max_length=gates.MOST_PARENTS)] = Field(
+        default=[], description="job_ids that must have completed before it starts."
+    )
+    after_any_end: bool = Field(default=False, description="after: any end of them will do.")
+    retry_of: JobId | None = Field(
+        default=None, description="Ended job to run again; other arguments override its own."
     )
     wait_seconds: Wait = 0
 
@@ -134,13 +155,13 @@ class CheckJob(Request):
     job_id: JobId = Field(description="Id from start_job or list_jobs.")
     wait_seconds: Wait = 0
     tail_lines: Annotated[int, Field(ge=0, le=1000), BeforeValidator(number)] = Field(
-        default=40, description="How many of the last lines (or last matches) to show."
+        default=40, description="How many of the last lines (or matches)."
     )
     after: Annotated[int, Field(ge=0, le=2**62), BeforeValidator(number)] | None = Field(
-        default=None, description="Show output from this byte on: next_cursor of an earlier reply."
+        default=None, description="Read on from an earlier next_cursor."
     )
     grep: Annotated[str, Field(min_length=1, max_length=_PATTERN_CHARS)] | None = Field(
-        default=None, description="Show only lines that match this regular expression."
+        default=None, description="Only lines that match this regex."
     )
 
 
@@ -155,7 +176,7 @@ class ListJobs(Request):
     """List jobs."""
 
     status: Status | list[Status] | None = Field(
-        default=None, description="Only jobs in this state, or in one of these."
+        default=None, description="Only jobs in these states."
     )
     type: Annotated[str, Field(max_length=100)] | None = Field(
         default=None, description="Only jobs of this type."
@@ -173,6 +194,6 @@ class ListJobs(Request):
         default=None, description="next_cursor of the previous page."
     )
     wait_for: Literal["any", "all"] | None = Field(
-        default=None, description="With wait_seconds: wait until any or all of job_ids have ended."
+        default=None, description="Wait for any or all of job_ids."
     )
     wait_seconds: Wait = 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mcp_jobs.domain.environment import changes_what_runs
 from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.service.lock_names import locks_of
 from mcp_jobs.service.requests import check_directory
 
 if TYPE_CHECKING:
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """Directory, limits and retries of one job. Times in seconds, None for no limit."""
+    """Directory, limits, retries and order of one job. Times in seconds, None for no limit."""
 
     cwd: str
     timeout_s: float | None
     idle_timeout_s: float | None
     max_retries: int
     retry_on_interrupt: bool
+    priority: int
+    locks: tuple[str, ...]
+    """Those of its type always, and those that its caller adds."""
 
 
 def terms_of(
@@ -44,8 +48,9 @@ def terms_of(
     given = request.model_fields_set
     directory = _Directory(job_type, default_cwd, only_declared=only_declared)
     again = request.cwd is not None and request.cwd == known_cwd and job_type.cwd is None
+    cwd = known_cwd if again and known_cwd is not None else directory.asked(request.cwd)
     return Terms(
-        cwd=known_cwd if again and known_cwd is not None else directory.asked(request.cwd),
+        cwd=cwd,
         timeout_s=_limit(
             job_type,
             "timeout_seconds",
@@ -66,6 +71,8 @@ def terms_of(
             if "retry_on_interrupt" in given
             else job_type.retry_on_interrupt
         ),
+        priority=request.priority if "priority" in given else job_type.priority,
+        locks=locks_of(job_type, request.locks, cwd),
     )
 
 

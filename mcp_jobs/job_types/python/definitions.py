@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from mcp_jobs.domain import gates
 from mcp_jobs.domain.environment import changes_what_runs
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.job_types.python.context import JobContext
@@ -63,6 +64,9 @@ class Definition:
     """Whether callers may choose the directory: any, or one of these or below."""
     schedule: Mapping[str, Any] | None = None
     """When it is started by itself, as it was given."""
+    priority: int = 0
+    locks: tuple[str, ...] = ()
+    """What a job holds while it runs."""
 
     @cached_property
     def context_name(self) -> str | None:
@@ -150,14 +154,21 @@ class Definition:
 class JobSet:
     """The job types of one application, by name."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, capacities: Mapping[str, int] | None = None) -> None:
+        """`capacities` says how many jobs may hold a lock at once; one, where it says nothing.
+
+        Raises `InvalidInputError` for what cannot be a lock or a capacity.
+        """
         self.name = name
+        self.capacities = dict(capacities or {})
+        _require_capacities(name, self.capacities)
         self.definitions: dict[str, Definition] = {}
 
     def add(self, function: Function, definition: Definition) -> Function:
         """Take a function in. Raises `InvalidInputError` when it cannot be a job type."""
         _require_limits(definition)
         _require_choices(definition)
+        _require_order(definition)
         if definition.name in self.definitions:
             raise InvalidInputError(f"There are two jobs of the name {definition.name!r}.")
         _require_runnable(function, definition.name)
@@ -206,6 +217,37 @@ def _require_limits(definition: Definition) -> None:
             f"The retries of the job {definition.name!r} are 0 to {_MOST_RETRIES}, not "
             f"{definition.retries!r}."
         )
+
+
+def _require_order(definition: Definition) -> None:
+    if not gates.LOWEST_PRIORITY <= definition.priority <= gates.HIGHEST_PRIORITY:
+        raise InvalidInputError(
+            f"The priority of the job {definition.name!r} is {gates.LOWEST_PRIORITY} to "
+            f"{gates.HIGHEST_PRIORITY}, not {definition.priority!r}."
+        )
+    if len(definition.locks) > gates.MOST_LOCKS:
+        raise InvalidInputError(
+            f"The job {definition.name!r} has {len(definition.locks)} locks; a job holds at most "
+            f"{gates.MOST_LOCKS}."
+        )
+    for name in definition.locks:
+        _require_lock(f"the job {definition.name!r}", name)
+
+
+def _require_capacities(owner: str, capacities: Mapping[str, int]) -> None:
+    for name, count in capacities.items():
+        _require_lock(f"Jobs({owner!r})", name)
+        if not 1 <= count <= gates.MOST_CAPACITY:
+            raise InvalidInputError(
+                f"The capacity of the lock {name!r} is 1 to {gates.MOST_CAPACITY}, not {count!r}."
+            )
+
+
+def _require_lock(owner: str, name: str) -> None:
+    try:
+        gates.lock_name(name)
+    except ValueError as error:
+        raise InvalidInputError(f"A lock of {owner}: {error}.") from None
 
 
 def _require_choices(definition: Definition) -> None:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_jobs.domain.errors import InvalidInputError
@@ -35,7 +36,8 @@ _CHILD: Final = ("-P", "-m", "mcp_jobs.job_types.python.child")
 
 def types_of(jobs: JobSet) -> tuple[JobType, ...]:
     """Return the job types of a set. Raises `InvalidInputError` for one without schemas."""
-    return tuple(_type(definition) for definition in jobs.definitions.values())
+    found = (_type(definition) for definition in jobs.definitions.values())
+    return tuple(replace(each, capacities=jobs.capacities) for each in found)
 
 
 def load(app: str, directory: str | None) -> JobSet:
@@ -157,6 +159,8 @@ def _type(definition: Definition) -> JobType:
         expose=definition.expose,
         tasks=definition.tasks,
         ask_for=definition.ask_for,
+        priority=definition.priority,
+        locks=definition.locks,
     )
 
 

@@ -1,10 +1,11 @@
-"""The format of jobs.yaml: `jobs:`, and in it an entry for each type."""
+"""The format of jobs.yaml: `jobs:`, and in it an entry for each type; `locks:` for capacities."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -18,7 +19,14 @@ from mcp_jobs.job_types.yaml.argv import fill, read_command
 from mcp_jobs.job_types.yaml.node import NONE, Place
 from mcp_jobs.job_types.yaml.params import DeclaredParams, read_params
 from mcp_jobs.job_types.yaml.parser import Scalar
-from mcp_jobs.job_types.yaml.policies import RULE_KEYS, Rules
+from mcp_jobs.job_types.yaml.policies import (
+    ORDER_KEYS,
+    RULE_KEYS,
+    Rules,
+    read_capacities,
+    read_locks,
+    read_priority,
+)
 from mcp_jobs.job_types.yaml.problems import DeclarationError
 from mcp_jobs.job_types.yaml.recurrences import read_schedule
 from mcp_jobs.job_types.yaml.variables import check_names, variables
@@ -46,6 +54,7 @@ _KEYS: Final = (
     "expose",
     "annotations",
     "schedule",
+    *ORDER_KEYS,
     *RULE_KEYS,
 )
 _ANNOTATIONS: Final = ("read_only", "destructive", "idempotent", "open_world")
@@ -62,11 +71,12 @@ def read_jobs(
     names that are taken.
     """
     try:
-        entries = root.fields(("jobs",))
+        entries = root.fields(("jobs", "locks"))
         if "jobs" not in entries:
             raise root.error('the key "jobs" is missing')
         jobs = entries["jobs"]
         declared = jobs.entries()
+        capacities = read_capacities(entries["locks"]) if "locks" in entries else {}
     except DeclarationError as error:
         return [], [error]
     types: list[JobType] = []
@@ -74,7 +84,7 @@ def read_jobs(
     for name, place in declared.items():
         try:
             check_name(name, place, line=jobs.line_of(name), reserved=reserved)
-            types.append(_read_type(name, place, base))
+            types.append(replace(_read_type(name, place, base), capacities=capacities))
         except DeclarationError as error:
             problems.append(error)
     return types, problems
@@ -122,6 +132,8 @@ def _read_type(name: str, place: Place, base: str | None) -> JobType:
         expose=_expose(name, fields["expose"]) if "expose" in fields else False,
         annotations=_annotations(fields["annotations"]) if "annotations" in fields else {},
         schedule=read_schedule(fields["schedule"], params) if "schedule" in fields else None,
+        priority=read_priority(fields["priority"]) if "priority" in fields else 0,
+        locks=read_locks(fields["locks"]) if "locks" in fields else (),
     )
 
 

@@ -1,9 +1,12 @@
-"""What an entry says about how its jobs end: retries, success codes, limits, the webhook."""
+"""What an entry says about when its jobs begin, and how they end: order, retries, limits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
+from mcp_jobs.domain import gates
 from mcp_jobs.domain.policy import Backoff, Policy, RetryOn
 from mcp_jobs.domain.webhook_urls import checked_url
 from mcp_jobs.job_types.yaml.node import Place
@@ -17,6 +20,7 @@ RULE_KEYS: Final = (
     "detach",
     "webhook",
 )
+ORDER_KEYS: Final = ("priority", "locks")
 _RETRY_KEYS: Final = ("count", "backoff", "delay", "on")
 _ON_KEYS: Final = ("exit_codes", "output", "timeout", "signal", "interrupt")
 _MOST_RETRIES: Final = 100
@@ -79,6 +83,38 @@ class Rules:
             output=tuple(pattern.pattern() for pattern in output),
             **flags,
         )
+
+
+def read_priority(place: Place) -> int:
+    """Return the priority of an entry's jobs."""
+    return place.integer(at_least=gates.LOWEST_PRIORITY, at_most=gates.HIGHEST_PRIORITY)
+
+
+def read_locks(place: Place) -> tuple[str, ...]:
+    """Return the locks that an entry's jobs hold."""
+    names = tuple(_lock(item, item.text(), line=item.line) for item in place.one_or_more())
+    if len(names) > gates.MOST_LOCKS:
+        raise place.error(f"a job holds at most {gates.MOST_LOCKS} locks")
+    return names
+
+
+def read_capacities(place: Place) -> Mapping[str, int]:
+    """Return how many jobs may hold each lock of a file at once."""
+    return MappingProxyType(
+        {
+            _lock(place, name, line=place.line_of(name)): count.integer(
+                at_least=1, at_most=gates.MOST_CAPACITY
+            )
+            for name, count in place.entries().items()
+        }
+    )
+
+
+def _lock(place: Place, text: str, *, line: int) -> str:
+    try:
+        return gates.lock_name(text)
+    except ValueError as error:
+        raise place.error(str(error), line=line) from None
 
 
 def _codes(place: Place) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from mcp_jobs.interfaces.mcp.server import build_server
 from mcp_jobs.interfaces.mcp.tools import schemas
 from mcp_jobs.interfaces.mcp.updates.push import Push
 from mcp_jobs.service.assembly import open_core
+from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 from tests.contract import accepted, call, refusal
 from tests.support import ERAS, open_client
 
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
     from tests.support import Place
 
+# With the bounds, which clients are not told.
 INPUTS = {
-    "start_job": schemas.START_INPUT,
-    "check_job": schemas.CHECK_INPUT,
-    "cancel_job": schemas.CANCEL_INPUT,
-    "list_jobs": schemas.LIST_INPUT,
+    "start_job": schemas.simplified(StartJob.model_json_schema()),
+    "check_job": schemas.simplified(CheckJob.model_json_schema()),
+    "cancel_job": schemas.simplified(CancelJob.model_json_schema()),
+    "list_jobs": schemas.simplified(ListJobs.model_json_schema()),
 }
 HARMLESS = ("true", "echo x", "exit 3", " ", "echo $UNSET")
 UNFINISHED = ["pending", "running", "retrying"]

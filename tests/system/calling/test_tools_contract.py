@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jsonschema
 import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from mcp_jobs.interfaces.mcp.tools import schemas
+from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 from tests.contract import call, ended, refused, run, start
 from tests.raw import RawServer
 from tests.support import ERAS, MODERN, dispose, make_place, open_client
@@ -27,7 +30,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "type": "shell", "params": {}, "cwd": NO_DEFAULT, "title": NO_DEFAULT, "env": {},
         "timeout_seconds": NO_DEFAULT, "idle_timeout_seconds": NO_DEFAULT, "max_retries": 0,
         "retry_on_interrupt": False, "delay_seconds": 0, "idempotency_key": NO_DEFAULT,
-        "wait_seconds": 0,
+        "priority": 0, "locks": [], "if_running": "start", "after": [], "after_any_end": False,
+        "retry_of": NO_DEFAULT, "wait_seconds": 0,
     },
     "check_job": {
         "job_id": NO_DEFAULT, "wait_seconds": 0, "tail_lines": 40, "after": NO_DEFAULT,
@@ -46,6 +50,13 @@ TITLES = {
     "cancel_job": "End a job",
     "list_jobs": "List jobs",
 }
+MODELS: dict[str, type[BaseModel]] = {
+    "start_job": StartJob,
+    "check_job": CheckJob,
+    "cancel_job": CancelJob,
+    "list_jobs": ListJobs,
+}
+NONE = (None, PydanticUndefined)
 HOST_CUT_BYTES = 2048
 
 Listed: TypeAlias = "tuple[dict[str, Tool], str]"
@@ -86,16 +97,18 @@ async def test_every_argument_has_the_designed_default_and_a_description(listed:
     for name, designed in ARGUMENTS.items():
         schema = tools[name].input_schema
         fields = schema["properties"]
-        defaults = {field: fields[field].get("default", NO_DEFAULT) for field in fields}
-        assert defaults == designed
+        assert list(fields) == list(designed)
         assert [f for f in fields if not fields[f].get("description")] == []
         assert schema.get("required", []) == REQUIRED[name]
-        # Hosts that check arguments themselves leave what is unknown, and what is cut down, to us.
+        # Hosts that check arguments themselves leave what is unknown or beyond a bound to us.
         assert "additionalProperties" not in schema
-        for field, shown in fields.items():
-            if shown.get("default", {}) != {}:
-                assert f"default {json.dumps(shown['default'])}" in shown["description"], field
-            assert ("maximum" in shown) == (field in {"after", "delay_seconds"})
+        for field, default in designed.items():
+            told = f"default {json.dumps(default)}" if default and default is not NO_DEFAULT else ""
+            assert told in fields[field]["description"], field
+            assert not {"default", "maximum", "minimum", "maxLength"} & set(fields[field]), field
+        made = MODELS[name].model_fields
+        found = {f: NO_DEFAULT if made[f].default in NONE else made[f].default for f in fields}
+        assert found == designed
 
 
 async def test_schemas_are_valid_and_have_no_union_at_the_root(listed: Listed) -> None:

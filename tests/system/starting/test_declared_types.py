@@ -53,7 +53,7 @@ async def test_a_declared_type_is_listed_and_started(place: Place, mode: str) ->
     assert "- greet(whom, loudly?: boolean): Say hello." in start.description
     assert "- shell(command, interpreter?: bash|sh): " in start.description
     assert start.input_schema["properties"]["type"]["enum"] == ["greet", "shell", "show"]
-    assert start.input_schema["properties"]["type"]["default"] == "shell"
+    assert start.input_schema["properties"]["type"]["description"] == 'Job type; default "shell".'
     assert (done["status"], done["output"]["text"]) == ("completed", "a {b}|x y;z|")
     assert done["type"] == "show"
     assert done["cwd"] == str(place.project)

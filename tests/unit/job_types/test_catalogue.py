@@ -63,7 +63,7 @@ def test_what_is_wrong_with_several_files_is_told_in_whole_sentences(tmp_path: P
         path.write_text("types: {}\n", "utf-8")
     catalogue = Catalogue([Source(path, base=str(tmp_path)) for path in paths], bus=InProcessBus())
     catalogue.types()
-    wrong = ":1: there is no key 'types' here; allowed are jobs."
+    wrong = ":1: there is no key 'types' here; allowed are jobs, locks."
     assert catalogue.take_news() == (
         f"Job types: {paths[0]}{wrong} {paths[1]}{wrong} "
         "What a broken file declared before is kept."

@@ -28,6 +28,7 @@ LIMITS: list[tuple[type[Request], str, float, float]] = [
     (StartJob, "wait_seconds", 0, 50),
     (StartJob, "max_retries", 0, 100),
     (StartJob, "delay_seconds", 0, 366 * 86400),
+    (StartJob, "priority", -100, 100),
     (CheckJob, "wait_seconds", 0, 50),
     (CheckJob, "tail_lines", 0, 1000),
     (CheckJob, "after", 0, 2**62),
@@ -104,6 +105,25 @@ def test_a_directory_that_a_job_can_be_started_in_is_there(tmp_path: Path) -> No
         with pytest.raises(ValueError, match=told) as caught:
             check_directory(str(tmp_path / name))
         assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "name", ["", " a", "a ", "x" * 65, "a\nb", "a\x1b[2J", "a\u202eb", "{projct}", "a}", "\ud800"]
+)
+def test_what_cannot_be_the_name_of_a_lock_is_refused_with_what_can(name: str) -> None:
+    told = problem(StartJob, locks=["gpu", name])
+    assert told.startswith("locks.1")
+    assert "1 to 64 printable characters" in told
+    assert told.isprintable()
+
+
+def test_locks_and_parents_are_so_many_and_no_more() -> None:
+    names = [f"db {n} of {{project}}" for n in range(8)]
+    assert StartJob(locks=names).locks == names
+    assert "locks" in problem(StartJob, locks=[*names, "x"])
+    assert len(StartJob(after=["x"] * 32).after) == 32
+    assert "after" in problem(StartJob, after=["x"] * 33)
+    assert "'start', 'attach' or 'supersede'" in problem(StartJob, if_running="stop")
 
 
 def test_states_are_one_or_several() -> None:

@@ -32,7 +32,7 @@ jobs = APIRouter(tags=["jobs"], dependencies=list(ROUTES))
 )
 async def start_job(body: bodies.StartBody, visit: Visitor) -> Response:
     """Start a job. It is stored when the answer comes."""
-    request = StartJob.model_construct(**_fields(body, StartJob))
+    request = _start(body)
     hooks: tuple[str, ...] = ()
     if body.webhook is not None:
         hooks = (webhook_url(body.webhook, hosts=visit.parts.settings.webhook_hosts),)
@@ -123,9 +123,10 @@ async def list_job_types(visit: Visitor) -> Response:
     return JSONResponse({"types": list(visit.parts.service.job_types())})
 
 
-def _fields(body: StartJob, model: type[StartJob]) -> dict[str, Any]:
-    """Return the checked values of the fields that `model` has."""
-    return {name: getattr(body, name) for name in model.model_fields}
+def _start(body: bodies.StartBody) -> StartJob:
+    """Return the checked request; what was not given stays for the type to say."""
+    given = {name: getattr(body, name) for name in StartJob.model_fields}
+    return StartJob.model_construct(body.model_fields_set & given.keys(), **given)
 
 
 def _message(message: OutboxMessage) -> dict[str, Any]:

@@ -334,6 +334,11 @@ class Tools:
         return shown
 
 
+def builtin(types: Mapping[str, JobType]) -> list[Tool]:
+    """Return the four tools, of which start_job lists these types."""
+    return [type_tools.start_tool(types), _CHECK_TOOL, _CANCEL_TOOL, _LIST_TOOL]
+
+
 def _starting(service: JobService) -> Call:
     async def call(
         owner: str, origin: JobOrigin, request: StartJob, on_look: OnLook | None
@@ -371,9 +376,10 @@ def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
 
         return call
 
+    start_tool, check_tool, cancel_tool, list_tool = builtin(types)
     return [
         _Entry(
-            tool=type_tools.start_tool(types),
+            tool=start_tool,
             model=StartJob,
             call=_starting(service),
             text=rendering.job_text,
@@ -381,14 +387,14 @@ def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
             asks=True,
         ),
         _Entry(
-            tool=_CHECK_TOOL,
+            tool=check_tool,
             model=CheckJob,
             call=looking(service.check),
             text=rendering.job_text,
             asks=True,
         ),
-        _Entry(tool=_CANCEL_TOOL, model=CancelJob, call=cancel, text=rendering.job_text),
+        _Entry(tool=cancel_tool, model=CancelJob, call=cancel, text=rendering.job_text),
         _Entry(
-            tool=_LIST_TOOL, model=ListJobs, call=looking(service.list), text=rendering.list_text
+            tool=list_tool, model=ListJobs, call=looking(service.list), text=rendering.list_text
         ),
     ]

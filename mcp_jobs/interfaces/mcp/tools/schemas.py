@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, get_args, get_origin, is_typeddict
 
 from mcp_jobs.domain.declaration import declared
 from mcp_jobs.domain.job_object import JobPage, ShownJob
-from mcp_jobs.interfaces.mcp.tools import bounds
 from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 
 if TYPE_CHECKING:
@@ -25,32 +24,52 @@ _TOLD_BOUND: Final = 1000
 """Greater ones are there for nonsense."""
 
 
-def _input(model: type[BaseModel]) -> Schema:
-    """Return the model's schema as hosts like it: no titles, no null, no references.
+_CHECKED_HERE: Final = frozenset(
+    {
+        *("default", "minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength"),
+        *("maxItems", "maxProperties"),
+    }
+)
+"""What a host that checks arguments itself would refuse in its own words, and whose place in every
+agent's context is dear: descriptions say of it what is worth knowing."""
 
-    It does not forbid other fields, nor numbers that are cut down: a host that checks arguments
-    itself would refuse them in its own words, and here there is advice or a remark.
+
+def _input(model: type[BaseModel]) -> Schema:
+    """Return the model's schema as hosts like it: short, no titles, no null, no references.
+
+    It does not forbid other fields, nor values beyond bounds: here there is advice or a remark.
     """
     schema = simplified(model.model_json_schema())
     del schema["additionalProperties"]
     fields = schema["properties"]
-    return {**schema, "properties": {name: _field(name, fields[name]) for name in fields}}
+    return {**schema, "properties": {name: _field(fields[name]) for name in fields}}
 
 
-def _field(name: str, field: Schema) -> Schema:
-    """Return a field whose description says its default and bound, since some hosts drop these."""
+def _field(field: Schema) -> Schema:
+    """Return a field whose description says its default and bound, in no more words than needed."""
     facts = []
-    if field.get("default", {}) != {}:
+    if field.get("default"):
         facts.append(f"default {json.dumps(field['default'])}")
-    most = field.get("maximum", math.inf)
-    if most <= _TOLD_BOUND:
-        facts.append(f"at most {most:g}")
-    described = dict(field)
+    if field.get("maximum", math.inf) <= _TOLD_BOUND and field.get("minimum", 0) >= 0:
+        facts.append(f"at most {field['maximum']:g}")
+    # One or several: a single one is taken too.
+    several: Schema = next((each for each in field.get("anyOf", ()) if each["type"] == "array"), {})
+    told = {name: value for name, value in {**several, **field}.items() if name != "anyOf"}
     if facts:
-        described["description"] = f"{field['description'].rstrip('.')}; {', '.join(facts)}."
-    if name in bounds.CUT:
-        described.pop("maximum", None)
-    return described
+        told["description"] = f"{field['description'].rstrip('.')}; {', '.join(facts)}."
+    return dict(_plain(told))
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        name: _plain(value)
+        for name, value in node.items()
+        if name not in _CHECKED_HERE and (name, value) != ("additionalProperties", True)
+    }
 
 
 def simplified(schema: Mapping[str, Any]) -> Schema:

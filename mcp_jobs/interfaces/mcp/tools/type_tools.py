@@ -125,7 +125,6 @@ def _start_schema(names: list[str]) -> dict[str, Any]:
     schema = dict(schemas.START_INPUT)
     field = {**schema["properties"]["type"]}
     if SHELL_NAME not in names:
-        del field["default"]
         field["description"] = StartJob.model_fields["type"].description
         schema["required"] = ["type"]
     if names and len(json.dumps(names)) <= LIMIT_BYTES:

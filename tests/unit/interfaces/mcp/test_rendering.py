@@ -168,9 +168,9 @@ def test_a_notice_tells_why_a_job_failed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"title": "t" * 300}, "title: must have at most 200 characters, not 300. (A few words"),
+        ({"title": "t" * 300}, "title: must have at most 200 characters, not 300. (Its name"),
         ({"wait_seconds": None}, "wait_seconds: input should be a valid number, not null. (Wait"),
-        ({"title": True}, "title: input should be a valid string, not true. (A few words"),
+        ({"title": True}, "title: input should be a valid string, not true. (Its name"),
     ],
 )
 def test_wrong_arguments_are_told_in_the_words_of_json(

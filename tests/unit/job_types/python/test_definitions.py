@@ -306,3 +306,30 @@ def test_params_without_a_description_are_told_without_one(
     with pytest.raises(ValueError, match="It takes") as refused:
         ModelParams(model).check({"pages": "x"})
     assert str(refused.value).endswith(f"It takes: {told}")
+
+
+def test_jobs_say_their_priority_and_locks_and_the_set_their_capacities() -> None:
+    jobs = Jobs("mine", capacities={"gpu": 2})
+    jobs.job(priority=5, locks="gpu")(fine)
+    (job_type,) = loading.types_of(jobs)
+    assert (job_type.priority, job_type.locks) == (5, ("gpu",))
+    assert job_type.capacities == {"gpu": 2}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"priority": 101}, "The priority of the job 'fine' is -100 to 100, not 101"),
+        ({"locks": ["a", ""]}, "A lock of the job 'fine': '' cannot be the name"),
+        ({"locks": list("abcdefghi")}, "has 9 locks; a job holds at most 8"),
+    ],
+)
+def test_a_job_whose_order_makes_no_sense_is_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        Jobs("mine").job(**given)(fine)
+
+
+@pytest.mark.parametrize("capacities", [{"gpu": 0}, {"gpu": 1001}, {"": 1}])
+def test_a_capacity_that_makes_no_sense_is_refused(capacities: dict[str, int]) -> None:
+    with pytest.raises(InvalidInputError, match="lock"):
+        Jobs("mine", capacities=capacities)

@@ -349,3 +349,48 @@ def test_a_command_that_gives_a_param_to_a_fixed_program_is_read(
 ) -> None:
     text = f"jobs: {{a: {{description: d, params: {{p: {{}}}}, command: [{command}]}}}}"
     assert [str(one) for one in load(tmp_path, text).problems] == []
+
+
+# -- order -----------------------------------------------------------------------------------------
+
+
+def test_an_entry_says_its_priority_and_its_locks_and_the_file_their_capacities(
+    tmp_path: Path,
+) -> None:
+    entry = "    command: [a]\n    priority: -7\n    locks: [gpu, 'db of {project}']\n"
+    found = load(tmp_path, f"locks: {{gpu: 2}}\njobs:\n  a:\n    description: d\n{entry}")
+    (job_type,) = found.types
+    assert (job_type.priority, job_type.locks) == (-7, ("gpu", "db of {project}"))
+    assert job_type.capacities == {"gpu": 2}
+    plain = one(tmp_path, "    command: [a]\n    locks: gpu\n")
+    assert (plain.priority, plain.locks, plain.capacities) == (0, ("gpu",), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("jobs: {}\nlocks: [gpu]\n", "2: locks: a mapping is needed here"),
+        ("jobs: {}\nlocks:\n  gpu: 0\n", "3: locks.gpu: this is not allowed; allowed is 1 to 1000"),
+        ("jobs: {}\nlocks:\n  'x{y}': 1\n", "3: locks: 'x{y}' cannot be the name of a lock"),
+    ],
+)
+def test_what_cannot_be_a_capacity_is_told_with_its_line(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    assert problem(tmp_path, text).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("priority: 101", "5: jobs.a.priority: this is not allowed; allowed is -100 to 100"),
+        ("locks: ['']", "5: jobs.a.locks[0]: this must not be empty"),
+        ("locks: ['{x}']", "5: jobs.a.locks[0]: '{x}' cannot be the name of a lock"),
+        ("locks: [a, b, c, d, e, f, g, h, i]", "5: jobs.a.locks: a job holds at most 8 locks"),
+    ],
+)
+def test_what_cannot_be_a_priority_or_a_lock_is_told_with_its_line(
+    tmp_path: Path, entry: str, told: str
+) -> None:
+    text = f"jobs:\n  a:\n    description: d\n    command: [a]\n    {entry}\n"
+    assert problem(tmp_path, text).startswith(told)
