@@ -166,7 +166,9 @@ def test_the_words_in_sql_are_those_in_code(
     )
 
     assert found is not None
-    assert re.findall(r"'(\w+)'", found[1]) == values
+    # The file also knows reasons of versions to come, since a CHECK cannot be changed later.
+    known = re.findall(r"'(\w+)'", found[1])
+    assert [word for word in known if word in values] == values
 
 
 @pytest.mark.parametrize("reason", Reason)

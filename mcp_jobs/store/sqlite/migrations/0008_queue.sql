@@ -27,8 +27,8 @@ CREATE TABLE jobs_new (
     reason TEXT CHECK (
         reason IN (
             'exit_code', 'signal', 'timeout', 'idle_timeout', 'spawn_error', 'exception',
-            'interrupted', 'output_limit', 'declined', 'cancelled_by_user', 'dependency_failed',
-            'superseded', 'out_of_memory', 'abandoned', 'placement_timeout'
+            'interrupted', 'output_limit', 'declined', 'cancelled_by_user', 'superseded',
+            'dependency_failed', 'out_of_memory', 'abandoned', 'placement_timeout'
         )
     ),
     exit_code INTEGER,
