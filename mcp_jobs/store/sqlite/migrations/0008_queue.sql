@@ -143,6 +143,8 @@ CREATE INDEX jobs_by_cwd ON jobs (owner, cwd, status, id);
 -- Who waits with nothing of `after` open: one step for each lane finds the first of its jobs.
 CREATE INDEX jobs_waiting ON jobs (lane, run_at_ms, number)
 WHERE status IN ('pending', 'retrying') AND unmet = 0;
+CREATE INDEX jobs_blocked ON jobs (locality)
+WHERE status IN ('pending', 'retrying') AND unmet > 0;
 CREATE INDEX jobs_alike ON jobs (owner, likeness)
 WHERE status IN ('pending', 'retrying', 'running', 'input_required') AND likeness <> '';
 CREATE INDEX jobs_by_project ON jobs (owner, project, status, id);

@@ -122,7 +122,10 @@ SELECT
 -- How many jobs have not ended, and wait for nobody's leave to begin.
 SELECT (
     SELECT count(*) FROM jobs
-    WHERE status IN ('pending', 'retrying') AND (locality = :locality OR shared)
+    WHERE status IN ('pending', 'retrying') AND unmet = 0 AND (locality = :locality OR shared)
+) + (
+    SELECT count(*) FROM jobs
+    WHERE status IN ('pending', 'retrying') AND unmet > 0 AND (locality = :locality OR shared)
 ) + (
     SELECT count(*) FROM jobs
     WHERE status IN ('running', 'input_required') AND claimed_by <> '' AND locality = :locality
