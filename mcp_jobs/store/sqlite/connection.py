@@ -292,8 +292,8 @@ def _refusal(path: Path) -> OSError | None:
     """Return what the system has against the file, of which SQLite only says that it failed."""
     try:
         with contextlib.ExitStack() as opened:
-            # The file, its log and the index of that.
-            for _ in range(3):
+            # The file, its log, the index of that, and a journal of what a statement undoes.
+            for _ in range(4):
                 fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
                 opened.callback(os.close, fd)
     except OSError as error:
