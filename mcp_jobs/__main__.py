@@ -200,7 +200,7 @@ def _add_token(token: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--scopes",
         default="read,start,cancel",
-        help="comma-separated: read, start, cancel, metrics",
+        help="comma-separated: read, start, cancel, metrics, admin",
     )
     remove = changes.add_parser("remove", help="revoke a named token")
     remove.add_argument("name")

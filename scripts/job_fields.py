@@ -12,6 +12,7 @@ from typing import Any, Final, get_args, get_origin, is_typeddict
 from mcp_jobs.domain.declaration import declared
 from mcp_jobs.domain.job_object import ShownJob
 from mcp_jobs.domain.schedule_object import ScheduleObject
+from mcp_jobs.domain.states import Reason, Status
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
 PAGE: Final = DOCS / "tools.md"
@@ -68,6 +69,8 @@ def _words(kind: Any) -> str:
     if is_typeddict(kind):
         return "object"
     if isinstance(kind, type) and issubclass(kind, StrEnum):
+        if kind not in (Status, Reason):
+            return ", ".join(f"`{each}`" for each in kind)
         return f"[{kind.__name__.lower()}](#states)"
     return _WORDS[get_origin(kind) or kind]
 

@@ -56,14 +56,11 @@ def declared(shape: type[Any]) -> list[Declared]:
 
 
 def maker(shape: type[Any]) -> Callable[[Any, Any], dict[str, Any]]:
-    """Return what makes the object of a record and of what else is known at the moment.
-
-    The shape has at least two fields that are attributes of the record.
-    """
+    """Return what makes the object of a record and of what else is known at the moment."""
     sources = {each.name: each.field.of or each.name for each in declared(shape)}
     same = {name: of for name, of in sources.items() if isinstance(of, str)}
     computed = [(name, of) for name, of in sources.items() if not isinstance(of, str)]
-    names, values = tuple(same), attrgetter(*same.values())
+    names, values = tuple(same), _all_of(tuple(same.values()))
     blank = dict.fromkeys(sources)
 
     def make(record: Any, known: Any) -> dict[str, Any]:
@@ -75,3 +72,11 @@ def maker(shape: type[Any]) -> Callable[[Any, Any], dict[str, Any]]:
         return made
 
     return make
+
+
+def _all_of(attributes: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what reads these attributes."""
+    if len(attributes) > 1:
+        return attrgetter(*attributes)
+    # For fewer it returns no tuple.
+    return lambda record: tuple(getattr(record, each) for each in attributes)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypedDict
 
 from mcp_jobs.domain import display, models
 from mcp_jobs.domain.declaration import Field, maker
+from mcp_jobs.domain.gates import WaitingFor, WaitKind
 from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.domain.time_left import with_estimate
 
@@ -29,6 +30,7 @@ class Look(NamedTuple):
     queue_position: int | None
     printed_at_ms: int | None
     """When it printed something last, also in an earlier attempt."""
+    waiting_for: WaitingFor | None
 
 
 def job_uri(job_id: str) -> str:
@@ -136,6 +138,14 @@ def progress_message(job: models.Job, now_ms: int) -> str | None:
     return None if said is None else display.line(said)
 
 
+def _names(wait: WaitingFor, _: object) -> list[str]:
+    return [display.line(name) for name in wait.names]
+
+
+def _waiting_for(_: models.Job, look: Look) -> JobObject | None:
+    return None if look.waiting_for is None else _made_of_wait(look.waiting_for, None)
+
+
 def _progress(job: models.Job, look: Look) -> JobObject | None:
     if job.progress is None:
         return None
@@ -212,6 +222,21 @@ class QuestionObject(TypedDict):
     asked_at: Annotated[str, Field("When it was asked.", _time("asked_at_ms"))]
 
 
+class WaitingObject(TypedDict):
+    """What a job waits for."""
+
+    kind: Annotated[WaitKind, Field("What is in its way.", lambda wait, _: wait.kind.value)]
+    names: Annotated[
+        list[str],
+        Field("Of the locks; or what is paused: `all`, `type:NAME`, `lock:NAME`.", _names),
+    ]
+    job_ids: Annotated[
+        list[str],
+        Field("Your jobs that are in its way.", lambda wait, _: list(wait.job_ids)),
+    ]
+    since: Annotated[str | None, Field("Since when, if that is known.", _time("since_ms"))]
+
+
 class ListedJob(TypedDict):
     """A job without its output."""
 
@@ -259,6 +284,22 @@ class ListedJob(TypedDict):
         int | None,
         Field("While it is due and waits: its place.", lambda _, look: look.queue_position),
     ]
+    priority: Annotated[int, Field("-100 to 100; the higher, the sooner.", default=0)]
+    locks: Annotated[
+        list[str],
+        Field(
+            "What it holds while it runs.",
+            lambda job, _: [display.line(name) for name in job.locks],
+            default=[],
+        ),
+    ]
+    after: Annotated[
+        list[str],
+        Field("Jobs that end before it begins.", lambda job, _: list(job.after), default=[]),
+    ]
+    waiting_for: Annotated[
+        WaitingObject | None, Field("While it waits: what for.", _waiting_for, told=True)
+    ]
     progress: Annotated[ProgressObject | None, Field("How far the current attempt is.", _progress)]
     result: Annotated[
         Any, Field("Test summary, or what the job returned; null if nothing.", told=True)
@@ -299,6 +340,7 @@ class JobPage(TypedDict):
 _made_of_job = maker(ListedJob)
 _made_of_origin = maker(OriginObject)
 _made_of_progress = maker(ProgressObject)
+_made_of_wait = maker(WaitingObject)
 _made_of_attempt = maker(AttemptObject)
 _made_of_question = maker(QuestionObject)
 
@@ -309,12 +351,13 @@ def job_object(
     now_ms: int,
     queue_position: int | None = None,
     printed_at_ms: int | None = None,
+    waiting_for: WaitingFor | None = None,
 ) -> JobObject:
     """Return the job without its output, as lists show it.
 
     `printed_at_ms` is when it printed something last, also in an earlier attempt.
     """
-    return _made_of_job(job, Look(now_ms, queue_position, printed_at_ms))
+    return _made_of_job(job, Look(now_ms, queue_position, printed_at_ms, waiting_for))
 
 
 def attempt_objects(attempts: Sequence[models.Attempt]) -> list[JobObject]:

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
+
+from mcp_jobs.domain import display
+
+if TYPE_CHECKING:
+    from mcp_jobs.domain.gates import PauseKind
 
 _WAIT_S: Final = 50
 
@@ -37,6 +42,10 @@ class Vocabulary(Protocol):
         """Show all jobs."""
         ...
 
+    def resume(self, kind: PauseKind, name: str) -> str:
+        """Let go on what is paused."""
+        ...
+
 
 class _Tools:
     def look(self, job_id: str) -> str:
@@ -55,6 +64,9 @@ class _Tools:
     def list(self) -> str:
         return "list_jobs"
 
+    def resume(self, kind: PauseKind, name: str) -> str:
+        return _resume_command(kind, name)
+
 
 class _Rest:
     def look(self, job_id: str) -> str:
@@ -71,6 +83,10 @@ class _Rest:
 
     def list(self) -> str:
         return "GET /jobs"
+
+    def resume(self, kind: PauseKind, name: str) -> str:
+        body = {kind: name} if name else {}
+        return f"POST /resume {display.json_line(body)}"
 
 
 class _Commands:
@@ -89,10 +105,19 @@ class _Commands:
     def list(self) -> str:
         return "`mcp-jobs list`"
 
+    def resume(self, kind: PauseKind, name: str) -> str:
+        return _resume_command(kind, name)
+
 
 TOOLS: Final[Vocabulary] = _Tools()
 REST: Final[Vocabulary] = _Rest()
 COMMANDS: Final[Vocabulary] = _Commands()
+
+
+def _resume_command(kind: PauseKind, name: str) -> str:
+    # A shell would not take a name as it is written out where a screen would obey it.
+    option = f" --{kind} {shlex.quote(display.line(name))}" if name else ""
+    return f"`mcp-jobs resume{option}`"
 
 
 def _call(tool: str, **arguments: str | int) -> str:

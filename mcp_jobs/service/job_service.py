@@ -244,7 +244,7 @@ class JobService:
         )
         counts = await self._store.counts(owner)
         return {
-            "jobs": [await self._reader.row(job) for job in page.jobs],
+            "jobs": await self._reader.rows(page.jobs),
             "next_cursor": page.next_cursor,
             "counts": {status.value: counts.get(status, 0) for status in Status},
         }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mcp_jobs.domain import display, job_object
+from mcp_jobs.domain.gates import Obstacles, WaitKind
 from mcp_jobs.domain.models import CONFIRM_KEY
 from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.domain.vocabulary import TOOLS
@@ -14,13 +15,18 @@ from mcp_jobs.engine import outcomes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mcp_jobs.domain.gates import Pause, WaitingFor
     from mcp_jobs.domain.models import Job, Question
     from mcp_jobs.domain.vocabulary import Vocabulary
 
 _TITLE_CHARS: Final = 40
+_NAME_CHARS: Final = 100
+_WHY_CHARS: Final = 200
+_SHOWN_IDS: Final = 3
 TOLD: Final = "You will be told when it ends; do not poll."
 _GO_ON: Final = "Go on with other work; later wait for its end with"
 _GREP: Final = "(?i)error|fail"
+_NOTHING: Final = Obstacles()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +43,31 @@ class Queue:
     """How many more run now, whoever owns them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What a job waits for, and what is known of that."""
+
+    waiting_for: WaitingFor | None = None
+    obstacles: Obstacles = _NOTHING
+    queue: Queue | None = None
+    """There where it waits for the capacity."""
+
+
+_NO_TURN: Final = Turn()
+
+
 def next_step(
     job: Job,
     asked: Sequence[Question],
     *,
     now_ms: int,
-    queue: Queue | None = None,
+    turn: Turn = _NO_TURN,
     partly: bool = False,
     say: Vocabulary = TOOLS,
 ) -> str:
     """Return what to do about a job that asks these questions, in the words of an interface.
 
-    `queue` is there when a job that is due has to wait; `partly` says that there is more output
-    than was shown.
+    `turn` says what a waiting job waits for; `partly` that there is more output than was shown.
     """
     look = say.wait(job.id)
     if job.status is Status.COMPLETED:
@@ -66,7 +84,7 @@ def next_step(
         return f"The job is being stopped; see whether it is gone with {look}."
     if job.status is Status.INPUT_REQUIRED:
         return f"{_whom_to_ask(job, asked, say)} Then see how it goes on with {look}."
-    standing = _standing(job, now_ms, queue)
+    standing = _standing(job, now_ms, turn, say)
     return f"{standing} {_GO_ON} {look}."
 
 
@@ -76,19 +94,58 @@ def for_whom_is_told(step: str) -> str:
     return f"{standing}{TOLD}" if go_on else step
 
 
-def _standing(job: Job, now_ms: int, queue: Queue | None) -> str:
+def _standing(job: Job, now_ms: int, turn: Turn, say: Vocabulary) -> str:
     """Say where a job stands that has not ended and asks nothing."""
     if job.status is Status.RUNNING:
         return "The job runs."
-    if queue is not None:
-        return _turn(queue)
+    if turn.queue is not None:
+        return _place(turn.queue)
+    kind = None if turn.waiting_for is None else turn.waiting_for.kind
+    if kind is WaitKind.AFTER:
+        return _parents(job, turn.obstacles)
+    if kind is WaitKind.PAUSED:
+        return _pause(turn.obstacles.pauses[0], say)
+    if kind is WaitKind.LOCK:
+        return _locks(turn.obstacles)
     begun = "Accepted; starts" if job.status is Status.PENDING else "The next attempt starts"
     if job.run_at_ms > now_ms:
         return f"{begun} at {job_object.rfc3339(job.run_at_ms)}."
     return f"{begun} now."
 
 
-def _turn(queue: Queue) -> str:
+def _parents(job: Job, obstacles: Obstacles) -> str:
+    ids = obstacles.open_parents
+    # One that it takes the place of need only be gone.
+    all_must_complete = not job.after_any_end and set(ids) <= set(job.after)
+    what = "job" if len(ids) == 1 else f"{len(ids)} jobs"
+    end = "complete" if all_must_complete else "end"
+    return f"The job waits for {what} {_few(ids)} to {end}."
+
+
+def _pause(pause: Pause, say: Vocabulary) -> str:
+    held = {"all": "Everything", "type": "Its type", "lock": f"The lock {_quoted(pause.name)}"}
+    why = "" if pause.why is None else f", who says {_quoted(pause.why, _WHY_CHARS)}"
+    return (
+        f"{held[pause.kind]} is paused since {job_object.rfc3339(pause.at_ms)} by "
+        f"{display.line(pause.paused_by)}{why}. A person lets it go on with "
+        f"{say.resume(pause.kind, pause.name)}."
+    )
+
+
+def _locks(obstacles: Obstacles) -> str:
+    names = obstacles.taken_locks
+    which = ", ".join(map(_quoted, names))
+    holders = f"job {_few(obstacles.holders)}" if obstacles.holders else "a job of somebody else"
+    what, hold = ("lock", "is held by") if len(names) == 1 else ("locks", "are held by")
+    return f"The job waits for the {what} {which}, which {hold} {holders}."
+
+
+def _few(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else ""
+    return f"{', '.join(ids[:_SHOWN_IDS])}{more}"
+
+
+def _place(queue: Queue) -> str:
     place = "" if queue.position is None else f" as number {queue.position}"
     names = [f"{job.id} ({_short_title(job)})" for job in queue.holders]
     if queue.others:
@@ -98,8 +155,12 @@ def _turn(queue: Queue) -> str:
 
 
 def _short_title(job: Job) -> str:
-    title = display.line(job.title)
-    cut = title if len(title) <= _TITLE_CHARS else f"{title[:_TITLE_CHARS]}…"
+    return _quoted(job.title, _TITLE_CHARS)
+
+
+def _quoted(text: str, most: int = _NAME_CHARS) -> str:
+    shown = display.line(text)
+    cut = shown if len(shown) <= most else f"{shown[:most]}…"
     # Its control characters are written out already; their backslashes are not to be doubled.
     return '"{}"'.format(cut.replace('"', '\\"'))
 

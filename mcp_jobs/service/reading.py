@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 from mcp_jobs import output
 from mcp_jobs.domain import job_object
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.domain.models import JobFilter
 from mcp_jobs.domain.states import Status
 from mcp_jobs.domain.vocabulary import TOOLS
-from mcp_jobs.service.next_step import Queue, next_step
+from mcp_jobs.service.next_step import Turn, next_step
 from mcp_jobs.service.requests import CheckJob
+from mcp_jobs.service.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 _REPORT_BYTES: Final = 8 << 10
 _TEXT_LINES: Final = 1000
-_HOLDERS: Final = 3
-"""Running jobs that are named to whoever waits for their end."""
-_WAITING: Final = (Status.PENDING, Status.RETRYING)
 _NOTHING: Final = output.OutputSlice(
     text="",
     bytes_total=0,
@@ -70,6 +67,7 @@ class Reader:
         self._settings = settings
         self._clock = clock
         self._shares = shares
+        self._turns = Turns(store=store, settings=settings, clock=clock)
         self._say: Vocabulary = TOOLS
 
     def in_words_of(self, say: Vocabulary) -> Reader:
@@ -78,24 +76,48 @@ class Reader:
         other._say = say
         return other
 
-    async def row(self, job: Job, position: int | None = None) -> JobObject:
-        """Return a job without its output; `position` is its place in the queue, if known."""
-        now_ms = self._clock.now_ms()
-        if job.status is not Status.PENDING or job.run_at_ms > now_ms:
-            position = None
-        elif position is None:
-            position = await self._store.queue_position(job.id)
+    async def rows(self, jobs: Sequence[Job]) -> list[JobObject]:
+        """Return jobs of one owner without their output."""
+        positions = {job.id: at for job in jobs if (at := await self._position(job)) is not None}
+        turns = await self._turns.of(jobs, positions)
+        # What has moved on since its row was read waits for nothing then.
+        return [self._row(job, positions.get(job.id), turns.get(job.id, Turn())) for job in jobs]
+
+    async def row(self, job: Job) -> JobObject:
+        """Return a job without its output."""
+        (shown,) = await self.rows([job])
+        return shown
+
+    def _row(self, job: Job, position: int | None, turn: Turn) -> JobObject:
         printed_at_ms = None
         if job.status is Status.RUNNING:
             printed_at_ms = self.output_of(job.id).printed_at_ms()
         return job_object.job_object(
-            job, now_ms=now_ms, queue_position=position, printed_at_ms=printed_at_ms
+            job,
+            now_ms=self._clock.now_ms(),
+            queue_position=position,
+            printed_at_ms=printed_at_ms,
+            waiting_for=turn.waiting_for,
         )
 
+    async def _position(self, job: Job, known: int | None = None) -> int | None:
+        """Return the place of a job in the queue that is due and has not begun."""
+        if job.status is not Status.PENDING or job.run_at_ms > self._clock.now_ms():
+            return None
+        return await self._store.queue_position(job.id) if known is None else known
+
     async def accepted(self, job: Job, position: int | None) -> JobObject:
-        """Return a job as it was when it was accepted, and what to do now."""
-        shown = await self.row(job, position)
-        return await self._told(job, {**shown, "output": _NO_OUTPUT})
+        """Return a job as it was when it was accepted, and what to do now.
+
+        `position` is its place in the queue, if known.
+        """
+        position = await self._position(job, position)
+        turn = await self._turn(job, position) or Turn()
+        return await self._told(job, {**self._row(job, position, turn), "output": _NO_OUTPUT}, turn)
+
+    async def _turn(self, job: Job, position: int | None) -> Turn | None:
+        positions = {} if position is None else {job.id: position}
+        return (await self._turns.of([job], positions)).get(job.id)
 
     async def look(
         self, job: Job, part: CheckJob | None = None, *, attempts: bool = False
@@ -107,7 +129,7 @@ class Reader:
         Raises `InvalidInputError` when the part cannot be had.
         """
         part = part or CheckJob(job_id=job.id)
-        job, shown = await self._at_one_moment(job, part)
+        job, shown, turn = await self._at_one_moment(job, part)
         if _went_wrong(job) and part.grep is None and part.after is None:
             failing = await output.failing(self.output_of(job.id), limit_bytes=self._limit // 3)
             # The beginning of what is shown anyway need not be said twice.
@@ -115,11 +137,11 @@ class Reader:
                 shown = _with_failing(shown, failing)
         if attempts and job.attempt and (job.max_attempts > 1 or job.retry_on_interrupt):
             shown["attempts"] = job_object.attempt_objects(await self._ended_attempts(job))
-        return await self._told(job, shown)
+        return await self._told(job, shown, turn)
 
     async def show(self, job: Job) -> JobObject:
         """Return a job with the last lines of its output, as one look at one moment."""
-        _, shown = await self._at_one_moment(job, CheckJob(job_id=job.id))
+        _, shown, _ = await self._at_one_moment(job, CheckJob(job_id=job.id))
         return shown
 
     async def report(self, job: Job) -> tuple[JobObject, str]:
@@ -132,7 +154,7 @@ class Reader:
         shown = {**await self.row(job), "output": output.output_object(excerpt.output)}
         if excerpt.failing:
             shown = _with_failing(shown, excerpt.failing)
-        return await self._told(job, shown), excerpt.ending
+        return await self._told(job, shown, Turn()), excerpt.ending
 
     async def _excerpt(self, job: Job) -> output.Excerpt:
         source = self.output_of(job.id)
@@ -159,7 +181,7 @@ class Reader:
         """Return the output of a job."""
         return self._executor.output(job_id)
 
-    async def _told(self, job: Job, shown: JobObject) -> JobObject:
+    async def _told(self, job: Job, shown: JobObject, turn: Turn) -> JobObject:
         """Return `shown` with what the job asks, if it asks, and what to do now."""
         asked = await self.outstanding(job)
         if asked:
@@ -169,31 +191,14 @@ class Reader:
             job,
             asked,
             now_ms=self._clock.now_ms(),
-            queue=await self._queue(job, shown["queue_position"]),
+            turn=turn,
             partly=read["lines_shown"] < read["lines_total"],
             say=self._say,
         )
         return {**shown, "next_step": step}
 
-    async def _queue(self, job: Job, position: int | None) -> Queue | None:
-        """Return what keeps a job that is due from beginning; None when nothing does."""
-        if job.status not in _WAITING or job.run_at_ms > self._clock.now_ms():
-            return None
-        running = await self._store.running_count()
-        capacity = self._settings.capacity
-        if running + (position or 1) <= capacity:
-            return None
-        where = JobFilter(statuses=(Status.RUNNING,))
-        page = await self._store.list(job.owner, where, limit=_HOLDERS, cursor=None)
-        return Queue(
-            position=position,
-            capacity=capacity,
-            holders=page.jobs,
-            others=max(0, running - len(page.jobs)),
-        )
-
-    async def _at_one_moment(self, job: Job, part: CheckJob) -> tuple[Job, JobObject]:
-        """Read output, and after it the row; again when the row has got into another state.
+    async def _at_one_moment(self, job: Job, part: CheckJob) -> tuple[Job, JobObject, Turn]:
+        """Read output, then the row, then what it waits for; again when the row has moved on.
 
         Each turn takes a change of the job's state, of which there are only so many.
         """
@@ -201,7 +206,10 @@ class Reader:
             read = await self._read(job, part)
             now = job if job.ended else await self._now(job)
             if now.status is job.status and now.attempt == job.attempt:
-                return now, {**await self.row(now), "output": read}
+                position = await self._position(now)
+                turn = await self._turn(now, position)
+                if turn is not None:
+                    return now, {**self._row(now, position, turn), "output": read}, turn
             job = now
 
     async def _now(self, job: Job) -> Job:

@@ -157,7 +157,14 @@ class Gates(Protocol):
         ...
 
     async def obstacles(self, job_ids: Sequence[str]) -> Mapping[str, Obstacles]:
-        """Return what may hold up those of these jobs that wait."""
+        """Return what may hold up those of these jobs that wait; all of it at one moment."""
+        ...
+
+    async def ready_before(self, job_id: str, *, now_ms: int, most: int) -> int:
+        """Return how many jobs of the same owner come before a waiting job and could begin now.
+
+        It counts to `most`.
+        """
         ...
 
 

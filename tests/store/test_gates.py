@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mcp_jobs.domain.errors import InvalidInputError
-from mcp_jobs.domain.gates import Lock, Pause
+from mcp_jobs.domain.gates import Lock, Obstacles, Pause
 from mcp_jobs.domain.states import Reason, Status
 from tests.stores import NOW, OWNER, STORES, claim, claimed, created, ending, new_job
 
@@ -107,6 +107,51 @@ async def test_a_capacity_lets_several_hold_a_lock_and_a_lower_one_ends_none(sto
     assert await claim(store) is None
     await ended(store, held[2], Status.COMPLETED)
     assert await claim(store) is not None
+
+
+async def test_what_holds_up_a_job_is_told_of_those_that_wait(store: Store) -> None:
+    holder = await created(store, locks=("build",))
+    running = await claimed(store)
+    await created(store, owner="eve", locks=("gpu",))
+    assert (await claimed(store)).owner == "eve"
+    waiting = await created(store, locks=("build", "gpu", "free"), after=(holder.id,))
+    for held in (pause("type", "shell"), pause("lock", "gpu"), pause("lock", "other"), pause()):
+        assert await store.gates.pause(held)
+
+    found = await store.gates.obstacles([running.id, waiting.id, "unknown"])
+
+    assert found == {
+        waiting.id: Obstacles(
+            attempt=0,
+            running=2,
+            taken_locks=("build", "gpu"),
+            holders=(holder.id,),
+            open_parents=(holder.id,),
+            pauses=(pause(), pause("lock", "gpu"), pause("type", "shell")),
+        )
+    }
+    assert await store.gates.obstacles([]) == {}
+    many = [(await created(store)).id for _ in range(30)]
+    assert set(await store.gates.obstacles(many)) == set(many)
+
+
+async def test_only_jobs_that_nothing_holds_up_come_before_another(store: Store) -> None:
+    await created(store, locks=("build",))
+    await claimed(store)
+    await created(store, locks=("build",))
+    await created(store, type="held")
+    await created(store, run_at_ms=NOW + 50, priority=9)
+    await created(store, owner="eve")
+    assert await store.gates.pause(pause("type", "held"))
+    mine = await created(store)
+
+    async def before(most: int = 9) -> int:
+        return await store.gates.ready_before(mine.id, now_ms=NOW, most=most)
+
+    assert await before() == 0
+    await created(store, priority=1)
+    await created(store, priority=1)
+    assert (await before(), await before(1)) == (2, 1)
 
 
 async def test_a_job_begins_when_all_that_it_waits_for_have_completed(store: Store) -> None:

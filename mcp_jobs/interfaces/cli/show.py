@@ -194,6 +194,7 @@ def _facts(shown: JobObject) -> None:
     _fact("status", wording.status_of(shown), wording.STYLES[shown["status"]])
     if shown["error"]:
         _fact("error", screen.clean(shown["error"]))
+    _order(shown)
     for name, key in _FACTS:
         if shown[key] is not None:
             _fact(name, screen.clean(str(shown[key])))
@@ -209,6 +210,18 @@ def _facts(shown: JobObject) -> None:
         _fact("attempt", f"{shown['attempt']} of {shown['max_attempts']}")
     if wording.progress_of(shown):
         _fact("progress", wording.progress_of(shown))
+
+
+def _order(shown: JobObject) -> None:
+    """Write what decides when it begins."""
+    for name, told in (
+        ("waits for", wording.wait_of(shown)),
+        ("priority", str(shown["priority"] or "")),
+        ("locks", screen.clean(", ".join(shown["locks"]))),
+        ("after", ", ".join(shown["after"])),
+    ):
+        if told:
+            _fact(name, told)
 
 
 def _result(shown: JobObject) -> None:

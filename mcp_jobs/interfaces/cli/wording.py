@@ -35,9 +35,37 @@ def status_of(job: JobObject) -> str:
         return f"failed ({reason})"
     if job["cancel_requested"] and not job["finished_at"]:
         return f"{status}, stopping"
+    wait = job["waiting_for"]
+    if wait is not None and (in_the_way := _in_the_way(wait)):
+        return f"{status} ({in_the_way})"
     if status == "pending" and job["queue_position"]:
         return f"pending (no. {job['queue_position']})"
     return status
+
+
+def _in_the_way(wait: JobObject) -> str:
+    """Return what a job waits for that neither its state nor its place nor its time says."""
+    if wait["kind"] == "lock":
+        return f"lock {', '.join(clean(str(name)) for name in wait['names'])}"
+    if wait["kind"] == "after":
+        count = len(wait["job_ids"])
+        return f"after {wait['job_ids'][0]}" if count == 1 else f"after {count} jobs"
+    return "paused" if wait["kind"] == "paused" else ""
+
+
+def wait_of(job: JobObject) -> str:
+    """Return what a job waits for, where neither its state nor its time says it."""
+    wait = job["waiting_for"]
+    if wait is None:
+        return ""
+    names, ids = clean(", ".join(map(str, wait["names"]))), ", ".join(wait["job_ids"])
+    if wait["kind"] == "lock":
+        what = "lock" if len(wait["names"]) == 1 else "locks"
+        return f"the {what} {names}, held by {ids or 'others'}"
+    if wait["kind"] == "capacity":
+        return f"a free slot; of yours run: {ids}" if ids else "a free slot"
+    told = {"after": f"the end of {ids}", "paused": f"mcp-jobs resume ({names})"}
+    return told.get(str(wait["kind"]), "")
 
 
 def progress_of(job: JobObject) -> str:

@@ -256,6 +256,13 @@ def _in_a_list(shown: JobObject) -> str:
 
 def _turn_of(shown: JobObject) -> str:
     """Return what a job that has not begun waits for, which no next_step says in a list."""
+    wait = shown["waiting_for"] or {"kind": None}
+    if wait["kind"] == "after":
+        return f" - waits for {', '.join(wait['job_ids'])}"
+    if wait["kind"] == "paused":
+        return f" - paused ({', '.join(wait['names'])})"
+    if wait["kind"] == "lock":
+        return f" - waits for the lock {', '.join(wait['names'])}"
     if shown["queue_position"] is not None:
         return f" - number {shown['queue_position']} in the queue"
     if shown["status"] == "retrying" and shown["next_attempt_at"]:

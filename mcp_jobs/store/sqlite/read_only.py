@@ -68,7 +68,7 @@ class ReadOnlyStore(SqliteStore):
         self._reader = self._writer = reader
         self._glance = glance
         self.outbox = SqliteOutbox(self._file, reader, reader)
-        self.gates = SqliteGates(self._file, reader, reader)
+        self.gates = SqliteGates(self._file, reader, reader, self._glance_at)
         self.schedules = SqliteSchedules(self._file, reader, reader)
         self._opened_as = opened_as if how == _ALONE else ()
         old_glance.close()

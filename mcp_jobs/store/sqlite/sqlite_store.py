@@ -71,7 +71,7 @@ class SqliteStore:
         self._reader = reader
         self._data_version: int | None = None
         self.outbox = SqliteOutbox(self._file, writer, reader)
-        self.gates = SqliteGates(self._file, writer, reader)
+        self.gates = SqliteGates(self._file, writer, reader, self._glance_at)
         self.schedules = SqliteSchedules(self._file, writer, reader)
 
     @classmethod

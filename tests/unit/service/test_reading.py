@@ -11,6 +11,7 @@ import pytest
 
 from mcp_jobs import output
 from mcp_jobs.domain.clock import SystemClock
+from mcp_jobs.domain.gates import Pause
 from mcp_jobs.domain.states import Status
 from mcp_jobs.execution.launcher import layout
 from mcp_jobs.execution.launcher.spool import Spool
@@ -23,11 +24,15 @@ from tests.executors import local_executor
 from tests.stores import NOW, claimed, created, ending, in_state, open_store, progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from mcp_jobs.domain.clock import Clock
+    from mcp_jobs.domain.gates import Obstacles
     from mcp_jobs.domain.models import Job
+
+
+PAUSE = Pause(kind="all", name="", paused_by="ann", why=None, at_ms=NOW)
 
 
 class StoppedClock(SystemClock):
@@ -233,7 +238,8 @@ async def test_only_a_job_that_finds_no_room_waits_for_its_turn(shelf: Shelf) ->
     waiting = await created(shelf.store)
     assert "Accepted; starts now." in (await reader.accepted(waiting, 1))["next_step"]
     # One place is left, and another job of his is before it.
-    assert "as number 2;" in (await reader.accepted(waiting, 2))["next_step"]
+    behind = await created(shelf.store)
+    assert "as number 2;" in (await reader.accepted(behind, 2))["next_step"]
 
     assert await claimed(shelf.store) is not None
     hidden = await created(shelf.store, owner="somebody else", title="secret plans")
@@ -243,6 +249,65 @@ async def test_only_a_job_that_finds_no_room_waits_for_its_turn(shelf: Shelf) ->
     step = (await reader.look(second))["next_step"]
     assert f'{mine.id} ("make")' in step
     assert "secret" not in step
+
+
+async def test_a_place_that_those_before_it_cannot_take_is_for_the_next_one(shelf: Shelf) -> None:
+    reader = shelf.reader_of(capacity=2)
+    await in_state(shelf.store, Status.RUNNING, locks=("build",))
+    blocked = await created(shelf.store, locks=("build",))
+    free = await created(shelf.store)
+
+    first, second = await reader.rows([blocked, free])
+    assert (first["waiting_for"]["kind"], first["waiting_for"]["names"]) == ("lock", ["build"])
+    assert (second["waiting_for"], second["queue_position"]) == (None, 2)
+    assert "starts now" in (await reader.accepted(free, 2))["next_step"]
+
+
+async def test_a_job_waits_for_the_capacity_with_those_of_its_owner_that_run(shelf: Shelf) -> None:
+    reader = shelf.reader_of(capacity=2)
+    mine = await in_state(shelf.store, Status.RUNNING)
+    await created(shelf.store, owner="somebody else")
+    assert await claimed(shelf.store) is not None
+    waiting = await created(shelf.store)
+
+    for shown in (await reader.row(waiting), await reader.look(waiting)):
+        assert shown["waiting_for"] == {
+            "kind": "capacity", "names": [], "job_ids": [mine.id], "since": None,
+        }  # fmt: skip
+
+
+async def test_a_job_that_begins_while_its_obstacles_are_read_is_shown_as_running(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = await created(shelf.store)
+    gates = shelf.store.gates
+    obstacles = gates.obstacles
+    begun: list[Job] = []
+
+    async def late(job_ids: Sequence[str]) -> Mapping[str, Obstacles]:
+        if not begun:
+            begun.append(await claimed(shelf.store))
+            assert await gates.pause(PAUSE)
+        return await obstacles(job_ids)
+
+    monkeypatch.setattr(gates, "obstacles", late)
+    shown = await shelf.reader.look(waiting)
+
+    assert (shown["status"], shown["waiting_for"]) == ("running", None)
+    assert "paused" not in shown["next_step"]
+
+
+async def test_in_a_list_what_has_moved_on_since_waits_for_nothing(shelf: Shelf) -> None:
+    moved = await created(shelf.store, max_attempts=2)
+    running = await claimed(shelf.store)
+    assert await shelf.store.settle(running, ending(Status.RETRYING)) is not None
+    still = await created(shelf.store)
+    assert await shelf.store.gates.pause(PAUSE)
+
+    first, second = await shelf.reader.rows([moved, still])
+
+    assert first["waiting_for"] is None
+    assert (second["waiting_for"]["kind"], second["waiting_for"]["names"]) == ("paused", ["all"])
 
 
 async def test_an_attempt_is_not_shown_as_ended_in_a_job_that_still_runs_it(shelf: Shelf) -> None:

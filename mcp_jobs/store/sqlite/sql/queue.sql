@@ -140,9 +140,20 @@ AND (-other.priority, other.run_at_ms, other.number)
     < (-mine.priority, mine.run_at_ms, mine.number);
 
 -- name: obstacles
--- What may hold up some waiting jobs.
+-- What may hold up some waiting jobs; one statement, so that all of it is so at one moment.
 SELECT
-    jobs.id, jobs.type, jobs.locks,
+    jobs.id, jobs.attempt,
+    (
+        SELECT json_group_array(json_object(
+            'kind', kind, 'name', name, 'paused_by', paused_by, 'why', why, 'at_ms', at_ms
+        )) FROM pauses
+        WHERE kind = 'all' OR (kind = 'type' AND name = jobs.type)
+        OR (kind = 'lock' AND name IN (SELECT value FROM json_each(jobs.locks)))
+    ) AS pauses,
+    (
+        SELECT count(*) FROM jobs
+        WHERE status IN ('running', 'input_required') AND status = 'running'
+    ) AS running,
     (
         SELECT json_group_array(lock.value) FROM json_each(jobs.locks) AS lock
         WHERE (SELECT count(*) FROM holds WHERE name = lock.value) >= coalesce(
@@ -165,6 +176,27 @@ SELECT
     ) AS open_parents
 FROM jobs
 WHERE id IN (SELECT value FROM json_each(:ids)) AND status IN ('pending', 'retrying');
+
+-- name: ready_before
+-- How many jobs of the same owner come before this one and are held up by nothing, at most :most.
+SELECT count(*) AS total FROM (
+    SELECT 1 FROM jobs AS mine JOIN jobs AS other ON other.owner = mine.owner
+    WHERE mine.id = :id AND other.status IN ('pending', 'retrying') AND other.unmet = 0
+    AND other.run_at_ms <= :now_ms
+    AND (-other.priority, other.run_at_ms, other.number)
+        < (-mine.priority, mine.run_at_ms, mine.number)
+    AND NOT EXISTS (
+        SELECT 1 FROM pauses WHERE kind = 'all' OR (kind = 'type' AND name = other.type)
+    )
+    AND (other.locks = '[]' OR NOT EXISTS (
+        SELECT 1 FROM json_each(other.locks) AS lock
+        WHERE EXISTS (SELECT 1 FROM pauses WHERE kind = 'lock' AND name = lock.value)
+        OR (SELECT count(*) FROM holds WHERE name = lock.value) >= coalesce(
+            (SELECT capacity FROM lock_capacities WHERE name = lock.value), 1
+        )
+    ))
+    LIMIT :most
+);
 
 -- name: pause
 -- Hold something; what is held already stays as it is.

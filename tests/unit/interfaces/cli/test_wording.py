@@ -19,11 +19,39 @@ def job(result: Any) -> dict[str, Any]:
         "reason": None,
         "cancel_requested": False,
         "queue_position": None,
+        "waiting_for": None,
         "finished_at": "2026-11-24T21:00:00.000Z",
         "duration_seconds": 1.0,
         "title": "tests",
         "result": result,
     }
+
+
+def waiting(kind: str, names: list[str] | None = None, ids: list[str] | None = None) -> Any:
+    wait = {"kind": kind, "names": names or [], "job_ids": ids or [], "since": None}
+    return {**job(None), "status": "pending", "queue_position": 3, "waiting_for": wait}
+
+
+@pytest.mark.parametrize(
+    ("shown", "status", "told"),
+    [
+        (waiting("capacity", ids=["a"]), "pending (no. 3)", "a free slot; of yours run: a"),
+        (waiting("capacity"), "pending (no. 3)", "a free slot"),
+        (waiting("lock", ["build\x1b[2J"], ["a"]), "pending (lock build [2J)",
+         "the lock build [2J, held by a"),
+        (waiting("lock", ["a", "b"]), "pending (lock a, b)", "the locks a, b, held by others"),
+        (waiting("after", ids=["x"]), "pending (after x)", "the end of x"),
+        (waiting("after", ids=["x", "y"]), "pending (after 2 jobs)", "the end of x, y"),
+        (waiting("paused", ["all", "type:a"]), "pending (paused)", "mcp-jobs resume (all, type:a)"),
+        (waiting("delay"), "pending (no. 3)", ""),
+        (waiting("approval"), "pending (no. 3)", ""),
+    ],
+)  # fmt: skip
+def test_what_a_job_waits_for_is_told_where_its_place_does_not_say_it(
+    shown: Any, status: str, told: str
+) -> None:
+    assert wording.status_of(shown) == status
+    assert wording.wait_of(shown) == told
 
 
 def test_a_summary_of_tests_is_told_with_clean_names() -> None:

@@ -127,6 +127,12 @@ def test_ended_attempts_tell_why() -> None:
     assert "Attempt 2 of 3.\nAttempt 1: It ran longer than 3 s." in text
 
 
+def waits(kind: str, **given: Any) -> dict[str, Any]:
+    """Return how a job is shown that is due and waits for something."""
+    wait = {"kind": kind, "names": [], "job_ids": [], "since": None, **given}
+    return {"queue_position": 3, "waiting_for": wait}
+
+
 @pytest.mark.parametrize(
     ("job", "more", "told"),
     [
@@ -135,6 +141,9 @@ def test_ended_attempts_tell_why() -> None:
          "pending in /srv: make - starts at 2027-01-15T08:01:00.000Z"),
         (replace(JOB, status=Status.RETRYING, run_at_ms=JOB.created_at_ms + 60_000), {},
          "retrying in /srv: make - next attempt at 2027-01-15T08:01:00.000Z"),
+        (JOB, waits("lock", names=["a", "b"]), "pending in /srv: make - waits for the lock a, b"),
+        (JOB, waits("after", job_ids=["x", "y"]), "pending in /srv: make - waits for x, y"),
+        (JOB, waits("paused", names=["type:shell"]), "pending in /srv: make - paused (type:shell)"),
     ],
 )  # fmt: skip
 def test_a_list_tells_what_a_job_waits_for(job: Job, more: dict[str, Any], told: str) -> None:
