@@ -43,7 +43,7 @@ class FiredJob(TypedDict):
     ]
 
 
-class PauseObject(TypedDict):
+class SchedulePause(TypedDict):
     """Who holds a schedule, and why."""
 
     by: Annotated[str | None, Field("Who holds it.", "paused_by")]
@@ -103,7 +103,7 @@ class ScheduleObject(TypedDict):
     created_at: Annotated[
         str | None, Field("When it was made.", lambda of, _: rfc3339(of.created_at_ms))
     ]
-    paused: Annotated[PauseObject | None, Field("Who holds it and why; null: nobody.", _paused)]
+    paused: Annotated[SchedulePause | None, Field("Who holds it and why; null: nobody.", _paused)]
     next_fires: Annotated[list[str], Field("When it fires next; empty while paused.", _next_fires)]
     last_fire_at: Annotated[
         str | None,
@@ -132,7 +132,7 @@ class ScheduleList(TypedDict):
 
 
 _made_of_fired = maker(FiredJob)
-_made_of_pause = maker(PauseObject)
+_made_of_pause = maker(SchedulePause)
 _made_of_schedule = maker(ScheduleObject)
 
 

@@ -18,7 +18,7 @@ from mcp_jobs.interfaces.http.auth.tokens import OF_HOME, SCOPES
 from mcp_jobs.interfaces.http.live.websocket import Socket
 from mcp_jobs.interfaces.http.metrics import Meter
 from mcp_jobs.interfaces.http.opened import OpenedGate, stay_of
-from mcp_jobs.interfaces.http.routes import bodies, event_streams, job_routes
+from mcp_jobs.interfaces.http.routes import bodies, event_streams, job_routes, schedule_routes
 from mcp_jobs.interfaces.http.sessions import McpGate
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def build_app(parts: Parts, mcp: ASGIApp, *, verifier: OidcVerifier | None = Non
     app.state.parts = parts
     gate = McpGate(mcp)
     parts.opened.watchers.append(gate.look)
-    routers = (job_routes.jobs, event_streams.live, event_streams.health)
+    routers = (job_routes.jobs, schedule_routes.schedules, event_streams.live, event_streams.health)
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]

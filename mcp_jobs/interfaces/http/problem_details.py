@@ -18,6 +18,7 @@ from mcp_jobs.domain.errors import (
     StoreBusyError,
     TooManyError,
     UnknownJobError,
+    UnknownScheduleError,
     in_words,
 )
 
@@ -35,6 +36,7 @@ _STATUS_OF: Final[tuple[tuple[type[JobsError], int], ...]] = (
     (InvalidInputError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (TooManyError, HTTPStatus.TOO_MANY_REQUESTS),
     (UnknownJobError, HTTPStatus.NOT_FOUND),
+    (UnknownScheduleError, HTTPStatus.NOT_FOUND),
     (KeyConflictError, HTTPStatus.CONFLICT),
     (StoreBusyError, HTTPStatus.SERVICE_UNAVAILABLE),
     (JobsError, HTTPStatus.INTERNAL_SERVER_ERROR),

@@ -100,6 +100,7 @@ def _parts(settings: Settings, core: Core, authenticator: Authenticator) -> Part
     return Parts(
         settings=settings,
         service=service,
+        schedules=core.schedules,
         store=core.store,
         upkeep=core.upkeep,
         authenticator=authenticator,

@@ -79,7 +79,7 @@ class Mount:
                 owner_of=self._owner_of,
                 origin_of=of_this_process(),
             )
-            self._resources = Resources(core.service, owner_of=self._owner_of)
+            self._resources = Resources(core.service, core.schedules, owner_of=self._owner_of)
             if self._server is not None:
                 tasks.add_to(self._server)
             try:

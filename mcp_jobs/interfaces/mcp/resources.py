@@ -1,4 +1,4 @@
-"""The resources: all jobs, one job, one job's output."""
+"""The resources: all jobs, one job, one job's output, the schedules."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from mcp_jobs.domain.ids import is_id
 from mcp_jobs.domain.job_object import job_uri
 from mcp_jobs.interfaces.mcp.rendering import shortened
 from mcp_jobs.service.requests import ListJobs
+from mcp_jobs.service.schedule_service import Reach
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from mcp_jobs.interfaces.mcp.callers import OwnerOf
     from mcp_jobs.interfaces.mcp.notices import Notices
     from mcp_jobs.service.job_service import JobService
+    from mcp_jobs.service.schedule_service import ScheduleService
 
 SCHEME: Final = "jobs://"
 ALL_JOBS: Final = "jobs://all"
+SCHEDULES: Final = "jobs://schedules"
 RESOURCE_NOT_FOUND: Final = -32002
 """Up to 2025-11-25; from 2026-07-28 on it is INVALID_PARAMS (-32602)."""
 
@@ -69,16 +72,22 @@ class Resources:
     """Serves resources/list, resources/templates/list and resources/read to each owner."""
 
     def __init__(
-        self, service: JobService, *, owner_of: OwnerOf, notices: Notices | None = None
+        self,
+        service: JobService,
+        schedules: ScheduleService,
+        *,
+        owner_of: OwnerOf,
+        notices: Notices | None = None,
     ) -> None:
         self._service = service
+        self._schedules = schedules
         self._owner_of = owner_of
         self._notices = notices
 
     async def list(
         self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
     ) -> ListResourcesResult:
-        """Answer resources/list: the list of all jobs, then the newest ones."""
+        """Answer resources/list: the lists of all jobs and schedules, then the newest jobs."""
         del params
         recent = await self._service.list(self._owner_of(context), ListJobs(limit=_LISTED))
         everything = Resource(
@@ -98,7 +107,14 @@ class Resources:
             )
             for job in recent["jobs"]
         ]
-        return ListResourcesResult(resources=[everything, *jobs])
+        schedules = Resource(
+            uri=SCHEDULES,
+            name="schedules",
+            title="Schedules",
+            description="What starts by the clock: next fires, last jobs, what was missed.",
+            mime_type=_JSON,
+        )
+        return ListResourcesResult(resources=[everything, schedules, *jobs])
 
     async def templates(
         self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
@@ -138,8 +154,8 @@ class Resources:
         if text is None:
             not_found(
                 context,
-                f"There is no resource {uri!r}. There are {ALL_JOBS}, jobs://job/<job_id> and "
-                "jobs://job/<job_id>/output.",
+                f"There is no resource {uri!r}. There are {ALL_JOBS}, {SCHEDULES}, "
+                "jobs://job/<job_id> and jobs://job/<job_id>/output.",
                 uri=uri,
             )
         contents = TextResourceContents(uri=uri, mime_type=kind, text=text)
@@ -148,6 +164,8 @@ class Resources:
     async def _read(self, owner: str, uri: str) -> tuple[str, str | None]:
         if uri == ALL_JOBS:
             return _JSON, self._seen(await self._service.list(owner, ListJobs(limit=100)))
+        if uri == SCHEDULES:
+            return _JSON, json.dumps(await self._schedules.list(Reach(owner=owner)))
         job_id = job_id_of(uri)
         if job_id is None:
             return _JSON, None

@@ -117,7 +117,7 @@ def build_server(
         origin_of=origin_of or Origins(),
         notices=notices,
     )
-    resources = Resources(core.service, owner_of=owner_of, notices=notices)
+    resources = Resources(core.service, core.schedules, owner_of=owner_of, notices=notices)
     server = JobServer(
         "mcp-jobs",
         version=__version__,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.support import Place
 
 ALL = "jobs://all"
+SCHEDULES = "jobs://schedules"
 NO_JOB = "jobs://job/" + "0" * 25
 
 
@@ -159,8 +160,8 @@ async def test_a_new_job_changes_the_list_and_jobs_all(place: Place, mode: str) 
         (shown,) = json.loads(await read(client, ALL))["jobs"]
         assert (shown["job_id"], shown["status"]) == (job["job_id"], "pending")
         resources = (await client.list_resources(cache_mode="bypass")).resources
-        assert [str(r.uri) for r in resources] == [ALL, job["uri"]]
-        assert [(r.name, r.mime_type) for r in resources][1] == (job["job_id"], "application/json")
+        assert [str(r.uri) for r in resources] == [ALL, SCHEDULES, job["uri"]]
+        assert [(r.name, r.mime_type) for r in resources][2] == (job["job_id"], "application/json")
 
         told = news.count(ALL)
         await call(client, "cancel_job", {"job_id": job["job_id"]})
@@ -293,7 +294,7 @@ async def test_resources_are_listed_described_and_read(place: Place, mode: str) 
             codes.append(caught.value.error.code)
         capabilities = client.server_capabilities.resources
 
-    assert [str(r.uri) for r in resources] == [ALL, job["uri"]]
+    assert [str(r.uri) for r in resources] == [ALL, SCHEDULES, job["uri"]]
     assert all(r.title and r.description for r in resources)
     assert [t.uri_template for t in templates] == [
         "jobs://job/{job_id}", "jobs://job/{job_id}/output",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_origin, is_typeddict
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from mcp_jobs.domain import schedule_object
 from mcp_jobs.domain.declaration import declared
 from mcp_jobs.domain.job_object import JobPage, OutputObject, ShownJob
 from mcp_jobs.domain.states import Status
@@ -40,10 +41,28 @@ class CancelBody(BaseModel):
     grace_seconds: Grace = Field(default=5, description="Time between SIGTERM and SIGKILL.")
 
 
+class HoldBody(BaseModel):
+    """Why something is held."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    why: Annotated[str, Field(max_length=500)] | None = Field(
+        default=None, description="For what reason."
+    )
+
+
 class Query(BaseModel):
     """Base of the query parameters: those that are not listed are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WhoseQuery(Query):
+    """Whose schedules are meant."""
+
+    everybody: bool = Field(
+        default=False, description="Those of all owners; needs the scope admin."
+    )
 
 
 class ListQuery(Query):
@@ -123,6 +142,8 @@ def _typed(kind: Any) -> Any:
 Output = _model(OutputObject, "Output")
 Job = _model(ShownJob, "Job", always=("output", "next_step"))
 JobList = _model(JobPage, "JobList")
+Schedule = _model(schedule_object.ScheduleObject, "Schedule")
+ScheduleList = _model(schedule_object.ScheduleList, "ScheduleList")
 
 
 class JobType(Body):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mcp_jobs.interfaces.http.metrics import Metrics
     from mcp_jobs.interfaces.http.opened import Opened
     from mcp_jobs.service.job_service import JobService
+    from mcp_jobs.service.schedule_service import ScheduleService
     from mcp_jobs.settings import Settings
     from mcp_jobs.store import Store
 
@@ -24,6 +25,7 @@ class Parts:
 
     settings: Settings
     service: JobService
+    schedules: ScheduleService
     store: Store
     upkeep: Upkeep
     authenticator: Authenticator

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 
-from mcp_jobs.domain.events import JobChanged, OutputGrew, TypesChanged
+from mcp_jobs.domain.events import JobChanged, OutputGrew, SchedulesChanged, TypesChanged
 from mcp_jobs.domain.job_object import job_uri
-from mcp_jobs.interfaces.mcp.resources import ALL_JOBS, output_uri
+from mcp_jobs.interfaces.mcp.resources import ALL_JOBS, SCHEDULES, output_uri
 from mcp_jobs.interfaces.mcp.updates.queue import TaskChanged
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 INTERVAL_S: Final = 0.25
 
 _ALL_JOBS: Final = ResourceUpdated(uri=ALL_JOBS)
+_SCHEDULES: Final = ResourceUpdated(uri=SCHEDULES)
 
 
 class Push:
@@ -102,6 +103,8 @@ class Push:
             self._mark(event.job_id, news, at_once=event.ended)
             news = [_ALL_JOBS, ResourcesListChanged()] if event.created else [_ALL_JOBS]
             self._mark(f"/{event.owner}", news, owner=event.owner)
+        elif isinstance(event, SchedulesChanged):
+            self._mark(f"/{event.owner}/schedules", [_SCHEDULES], owner=event.owner)
         elif isinstance(event, TypesChanged):
             self._mark("/types", [ToolsListChanged()])
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from mcp_jobs.domain.errors import UnknownJobError
-from mcp_jobs.interfaces.mcp.resources import ALL_JOBS, SCHEME, job_id_of
+from mcp_jobs.interfaces.mcp.resources import ALL_JOBS, SCHEDULES, SCHEME, job_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Targets:
         """
         job_id = job_id_of(uri)
         if job_id is None:
-            ours = uri.startswith(SCHEME) and uri != ALL_JOBS
+            ours = uri.startswith(SCHEME) and uri not in (ALL_JOBS, SCHEDULES)
             return f"There is no resource {uri!r}." if ours else None
         return await self.fault_of_task(owner, job_id)
 
