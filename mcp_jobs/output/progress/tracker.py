@@ -115,7 +115,9 @@ class ProgressTracker:
             self._since = (now_s, self._percent)
 
     def _changed(self, now_s: float) -> Progress | None:
-        if self._message is None and self._percent is None and self._current is None:
+        known = (self._message, self._percent, self._current) != (None, None, None)
+        # A percentage that was given up is told, though nothing else is known yet.
+        if not known and self._snapshot is None:
             return None
         snapshot = Progress(
             current=self._current,

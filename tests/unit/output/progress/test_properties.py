@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mcp_jobs.output.progress import (
@@ -159,6 +159,13 @@ def test_recognised_readings_are_always_sane(chunks: list[bytes | None]) -> None
     )
 )
 @settings(max_examples=300, deadline=None)
+@example(
+    updates=[
+        (Reading(percent=100.0), 0.0, False),
+        (Reading(percent=0.0), 0.0, False),
+        (Reading(percent=0.0), 0.0, True),
+    ]
+)
 def test_percent_never_decreases_unless_it_is_given_up(
     updates: list[tuple[Reading, float, bool]],
 ) -> None:
