@@ -251,7 +251,9 @@ def test_the_schema_describes_every_route_and_names_the_token(client: httpx2.Cli
     assert set(schema["paths"]) == {
         "/jobs", "/jobs/{job_id}", "/jobs/{job_id}/cancel", "/jobs/{job_id}/output",
         "/jobs/{job_id}/output/raw", "/jobs/{job_id}/events", "/jobs/{job_id}/deliveries",
-        "/events", "/job-types", "/healthz", "/readyz", "/metrics",
+        "/events", "/job-types", "/healthz", "/readyz", "/metrics", "/schedules",
+        "/schedules/{schedule}", "/schedules/{schedule}/pause",
+        "/schedules/{schedule}/resume", "/schedules/{schedule}/run",
     }  # fmt: skip
     for path, operations in schema["paths"].items():
         for operation in operations.values():
