@@ -25,7 +25,7 @@ CANDIDATES := $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick node check fix bench bundle dist lock hosts chaos powercut clean
+.PHONY: help demo test quick node check fix bench bundle plugin dist lock hosts chaos powercut clean
 
 help:
 	@echo "make demo    watch a real client run a test suite as a background job"
@@ -36,6 +36,7 @@ help:
 	@echo "make fix     let ruff format and repair what it can"
 	@echo "make bench   run the benchmarks and write benchmarks/RESULTS.md"
 	@echo "make bundle  write the bundle for Claude Desktop into dist/"
+	@echo "make plugin  write the plugin for Claude Code into dist/claude-plugin/"
 	@echo "make dist    build the sdist and the wheel of what is committed into dist/"
 	@echo "make lock    lock the dependencies of releases and of the image anew"
 	@echo "make hosts   try real hosts from npm (about 1 GB, once)"
@@ -83,6 +84,9 @@ bench: $(STAMP)
 
 bundle: $(STAMP)
 	@$(RUN) scripts/bundle.py
+
+plugin: $(STAMP)
+	@$(RUN) -m scripts.plugin
 
 # A clone has what is committed and nothing else.
 dist: $(STAMP)

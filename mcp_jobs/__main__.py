@@ -40,6 +40,7 @@ PLAIN_COMMANDS: Final = {
     "worker": "run the jobs of this home, without serving MCP",
     "serve": "serve MCP, REST and live events over HTTP",
     "token": "print the token of this home, or manage named ones",
+    "hook": "answer an event of a host, as its plugins call it",
 }
 """Commands that argparse knows; every other one is the command line's for people."""
 
@@ -169,6 +170,8 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--drain", action="store_true", help="exit when no job is left")
     _add_serve(commands.add_parser("serve", help=PLAIN_COMMANDS["serve"]))
     _add_token(commands.add_parser("token", help=PLAIN_COMMANDS["token"]))
+    hook = commands.add_parser("hook", help=PLAIN_COMMANDS["hook"])
+    hook.add_argument("host", help="the host that calls")
     return parser
 
 
@@ -216,6 +219,12 @@ def _require_supported_platform() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.command == "hook":
+        # It loads the settings itself, as it must not fail when they are wrong.
+        from mcp_jobs.interfaces.hooks import hook
+
+        hook.run(arguments.host, _overrides(arguments))
+        return
     from mcp_jobs.interfaces import event_loop
 
     loaded = _settings(**_overrides(arguments))
