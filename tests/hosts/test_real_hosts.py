@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scripts import plugin
 from tests.markdown import DOCS, names, rows, section
 from tests.support import BOUND_S
 from tests.system.commands.test_cli_jobs import cli
@@ -112,6 +113,19 @@ def test_install_writes_what_claude_code_itself_adds_and_that_the_tools_are_ther
     assert cli(place, "install", "--yes", "claude-code").returncode == 0
     ours = json.loads(path.read_text())["mcpServers"]["jobs"]
     assert {"env": {}, **ours} == {"env": {}, **added, "alwaysLoad": True}
+
+
+def test_claude_code_installs_the_plugin_and_its_server_connects(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = host_program("claude-code")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    written = plugin.write(place.root / "plugin")
+    assert "Validation passed" in ask(place, program, "plugin", "validate", str(written))
+    ask(place, program, "plugin", "marketplace", "add", str(written))
+    ask(place, program, "plugin", "install", "mcp-jobs@mcp-jobs")
+    listed = ask(place, program, "mcp", "list")
+    assert re.search(r"^plugin:mcp-jobs:jobs: mcp-jobs .*✔ Connected$", listed, re.M), listed
 
 
 def test_codex_lists_the_tools(place: Place) -> None:

@@ -30,6 +30,7 @@ WANTED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cursor": (".cursor/mcp.json", "mcpServers", TYPED),
     "codex": (".codex/config.toml", "mcp_servers", PLAIN),
     "gemini": (".gemini/settings.json", "mcpServers", PLAIN),
+    "antigravity": (".gemini/config/mcp_config.json", "mcpServers", PLAIN),
     "zed": (".config/zed/settings.json", "context_servers", PLAIN),
     "opencode": (
         ".config/opencode/opencode.json",
@@ -43,6 +44,7 @@ IN_PROJECT = {
     "cursor": ".cursor/mcp.json",
     "codex": ".codex/config.toml",
     "gemini": ".gemini/settings.json",
+    "antigravity": ".agents/mcp_config.json",
     "opencode": "opencode.json",
 }
 

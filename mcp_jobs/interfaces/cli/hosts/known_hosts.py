@@ -153,6 +153,15 @@ HOSTS: Final[Mapping[str, Host]] = {
             then="`gemini mcp list` shows whether it connects.",
         ),
         Host(
+            name="antigravity",
+            title="Antigravity CLI",
+            table="mcpServers",
+            entry=_common,
+            user_file=lambda: _home() / ".gemini" / "config" / "mcp_config.json",
+            project_file=_here(".agents", "mcp_config.json"),
+            then="Restart agy; `/mcp` in it shows whether it connects.",
+        ),
+        Host(
             name="zed",
             title="Zed",
             table="context_servers",
