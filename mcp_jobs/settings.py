@@ -398,6 +398,16 @@ def config_directory() -> Path:
     return user_config_path("mcp-jobs")
 
 
+def systemd_directory() -> Path:
+    """Return where the user's own units of systemd are. It need not exist."""
+    return user_config_path("systemd") / "user"
+
+
+def launch_agents_directory() -> Path:
+    """Return where the user's own agents of launchd are. It need not exist."""
+    return Path.home() / "Library" / "LaunchAgents"
+
+
 def trust_directory() -> Path:
     """Return where it is kept which files of job types the user trusts. It need not exist.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import anyio
 
 from mcp_jobs import settings as configuration
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.service.assembly import Core, open_core
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from mcp_jobs.job_types.registry import JobType
     from mcp_jobs.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _EXIT_BUDGET_S: Final = 0.2
 """Hosts follow SIGTERM by SIGKILL within a fraction of a second."""
@@ -32,7 +36,10 @@ async def work(settings: Settings, drain: bool) -> None:
     if drain and not settings.home.exists():
         # The home was removed since somebody wanted it drained, and must not come back by that.
         return
-    async with open_core(settings, _types(settings)) as core, anyio.create_task_group() as tasks:
+    async with (
+        open_core(settings, () if drain else _types(settings)) as core,
+        anyio.create_task_group() as tasks,
+    ):
         tasks.start_soon(leave_on_signal, core)
         tasks.start_soon(leave_without_home, core)
         if drain:
@@ -44,12 +51,19 @@ async def work(settings: Settings, drain: bool) -> None:
 
 
 def _types(settings: Settings) -> tuple[JobType, ...]:
-    """Return the Python jobs that were asked for: schedules start them, and only who knows them."""
+    """Return the Python jobs that were asked for: only who knows them fires their schedules.
+
+    The queue is worked on all the same when they cannot be loaded.
+    """
     if settings.app is None:
         return ()
     from mcp_jobs.job_types.python import loading  # noqa: PLC0415 - most workers need none of it
 
-    return loading.types_of(loading.load(settings.app, configuration.project_directory()))
+    try:
+        return loading.types_of(loading.load(settings.app, configuration.project_directory()))
+    except InvalidInputError as error:
+        logger.warning("the schedules of Python jobs are not fired here: %s", error)
+        return ()
 
 
 async def leave_on_signal(core: Core, before: Callable[[], Awaitable[None]] | None = None) -> None:

@@ -25,6 +25,7 @@ from mcp_jobs.interfaces.cli import (
     show,
     start,
     trust,
+    user_service,
     wait,
 )
 from mcp_jobs.interfaces.cli.exits import INTERRUPTED, OK, code_of
@@ -100,6 +101,7 @@ def application(plain_commands: Mapping[str, str]) -> typer.Typer:
     app.command("trust")(trust.trust)
     app.command("install")(install.install)
     app.add_typer(schedule.commands(), name="schedule")
+    app.add_typer(user_service.commands(), name="service")
     return app
 
 

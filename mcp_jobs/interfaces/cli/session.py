@@ -128,23 +128,28 @@ def choose(options: Mapping[str, Any]) -> None:
     _chosen.set({name: value for name, value in options.items() if value})
 
 
+def settings(**overrides: Any) -> Settings:
+    """Return the settings of this command line. Raises `InvalidInputError`."""
+    return configuration.load(**{**_chosen.get(), **overrides})
+
+
 @asynccontextmanager
 async def open_session(*, reading: bool = False, **overrides: Any) -> AsyncIterator[Session]:
     """Open the home; to a command that is only `reading`, also one that it cannot write to.
 
     Raises `InvalidInputError` or `StoreError`.
     """
-    settings = configuration.load(**{**_chosen.get(), **overrides})
+    chosen = settings(**overrides)
     types: tuple[JobType, ...] = ()
-    if settings.app is not None:
+    if chosen.app is not None:
         from mcp_jobs.job_types.python import loading
 
-        types = loading.types_of(loading.load(settings.app, configuration.project_directory()))
+        types = loading.types_of(loading.load(chosen.app, configuration.project_directory()))
     try:
-        async with visit(settings, types, reading=reading) as core:
+        async with visit(chosen, types, reading=reading) as core:
             # What to do next is told in commands, not as the tools of agents.
             service = core.service.in_words_of(COMMANDS)
-            yield Session(core=replace(core, service=service), settings=settings)
+            yield Session(core=replace(core, service=service), settings=chosen)
     except StoreUnwritableError as error:
         raise StoreUnwritableError(f"{error} {_IN_SANDBOX}") from error
 

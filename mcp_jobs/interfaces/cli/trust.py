@@ -65,6 +65,7 @@ def trust(
         _require_agreement(new, yes)
         for file in new:
             kept.add(file.path, file.data)
+    _store_schedules(found)
     _tell(found, as_json)
 
 
@@ -118,6 +119,30 @@ def _declared(file: _File) -> Found:
     return yaml.declared_in(
         file.data, file=file.path, base=folder, reserved=frozenset({SHELL_NAME})
     )
+
+
+def _store_schedules(found: Sequence[_File]) -> None:
+    """Let the schedules of these files begin, also where no server of the project is running."""
+    scheduled = {
+        _real_path(file.path): {job_type.name: job_type for job_type in _declared(file).types}
+        for file in found
+        if any(job_type.schedule is not None for job_type in _declared(file).types)
+    }
+    if not scheduled:
+        return
+    from mcp_jobs.interfaces.cli import session
+
+    async def store() -> None:
+        async with session.open_session() as opened:
+            for path, types in scheduled.items():
+                await opened.core.scheduling.declare(path, types)
+
+    session.run(store)
+
+
+def _real_path(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def _tell(found: Sequence[_File], as_json: bool) -> None:

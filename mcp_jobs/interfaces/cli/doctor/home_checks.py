@@ -15,6 +15,7 @@ from mcp_jobs.execution import host, job_directory
 from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.execution.owner_locks import told_by_others
 from mcp_jobs.interfaces.cli import session
+from mcp_jobs.interfaces.cli.doctor import schedule_checks
 from mcp_jobs.interfaces.cli.doctor.findings import Finding, fault, fine, warning
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ async def _inside(opened: Session, settings: Settings) -> AsyncIterator[Finding]
     total = sum(counts.values())
     yield fine("database", f"{settings.database}, {total} {'job' if total == 1 else 'jobs'}")
     yield _types(opened)
+    async for finding in schedule_checks.check(opened):
+        yield finding
     stale = await _stale(opened, settings)
     try:
         await opened.core.membership.ask_for_worker()
