@@ -36,10 +36,8 @@ async def work(settings: Settings, drain: bool) -> None:
     if drain and not settings.home.exists():
         # The home was removed since somebody wanted it drained, and must not come back by that.
         return
-    async with (
-        open_core(settings, () if drain else _types(settings)) as core,
-        anyio.create_task_group() as tasks,
-    ):
+    types = () if drain else _types(settings)
+    async with open_core(settings, types) as core, anyio.create_task_group() as tasks:
         tasks.start_soon(leave_on_signal, core)
         tasks.start_soon(leave_without_home, core)
         if drain:

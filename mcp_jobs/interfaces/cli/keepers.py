@@ -129,12 +129,13 @@ class Launchd:
         return plistlib.dumps(agent).decode()
 
     def start(self) -> None:
-        if self.is_active():
-            self.stop()
+        self.stop()
         _must([self._program, "bootstrap", self._domain, str(self.path)])
 
     def stop(self) -> None:
-        _must([self._program, "bootout", f"{self._domain}/{self._label}"])
+        # It complains of what is not there.
+        if self.is_active():
+            _must([self._program, "bootout", f"{self._domain}/{self._label}"])
 
     def is_active(self) -> bool:
         return _run([self._program, "print", f"{self._domain}/{self._label}"]).returncode == 0

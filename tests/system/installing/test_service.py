@@ -51,7 +51,7 @@ def test_the_service_is_installed_shown_and_removed(place: Place) -> None:
     assert removed.returncode == 0, removed.stderr
     assert not os.path.exists(told["path"])
     assert cli(place, "service", "status", **more).returncode == 1
-    asked = [line for line in (place.root / "asked").read_text().splitlines()]
+    asked = (place.root / "asked").read_text().splitlines()
     changes = [line.split()[1] for line in asked if "is-active" not in line]
     assert changes == ["daemon-reload", "enable", "restart", "disable"]
 

@@ -15,6 +15,12 @@ from tests.processes.test_main import assert_one_sentence, mcp_jobs
 from tests.raw import RawServer
 from tests.support import ERAS, LEGACY, Inbox, Place, open_client, until
 
+NIGHTLY = """\
+  nightly:
+    description: Tidy up.
+    command: ['true']
+    schedule: "0 3 * * *"
+"""
 JOBS = """\
 jobs:
   greet:
@@ -268,10 +274,12 @@ def test_without_a_file_nothing_of_it_is_loaded(place: Place) -> None:
     code = (
         "import atexit, sys, os\n"
         "import mcp_jobs.interfaces.worker as worker\n"
+        "import mcp_jobs.service.scheduling as scheduling\n"
+        "scheduling._FIRST_S = 0\n"
         "from mcp_jobs.__main__ import main\n"
         "real = os._exit\n"
         "def leave(code):\n"
-        "    heavy = {'yaml', 'regex', 'mcp_jobs.job_types.yaml', 'jsonschema'}\n"
+        "    heavy = {'yaml', 'regex', 'mcp_jobs.job_types.yaml', 'jsonschema', 'cronsim'}\n"
         "    heavy = heavy & set(sys.modules)\n"
         "    print('loaded', sorted(heavy), file=sys.stderr, flush=True)\n"
         "    real(code)\n"
@@ -279,13 +287,19 @@ def test_without_a_file_nothing_of_it_is_loaded(place: Place) -> None:
         "main()\n"
     )
     seen = []
-    for text in (None, JOBS):
+    scheduled = f"{JOBS}{NIGHTLY}"
+    for text in (None, JOBS, scheduled):
         if text is not None:
             declare(place, text)
         with RawServer(place, code=code) as server:
             server.request("tools/list", {})
+            server.request("resources/read", {"uri": "jobs://schedules"})
             server.close_stdin()
             server.wait()
             seen.append(server.stderr.strip())
 
-    assert seen == ["loaded []", "loaded ['mcp_jobs.job_types.yaml', 'yaml']"]
+    assert seen == [
+        "loaded []",
+        "loaded ['mcp_jobs.job_types.yaml', 'yaml']",
+        "loaded ['cronsim', 'mcp_jobs.job_types.yaml', 'yaml']",
+    ]
