@@ -23,7 +23,7 @@ EXAMPLES = [block.text for block in blocks(PAGE, "yaml")]
 MISTAKE = "      verbose: {type: boolean, default: false}\n"
 
 
-@pytest.mark.parametrize("text", EXAMPLES, ids=["all", "callers", "retries", "gantz"])
+@pytest.mark.parametrize("text", EXAMPLES, ids=["all", "callers", "retries", "locks", "gantz"])
 def test_an_example_is_a_whole_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "jobs.yaml"
     path.write_text(text.replace(MISTAKE, ""), "utf-8")
@@ -44,7 +44,7 @@ def test_the_mistake_is_told_as_the_page_says(tmp_path: Path) -> None:
 
 async def test_the_examples_run(place: Place) -> None:
     place.declare(EXAMPLES[0].replace(MISTAKE, ""))
-    place.declare(EXAMPLES[3], "gantz.yaml")
+    place.declare(EXAMPLES[-1], "gantz.yaml")
     (place.project / "tests").mkdir()
     (place.project / "build").mkdir()
     (place.project / "a b").write_text("one\ntwo\n", "utf-8")
