@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Final
 from mcp_jobs.domain.errors import StoreError
 from mcp_jobs.store.sqlite import connection as sqlite
 from mcp_jobs.store.sqlite.migrate import require_current
-from mcp_jobs.store.sqlite.outbox import SqliteOutbox
-from mcp_jobs.store.sqlite.sqlite_gates import SqliteGates
-from mcp_jobs.store.sqlite.sqlite_schedules import SqliteSchedules
 from mcp_jobs.store.sqlite.sqlite_store import SqliteStore
 
 if TYPE_CHECKING:
@@ -48,28 +45,26 @@ class ReadOnlyStore(SqliteStore):
         return store
 
     async def close(self) -> None:
-        self._glance.close()
-        await self._reader.close()
+        self._sql.glance.close()
+        await self._sql.reader.close()
 
     async def changed_elsewhere(self) -> bool:
         if self._opened_as:
             # A file that has taken its place is not the one that this store is of.
-            self._file.check()
-            if self._opened_as != _state_of(self._file.path):
+            self._sql.file.check()
+            if self._opened_as != _state_of(self._sql.file.path):
                 await self._open_again()
                 return True
         return await super().changed_elsewhere()
 
     async def _open_again(self) -> None:
-        path = self._file.path
+        path = self._sql.file.path
         opened_as, how = _state_of(path), _way(path)
         reader, glance = await _opened(path, how)
-        old, old_glance = self._reader, self._glance
-        self._reader = self._writer = reader
-        self._glance = glance
-        self.outbox = SqliteOutbox(self._file, reader, reader)
-        self.gates = SqliteGates(self._file, reader, reader, self._glance_at)
-        self.schedules = SqliteSchedules(self._file, reader, reader)
+        on = self._sql
+        old, old_glance = on.reader, on.glance
+        on.reader = on.writer = reader
+        on.glance = glance
         self._opened_as = opened_as if how == _ALONE else ()
         old_glance.close()
         await old.close()

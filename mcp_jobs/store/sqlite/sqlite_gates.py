@@ -3,55 +3,43 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcp_jobs.domain.gates import Lock, Obstacles, Pause
 from mcp_jobs.store.sqlite import connection as sqlite
 from mcp_jobs.store.sqlite import rows
-from mcp_jobs.store.sqlite.queries import queries
+from mcp_jobs.store.sqlite.statements import FEW
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-
-    import aiosqlite
+    from collections.abc import Mapping, Sequence
 
     from mcp_jobs.domain.gates import PauseKind
-
-    GlanceAt = Callable[[str, Mapping[str, Any]], Awaitable[Sequence[sqlite.Row]]]
+    from mcp_jobs.store.sqlite.statements import Statements
 
 _PAUSE = tuple(Pause.__slots__)
-_FEW = 20
-"""What holds up so many jobs is read in less time than another thread takes."""
 
 
 class SqliteGates:
     """Implements `Gates` on the store's connections."""
 
-    def __init__(
-        self,
-        file: sqlite.DatabaseFile,
-        writer: aiosqlite.Connection,
-        reader: aiosqlite.Connection,
-        glance_at: GlanceAt,
-    ) -> None:
-        self._file = file
-        self._writer = writer
-        self._reader = reader
-        self._glance_at = glance_at
+    def __init__(self, statements: Statements) -> None:
+        self._sql = statements
 
     async def pause(self, pause: Pause) -> bool:
-        return bool(await self._write("pause", **{name: getattr(pause, name) for name in _PAUSE}))
+        return bool(
+            await self._sql.write("pause", **{name: getattr(pause, name) for name in _PAUSE})
+        )
 
     async def resume(self, kind: PauseKind, name: str) -> Pause | None:
-        found = await self._write("resume", kind=kind, name=name)
+        found = await self._sql.write("resume", kind=kind, name=name)
         return _pause_from(found[0]) if found else None
 
     async def pauses(self) -> Sequence[Pause]:
-        return [_pause_from(row) for row in await self._read("pauses")]
+        return [_pause_from(row) for row in await self._sql.read("pauses")]
 
     async def set_capacity(self, name: str, capacity: int, *, declared: bool) -> bool:
         values = {"name": name, "capacity": capacity, "declared": declared}
-        return bool(await self._write("set_capacity", **values))
+        return bool(await self._sql.write("set_capacity", **values))
 
     async def locks(self) -> Sequence[Lock]:
         return [
@@ -61,11 +49,11 @@ class SqliteGates:
                 holders=rows.names(row["holders"]),
                 waiting=row["waiting"],
             )
-            for row in await self._read("locks")
+            for row in await self._sql.read("locks")
         ]
 
     async def obstacles(self, job_ids: Sequence[str]) -> Mapping[str, Obstacles]:
-        read = self._look_up if len(job_ids) <= _FEW else self._read
+        read = self._sql.look_up if len(job_ids) <= FEW else self._sql.read
         values = {"ids": json.dumps(list(job_ids))}
         return {
             row["id"]: Obstacles(
@@ -81,17 +69,7 @@ class SqliteGates:
 
     async def ready_before(self, job_id: str, *, now_ms: int, most: int) -> int:
         values = {"id": job_id, "now_ms": now_ms, "most": most}
-        return int((await self._read("ready_before", **values))[0]["total"])
-
-    async def _write(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        self._file.check()
-        return await sqlite.run(self._writer, self._file, queries()[query], values)
-
-    async def _look_up(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        return await self._glance_at(queries()[query], values)
-
-    async def _read(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        return await sqlite.run(self._reader, self._file, queries()[query], values)
+        return int((await self._sql.read("ready_before", **values))[0]["total"])
 
 
 def _pauses_from(stored: str) -> tuple[Pause, ...]:

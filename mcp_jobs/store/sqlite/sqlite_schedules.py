@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp_jobs.domain.schedules import OVERLAPS, Recurrence, Schedule
 from mcp_jobs.store.sqlite import connection as sqlite
 from mcp_jobs.store.sqlite import rows
-from mcp_jobs.store.sqlite.queries import queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import aiosqlite
-
     from mcp_jobs.domain.models import Job
+    from mcp_jobs.store.sqlite.statements import Statements
     from mcp_jobs.store.timetable import Fired
 
 _SAME_NAME: Final = tuple(n for n in Schedule.__slots__ if n not in ("recurrence", "shared"))
@@ -29,15 +27,8 @@ _GIVEN: Final = (
 class SqliteSchedules:
     """Implements `Schedules` on the store's connections."""
 
-    def __init__(
-        self,
-        file: sqlite.DatabaseFile,
-        writer: aiosqlite.Connection,
-        reader: aiosqlite.Connection,
-    ) -> None:
-        self._file = file
-        self._writer = writer
-        self._reader = reader
+    def __init__(self, statements: Statements) -> None:
+        self._sql = statements
 
     async def add(self, schedule: Schedule, *, most: int) -> bool:
         return await self._write("add_schedule", **_values(schedule), most=most)
@@ -63,7 +54,7 @@ class SqliteSchedules:
         return await self._schedules("due_schedules", **values)
 
     async def next_due_ms(self, after_ms: int) -> int | None:
-        found = await self._read("next_due_schedule", after_ms=after_ms)
+        found = await self._sql.read("next_due_schedule", after_ms=after_ms)
         next_ms: int | None = found[0]["next_ms"]
         return next_ms
 
@@ -81,22 +72,18 @@ class SqliteSchedules:
         return await self._write("resume_schedule", **values)
 
     async def jobs_of(self, schedule_id: str, *, limit: int) -> Sequence[Job]:
-        found = await self._read("jobs_of_schedule", id=schedule_id, limit=limit)
+        found = await self._sql.read("jobs_of_schedule", id=schedule_id, limit=limit)
         return [rows.job_from(row) for row in found]
 
     async def unfinished(self, schedule_id: str) -> Sequence[Job]:
-        found = await self._read("unfinished_of_schedule", id=schedule_id)
+        found = await self._sql.read("unfinished_of_schedule", id=schedule_id)
         return [rows.job_from(row) for row in found]
 
     async def _schedules(self, query: str, **values: Any) -> list[Schedule]:
-        return [_schedule_from(row) for row in await self._read(query, **values)]
+        return [_schedule_from(row) for row in await self._sql.read(query, **values)]
 
     async def _write(self, query: str, **values: Any) -> bool:
-        self._file.check()
-        return bool(await sqlite.run(self._writer, self._file, queries()[query], values))
-
-    async def _read(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        return await sqlite.run(self._reader, self._file, queries()[query], values)
+        return bool(await self._sql.write(query, **values))
 
 
 def _values(schedule: Schedule) -> dict[str, Any]:

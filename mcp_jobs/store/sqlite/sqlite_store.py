@@ -28,12 +28,12 @@ from mcp_jobs.store.base import Accepted, Change, Claimed, Due
 from mcp_jobs.store.sqlite import connection as sqlite
 from mcp_jobs.store.sqlite import rows
 from mcp_jobs.store.sqlite.outbox import SqliteOutbox
-from mcp_jobs.store.sqlite.queries import queries
 from mcp_jobs.store.sqlite.sqlite_gates import SqliteGates
 from mcp_jobs.store.sqlite.sqlite_schedules import SqliteSchedules
+from mcp_jobs.store.sqlite.statements import FEW, Statements
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import aiosqlite
@@ -46,9 +46,6 @@ _ANSWER_S: Final = 10.0
 """Longer than a statement waits for its turn and for the lock: what then is missing is the disk."""
 
 _STATES: Final = frozenset(status.value for status in Status)
-_FEW: Final = 20
-"""So many jobs are read in less time than another thread takes."""
-
 _IN_VAIN: Final = (Status.FAILED, Status.CANCELLED)
 _ENDINGS_OF: Final = 1000
 """How many of the newest ids are compared with an end."""
@@ -65,14 +62,11 @@ class SqliteStore:
         glance: sqlite.Glance,
         pin: sqlite.Pinner,
     ) -> None:
-        self._file = sqlite.DatabaseFile(path, pin)
-        self._glance = glance
-        self._writer = writer
-        self._reader = reader
+        self._sql = Statements(sqlite.DatabaseFile(path, pin), writer, reader, glance)
         self._data_version: int | None = None
-        self.outbox = SqliteOutbox(self._file, writer, reader)
-        self.gates = SqliteGates(self._file, writer, reader, self._glance_at)
-        self.schedules = SqliteSchedules(self._file, writer, reader)
+        self.outbox = SqliteOutbox(self._sql)
+        self.gates = SqliteGates(self._sql)
+        self.schedules = SqliteSchedules(self._sql)
 
     @classmethod
     async def open(cls, path: Path, *, pin: sqlite.Pinner) -> SqliteStore:
@@ -94,15 +88,15 @@ class SqliteStore:
             raise
 
     def lost(self) -> str | None:
-        return self._file.gone or self._file.lost()
+        return self._sql.file.gone or self._sql.file.lost()
 
     def abandon(self, why: str) -> None:
-        self._file.gone = why
+        self._sql.file.gone = why
 
     async def close(self) -> None:
-        self._glance.close()
-        await self._reader.close()
-        await self._writer.close()
+        self._sql.glance.close()
+        await self._sql.reader.close()
+        await self._sql.writer.close()
 
     # -- changes of one job ----------------------------------------------------------------------
 
@@ -121,10 +115,10 @@ class SqliteStore:
         """Return the job that was there before one that could not be stored."""
         if new.schedule is not None:
             values = {"schedule": new.schedule, "fire_at_ms": new.fire_at_ms}
-            if fired := _first_job(await self._look_up("job_fired", **values)):
+            if fired := _first_job(await self._sql.look_up("job_fired", **values)):
                 return fired
         job = _first_job(
-            await self._look_up("job_by_key", owner=new.owner, key=new.idempotency_key)
+            await self._sql.look_up("job_by_key", owner=new.owner, key=new.idempotency_key)
         )
         if job is not None and job.fingerprint != new.fingerprint:
             raise KeyConflictError(
@@ -133,7 +127,7 @@ class SqliteStore:
             )
         if job is None and new.if_running == "attach":
             values = {"owner": new.owner, "likeness": new.likeness}
-            return _first_job(await self._look_up("job_alike", **values))
+            return _first_job(await self._sql.look_up("job_alike", **values))
         return job
 
     async def _refuse_parents(self, new: NewJob) -> None:
@@ -168,7 +162,7 @@ class SqliteStore:
         )
 
     async def launch_of(self, job_id: str) -> Launch | None:
-        found = await self._look_up("launch_of", id=job_id)
+        found = await self._sql.look_up("launch_of", id=job_id)
         return rows.launch_from(found[0]["launch"]) if found else None
 
     async def keep_launch(self, job: Job, launch: Launch) -> None:
@@ -243,33 +237,33 @@ class SqliteStore:
         return None if row is None else await self.find(job_id)
 
     async def prune_changes(self, *, before_ms: int, limit: int) -> int:
-        return len(await self._write_all("prune_changes", before_ms=before_ms, limit=limit))
+        return len(await self._sql.write("prune_changes", before_ms=before_ms, limit=limit))
 
     async def remove_old(self, *, before_ms: int, keep: int, limit: int) -> Sequence[str]:
         expired = {"before_ms": before_ms, "limit": limit}
-        removed = await self._write_all("remove_expired", **expired)
+        removed = await self._sql.write("remove_expired", **expired)
         if not removed:
-            removed = await self._write_all("remove_surplus", keep=keep, limit=limit)
+            removed = await self._sql.write("remove_surplus", keep=keep, limit=limit)
         return [row["id"] for row in removed]
 
     # -- reads -----------------------------------------------------------------------------------
 
     async def get(self, owner: str, job_id: str) -> Job | None:
-        return _first_job(await self._look_up("job_by_id", id=job_id, owner=owner))
+        return _first_job(await self._sql.look_up("job_by_id", id=job_id, owner=owner))
 
     async def find(self, job_id: str) -> Job | None:
-        return _first_job(await self._look_up("job_by_id_of_anyone", id=job_id))
+        return _first_job(await self._sql.look_up("job_by_id_of_anyone", id=job_id))
 
     async def list(self, owner: str, where: JobFilter, *, limit: int, cursor: str | None) -> Page:
         sql, values = _list_statement(owner, where, cursor)
         values["limit"] = limit + 1
-        read = self._glance_at if limit <= _FEW and _is_quick(where) else self._run
+        read = self._sql.look_up_sql if limit <= FEW and _is_quick(where) else self._sql.read_sql
         found = await read(sql, values)
         jobs = tuple(rows.job_from(row) for row in found[:limit])
         return Page(jobs=jobs, next_cursor=jobs[-1].id if len(found) > limit else None)
 
     async def counts(self, owner: str) -> dict[Status, int]:
-        found = await self._look_up("counts", owner=owner)
+        found = await self._sql.look_up("counts", owner=owner)
         return {
             Status(row["status"]): row["total"]
             for row in found
@@ -277,26 +271,28 @@ class SqliteStore:
         }
 
     async def totals(self) -> dict[Status, int]:
-        found = await self._read("totals")
+        found = await self._sql.read("totals")
         return {Status(row["status"]): row["total"] for row in found if row["status"] in _STATES}
 
     async def running_count(self) -> int:
-        return int((await self._look_up("running_count"))[0]["total"])
+        return int((await self._sql.look_up("running_count"))[0]["total"])
 
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
-        return [rows.attempt_from(row) for row in await self._look_up("attempts_of", id=job_id)]
+        return [rows.attempt_from(row) for row in await self._sql.look_up("attempts_of", id=job_id)]
 
     async def questions(self, job_id: str) -> Sequence[Question]:
-        return [rows.question_from(row) for row in await self._look_up("questions_of", id=job_id)]
+        return [
+            rows.question_from(row) for row in await self._sql.look_up("questions_of", id=job_id)
+        ]
 
     async def queue_position(self, job_id: str) -> int:
-        return int((await self._read("queue_position", id=job_id))[0]["position"])
+        return int((await self._sql.read("queue_position", id=job_id))[0]["position"])
 
     async def recent_ids(self, owner: str, *, limit: int) -> Sequence[str]:
-        return [r["id"] for r in await self._read("recent_ids", owner=owner, limit=limit)]
+        return [r["id"] for r in await self._sql.read("recent_ids", owner=owner, limit=limit)]
 
     async def matching_ids(self, owner: str, part: str, *, limit: int) -> Sequence[str]:
-        rows_found = await self._read("matching_ids", owner=owner, part=part, limit=limit)
+        rows_found = await self._sql.read("matching_ids", owner=owner, part=part, limit=limit)
         found = {row["id"] for row in rows_found}
         # The ends of ids are in no index.
         recent = await self.recent_ids(owner, limit=_ENDINGS_OF)
@@ -304,26 +300,26 @@ class SqliteStore:
         return sorted(found, reverse=True)[:limit]
 
     async def due(self, locality: str, *, now_ms: int) -> Due:
-        row = (await self._read("next_due", locality=locality, now_ms=now_ms))[0]
+        row = (await self._sql.read("next_due", locality=locality, now_ms=now_ms))[0]
         return Due(since_ms=row["since_ms"], next_ms=row["next_ms"], running=row["running"])
 
     async def reset_future_run_at(self, *, now_ms: int) -> bool:
         # Nearly always there is nothing to mend, which the reader sees without a write lock.
         values = {"now_ms": now_ms, "longest_pause_ms": LONGEST_PAUSE_MS}
-        if not await self._read("future_jobs", **values):
+        if not await self._sql.read("future_jobs", **values):
             return False
-        return bool(await self._write_all("reset_future_run_at", **values))
+        return bool(await self._sql.write("reset_future_run_at", **values))
 
     async def running(self, *, needing_care_of: str = "") -> Sequence[Job]:
-        found = await self._read("running_jobs", needing_care_of=needing_care_of)
+        found = await self._sql.read("running_jobs", needing_care_of=needing_care_of)
         return [rows.job_from(row) for row in found]
 
     async def states_of(self, job_ids: Sequence[str]) -> dict[str, Status]:
-        found = await self._read("states_of", ids=json.dumps(list(job_ids)))
+        found = await self._sql.read("states_of", ids=json.dumps(list(job_ids)))
         return {row["id"]: Status(row["status"]) for row in found}
 
     async def unfinished(self, locality: str) -> int:
-        return int((await self._read("waiting_or_running", locality=locality))[0]["total"])
+        return int((await self._sql.read("waiting_or_running", locality=locality))[0]["total"])
 
     # -- what changed ----------------------------------------------------------------------------
 
@@ -339,22 +335,22 @@ class SqliteStore:
 
     async def changed_elsewhere(self) -> bool:
         """Say whether another connection wrote since the last call. Cheap enough to poll."""
-        version = self._glance.version()
+        version = self._sql.glance.version()
         # Unknown: whoever then reads what changed finds out more.
         changed = version is None or version != self._data_version
         self._data_version = version
         return changed
 
     async def last_change(self) -> int:
-        return int((await self._look_up("last_change"))[0]["seq"])
+        return int((await self._sql.look_up("last_change"))[0]["seq"])
 
     async def first_change(self) -> int:
-        return int((await self._look_up("first_change"))[0]["seq"])
+        return int((await self._sql.look_up("first_change"))[0]["seq"])
 
     async def changes_after(self, seq: int, *, limit: int) -> Sequence[Change]:
         return [
             rows.change_from(row)
-            for row in await self._look_up("changes_after", seq=seq, limit=limit)
+            for row in await self._sql.look_up("changes_after", seq=seq, limit=limit)
         ]
 
     # -- statements ------------------------------------------------------------------------------
@@ -364,7 +360,7 @@ class SqliteStore:
         return None if row is None else rows.job_from(row)
 
     async def _write(self, query: str, **values: Any) -> sqlite.Row | None:
-        found = await self._write_all(query, **values)
+        found = await self._sql.write(query, **values)
         return found[0] if found else None
 
     async def _write_for_caller(self, query: str, **values: Any) -> sqlite.Row | None:
@@ -375,30 +371,9 @@ class SqliteStore:
         with anyio.move_on_after(_ANSWER_S):
             return await self._write(query, **values)
         raise StoreUnsureError(
-            f"The disk of the job database {self._file.path} does not answer, so it is not known "
-            "whether this was stored. Look at the job in a moment, before you try again."
+            f"The disk of the job database {self._sql.file.path} does not answer, so it is not "
+            "known whether this was stored. Look at the job in a moment, before you try again."
         )
-
-    async def _write_all(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        self._file.check()
-        return await sqlite.run(self._writer, self._file, queries()[query], values)
-
-    async def _look_up(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        return await self._glance_at(queries()[query], values)
-
-    async def _glance_at(self, sql: str, values: Mapping[str, Any]) -> Sequence[sqlite.Row]:
-        """Read a few rows that an index leads to."""
-        # Whoever asks again and again must not keep the others from their turn.
-        await anyio.lowlevel.checkpoint()
-        self._file.check_told()
-        found = self._glance.rows(sql, values)
-        return await self._run(sql, values) if found is None else found
-
-    async def _read(self, query: str, **values: Any) -> Sequence[sqlite.Row]:
-        return await self._run(queries()[query], values)
-
-    async def _run(self, sql: str, values: Mapping[str, Any]) -> Sequence[sqlite.Row]:
-        return await sqlite.run(self._reader, self._file, sql, values)
 
 
 def _first_job(found: Sequence[sqlite.Row]) -> Job | None:
