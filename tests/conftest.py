@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.spawning import processes_started
+from tests.stores import STORES
 from tests.support import Place, dispose, make_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from mcp_jobs.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +48,14 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     yield place
     left = dispose(place)
     assert not left, f"still running after the test: {left}"
+
+
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty store: the test runs once with each kind that there is."""
+    opened = await STORES[request.param](tmp_path)
+    yield opened
+    await opened.close()
 
 
 # A shell that runs the tests in the background has Ctrl-C ignored, which every command that is

@@ -8,12 +8,9 @@ import pytest
 
 from mcp_jobs.domain.models import CONFIRM_KEY, Answer
 from mcp_jobs.domain.states import TRANSITIONS, Reason, Signal, Status
-from tests.stores import NOW, OWNER, STORES, claim, created, ending, in_state, question
+from tests.stores import NOW, OWNER, claim, created, ending, in_state, question
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from mcp_jobs.domain.models import Job
     from mcp_jobs.store import Store
 
@@ -24,13 +21,6 @@ ENDS: Final = {
     Signal.RETRY: ending(Status.RETRYING, run_at_ms=NOW + 500),
     Signal.CANCEL: ending(Status.CANCELLED, Reason.CANCELLED_BY_USER),
 }
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await STORES[request.param](tmp_path)
-    yield opened
-    await opened.close()
 
 
 async def _brought_to(store: Store, status: Status, signal: Signal) -> Job:

@@ -14,7 +14,6 @@ from tests.stores import (
     HERE,
     NOW,
     OWNER,
-    STORES,
     all_changes,
     claim,
     claimed,
@@ -26,19 +25,9 @@ from tests.stores import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from mcp_jobs.store import Store
 
 ENDS = sorted(TERMINAL)
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await STORES[request.param](tmp_path)
-    yield opened
-    await opened.close()
 
 
 # -- create --------------------------------------------------------------------------------------

@@ -9,22 +9,12 @@ import pytest
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.gates import Lock, Obstacles, Pause
 from mcp_jobs.domain.states import Reason, Status
-from tests.stores import NOW, OWNER, STORES, claim, claimed, created, ending, new_job
+from tests.stores import NOW, OWNER, claim, claimed, created, ending, new_job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from mcp_jobs.domain.gates import PauseKind
     from mcp_jobs.domain.models import Job
     from mcp_jobs.store import Store
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await STORES[request.param](tmp_path)
-    yield opened
-    await opened.close()
 
 
 def pause(kind: PauseKind = "all", name: str = "") -> Pause:

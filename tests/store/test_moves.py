@@ -12,7 +12,6 @@ from mcp_jobs.domain.states import LONGEST_PAUSE_MS, TERMINAL, Reason, Status
 from tests.stores import (
     NOW,
     OWNER,
-    STORES,
     all_changes,
     claim,
     claimed,
@@ -23,19 +22,9 @@ from tests.stores import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from mcp_jobs.store import Store
 
 ENDS = sorted(TERMINAL)
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await STORES[request.param](tmp_path)
-    yield opened
-    await opened.close()
 
 
 # -- retry ---------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from tests.stores import (
     HERE,
     NOW,
     OWNER,
-    STORES,
     all_changes,
     claim,
     claimed,
@@ -25,9 +24,6 @@ from tests.stores import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from mcp_jobs.domain.models import Job
     from mcp_jobs.store import Store
 
@@ -35,13 +31,6 @@ Action = Literal["accept", "decline", "cancel"]
 
 YES = Answer(action="accept", content={})
 EU = Answer(action="accept", content={"region": "eu"})
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await STORES[request.param](tmp_path)
-    yield opened
-    await opened.close()
 
 
 async def answer(store: Store, job: Job, key: str = "region", **given: Any) -> Job | None:

@@ -43,13 +43,6 @@ STATES = [
 
 
 @pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await STORES[request.param](tmp_path)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture(params=STORES)
 async def two(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Store, Store]]:
     """One store opened twice, as two servers do."""
     first, second = [await STORES[request.param](tmp_path) for _ in range(2)]

@@ -5,26 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from mcp_jobs.domain.schedules import Recurrence
 from mcp_jobs.domain.states import Status
 from mcp_jobs.store.timetable import Fired
 from tests.schedules import new_schedule
-from tests.stores import NOW, STORES, all_changes, claimed, created, ending
+from tests.stores import NOW, all_changes, claimed, created, ending
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from mcp_jobs.store import Store
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await STORES[request.param](tmp_path)
-    yield opened
-    await opened.close()
 
 
 async def test_a_schedule_comes_back_as_it_was_stored(store: Store) -> None:

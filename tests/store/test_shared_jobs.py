@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 from mcp_jobs.domain.models import Outcome
 from mcp_jobs.domain.states import Reason, Status
-from tests.stores import HERE, NOW, STORES, claim, created, next_due_ms
+from tests.stores import HERE, NOW, claim, created, next_due_ms
 
 if TYPE_CHECKING:
     from mcp_jobs.store import Store
 
 THERE = "machine-b"
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store = await STORES[request.param](tmp_path)
-    yield store
-    await store.close()
 
 
 async def test_a_shared_job_is_claimed_anywhere_and_is_then_of_that_place(store: Store) -> None:

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from mcp_jobs.domain.states import Status
 from mcp_jobs.store.sqlite.queries import queries
-from tests.stores import HERE, NOW, STORES, claim, claimed, created, ending, sqlite_store
+from tests.stores import HERE, NOW, claim, claimed, created, ending, sqlite_store
 
 if TYPE_CHECKING:
     from mcp_jobs.store import Store
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store = await STORES[request.param](tmp_path)
-    yield store
-    await store.close()
 
 
 async def test_who_comes_late_gets_half_of_the_slots_at_once(store: Store) -> None:

@@ -10,10 +10,9 @@ from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.job_types.trust_marks import Trust
 from mcp_jobs.service.scheduling import OTHERS_MS
 from tests.schedules import MINE, Firer, MovedClock, ms
-from tests.stores import OWNER, STORES
+from tests.stores import OWNER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from mcp_jobs.store import Store
@@ -25,13 +24,6 @@ jobs:
     command: ["true"]
     schedule: {cron: "0 3 * * *"}
 """
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await STORES[request.param](tmp_path)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture(autouse=True)

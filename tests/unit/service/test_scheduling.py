@@ -10,22 +10,14 @@ import pytest
 from mcp_jobs.domain.states import Status
 from mcp_jobs.service.scheduling import OTHERS_MS
 from tests.schedules import MINE, Firer, MovedClock, ms, new_schedule
-from tests.stores import OWNER, STORES, claimed, ending
+from tests.stores import OWNER, claimed, ending
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from mcp_jobs.domain.models import Job
     from mcp_jobs.domain.schedules import Overlap
     from mcp_jobs.store import Store
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await STORES[request.param](tmp_path)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture(autouse=True)

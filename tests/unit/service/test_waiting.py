@@ -12,12 +12,11 @@ from mcp_jobs.domain.events import InProcessBus, JobChanged, OutputGrew
 from mcp_jobs.domain.states import TERMINAL, Status
 from mcp_jobs.service.waiting import Waiter
 from mcp_jobs.store import Store
-from tests.stores import claimed, created, ending, in_state, open_store, progress
+from tests.stores import claimed, created, ending, in_state, progress
 from tests.support import BOUND_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from mcp_jobs.domain.events import Event
     from mcp_jobs.domain.models import Job
@@ -76,13 +75,6 @@ class Wait:
         with anyio.fail_after(BOUND_S):
             await self.ended.wait()
         return [job.status for job in self.result]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(tmp_path / "jobs.db")
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture
