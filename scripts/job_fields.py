@@ -14,13 +14,12 @@ from mcp_jobs.domain.job_object import ShownJob
 from mcp_jobs.domain.schedule_object import ScheduleObject
 from mcp_jobs.domain.states import Reason, Status
 
-DOCS: Final = Path(__file__).parent.parent / "docs"
-PAGE: Final = DOCS / "tools.md"
-SCHEDULES_PAGE: Final = DOCS / "schedules.md"
-BEGIN: Final = "<!-- job object: begin -->\n"
-END: Final = "<!-- job object: end -->"
-SCHEDULES_BEGIN: Final = "<!-- schedule object: begin -->\n"
-SCHEDULES_END: Final = "<!-- schedule object: end -->"
+_DOCS: Final = Path(__file__).parent.parent / "docs"
+PAGES: Final[dict[Path, tuple[str, type[Any]]]] = {
+    _DOCS / "tools.md": ("job object", ShownJob),
+    _DOCS / "schedules.md": ("schedule object", ScheduleObject),
+}
+"""Each page that has a table, between two comments with a name, and of what."""
 
 _WORDS: Final = {
     Any: "anything",
@@ -33,22 +32,17 @@ _WORDS: Final = {
 }
 
 
-def table(shape: type[Any] = ShownJob) -> str:
+def written(page: Path) -> str:
+    """Return the text of a page with its table as it must be now."""
+    name, shape = PAGES[page]
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, _, rest = page.read_text("utf-8").partition(begin)
+    return before + begin + _table(shape) + end + rest.partition(end)[2]
+
+
+def _table(shape: type[Any]) -> str:
     """Return the table: name, type and meaning of each field, and of those within it."""
     return "\n".join(["| Field | Type | Meaning |", "|---|---|---|", *_rows(shape), ""])
-
-
-def written(text: str) -> str:
-    """Return the text of the page of the tools with the table as it must be now."""
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + table() + END + rest.partition(END)[2]
-
-
-def schedules_written(text: str) -> str:
-    """Return the text of the page of schedules with the table as it must be now."""
-    before, _, rest = text.partition(SCHEDULES_BEGIN)
-    made = table(ScheduleObject)
-    return before + SCHEDULES_BEGIN + made + SCHEDULES_END + rest.partition(SCHEDULES_END)[2]
 
 
 def _rows(shape: type[Any], within: str = "") -> list[str]:
@@ -76,6 +70,5 @@ def _words(kind: Any) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text("utf-8")), "utf-8")
-    text = schedules_written(SCHEDULES_PAGE.read_text("utf-8"))
-    SCHEDULES_PAGE.write_text(text, "utf-8")
+    for each in PAGES:
+        each.write_text(written(each), "utf-8")

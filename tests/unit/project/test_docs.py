@@ -125,9 +125,10 @@ def test_the_example_of_a_job_is_one() -> None:
     assert set(job) <= set(JOB_RESULT["properties"])
 
 
-def test_the_table_of_the_job_object_is_that_of_its_declaration() -> None:
-    text = TOOLS_PAGE.read_text("utf-8")
-    assert text == job_fields.written(text), "run: python -m scripts.job_fields"
+@pytest.mark.parametrize("page", job_fields.PAGES, ids=lambda page: str(page.name))
+def test_the_table_of_fields_is_that_of_the_declaration(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert text == job_fields.written(page), "run: python -m scripts.job_fields"
 
 
 def test_the_state_diagram_is_that_of_the_code() -> None:
@@ -272,8 +273,3 @@ def _path_of(module: str) -> str:
 
 def _below(module: str) -> str:
     return module.removeprefix("mcp_jobs.").replace(".", "/")
-
-
-def test_the_page_of_schedules_has_the_fields_of_the_declaration() -> None:
-    text = job_fields.SCHEDULES_PAGE.read_text("utf-8")
-    assert text == job_fields.schedules_written(text), "run: python -m scripts.job_fields"
