@@ -22,7 +22,7 @@ LONGEST_CATCHUP_S: Final = 366 * 86_400.0
 PUNCTUAL_MS: Final = 10_000
 """A fire that comes this late by a busy machine is on time."""
 
-LOCAL_ZONE: Final = "UTC"
+DEFAULT_ZONE: Final = "UTC"
 """The zone of schedules that name none."""
 
 
@@ -31,7 +31,7 @@ class Recurrence:
     """When something is started again and again, and with what. Checked: see `recurrence`."""
 
     cron: str
-    timezone: str = LOCAL_ZONE
+    timezone: str = DEFAULT_ZONE
     params: Mapping[str, Any] = field(default_factory=dict)
     overlap: Overlap = "skip"
     catchup_s: float = CATCHUP_S
@@ -112,7 +112,7 @@ def recurrence(
     catchup_s: float | None = None,
 ) -> Recurrence:
     """Return a checked recurrence. Raises ValueError that says what is wrong and allowed."""
-    zone = LOCAL_ZONE if timezone is None else timezone
+    zone = DEFAULT_ZONE if timezone is None else timezone
     cron_times(cron, zone)
     chosen = next((one for one in OVERLAPS if one == (overlap or OVERLAPS[0])), None)
     if chosen is None:

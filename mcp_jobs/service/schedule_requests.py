@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mcp_jobs.domain.schedules import CATCHUP_S, LOCAL_ZONE, LONGEST_CATCHUP_S, Overlap
+from mcp_jobs.domain.schedules import CATCHUP_S, DEFAULT_ZONE, LONGEST_CATCHUP_S, Overlap
 from mcp_jobs.service import requests
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -32,7 +32,7 @@ class AddSchedule(requests.Request):
         description="Minute, hour, day of the month, month, day of the week."
     )
     timezone: Annotated[str, Field(max_length=100)] = Field(
-        default=LOCAL_ZONE, description="Whose times these are, such as Europe/Berlin."
+        default=DEFAULT_ZONE, description="Whose times these are, such as Europe/Berlin."
     )
     type: str = Field(default="shell", max_length=100, description="Job type.")
     params: dict[str, Any] = Field(

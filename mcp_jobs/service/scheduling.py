@@ -176,22 +176,21 @@ class Scheduling:
 
     def draft(self, schedule: Schedule) -> NewJob:
         """Return the job that a schedule would start now. Raises `InvalidInputError`."""
-        acceptor = self._acceptor.with_types(self._types.registry_of(schedule))
-        params = dict(schedule.recurrence.params)
-        request = StartJob(type=schedule.type, params=params, cwd=schedule.cwd)
-        made = acceptor.draft(schedule.owner, request, known_cwd=schedule.cwd)
-        return replace(made, shared=schedule.shared)
+        return replace(self._drafted(schedule, known_cwd=schedule.cwd), shared=schedule.shared)
 
     def placed(self, schedule: Schedule, job_type: JobType) -> Schedule:
         """Return a schedule with the directory of its jobs, if it has to name one.
 
         Raises `InvalidInputError` for a job that could not be started.
         """
+        made = self._drafted(schedule)
+        return schedule if job_type.cwd is not None else replace(schedule, cwd=made.cwd)
+
+    def _drafted(self, schedule: Schedule, known_cwd: str | None = None) -> NewJob:
         acceptor = self._acceptor.with_types(self._types.registry_of(schedule))
         params = dict(schedule.recurrence.params)
         request = StartJob(type=schedule.type, params=params, cwd=schedule.cwd)
-        made = acceptor.draft(schedule.owner, request)
-        return schedule if job_type.cwd is not None else replace(schedule, cwd=made.cwd)
+        return acceptor.draft(schedule.owner, request, known_cwd=known_cwd)
 
     async def _not_made(self, schedule: Schedule, now_ms: int, problem: str) -> int | None:
         """Leave a fire to others for a moment, then count it as missed."""

@@ -6,10 +6,11 @@ import os
 import pwd
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from mcp_jobs.domain.schedules import DEFAULT_ZONE, Overlap
 from mcp_jobs.interfaces.cli import screen, session, wording
 from mcp_jobs.interfaces.cli.exits import WrongOptionError
 from mcp_jobs.interfaces.cli.options import Json, json_object, seconds
@@ -46,7 +47,7 @@ def add(
     *,
     timezone: Annotated[
         str, typer.Option("--timezone", "-z", help="Whose times these are, e.g. Europe/Berlin.")
-    ] = "UTC",
+    ] = DEFAULT_ZONE,
     type_name: Annotated[str, typer.Option("--type", help="Job type.")] = "shell",
     params: Annotated[
         str | None, typer.Option(help="Parameters of the type, as a JSON object.")
@@ -55,7 +56,7 @@ def add(
         Path | None, typer.Option(help="Directory to run in.", show_default="this one")
     ] = None,
     overlap: Annotated[
-        Literal["skip", "queue_one", "cancel_running", "allow"],
+        Overlap,
         typer.Option(help="What a fire does while a job of the schedule has not ended."),
     ] = "skip",
     catchup: Annotated[
