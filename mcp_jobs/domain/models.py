@@ -198,6 +198,10 @@ class Job:
     """How many of the jobs that it waits for have not ended yet."""
     cancel_reason: Reason | None = None
     """Why its end was asked for; None for a person's wish."""
+    superseded_by: str | None = None
+    """The job that took its place."""
+    likeness: str = field(default="", repr=False)
+    """Equal for jobs that do the same; empty where that is not known."""
     retry_of: str | None = None
     parent_job_id: str | None = None
     origin: JobOrigin = UNKNOWN_ORIGIN

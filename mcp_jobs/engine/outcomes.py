@@ -49,7 +49,7 @@ def outcome_of(
     reason = _reason(job, record, last_line)
     if reason is None:
         status = Status.COMPLETED
-    elif reason in (Reason.CANCELLED_BY_USER, Reason.DECLINED):
+    elif reason in (Reason.CANCELLED_BY_USER, Reason.SUPERSEDED, Reason.DECLINED):
         status = Status.CANCELLED
     else:
         status = Status.FAILED
@@ -143,9 +143,17 @@ def swept(job: Job, reason: Reason, *, now_ms: int) -> Outcome:
     """Say that a job was ended whose runner could not be told to."""
     outcome = interrupted(job, now_ms=now_ms, error="")
     if reason is Reason.CANCELLED_BY_USER:
-        return replace(outcome, error=f"Cancelled on request. {_FOUND}")
+        return replace(outcome, error=f"{_ON_REQUEST}. {_FOUND}")
     limit = "" if job.timeout_s is None else f" of {_seconds(job.timeout_s)} s"
     return replace(outcome, reason=reason, error=f"Stopped: it ran longer than its limit{limit}.")
+
+
+def superseded(job: Job, outcome: Outcome) -> Outcome:
+    """Say of a job that was cancelled who took its place: nobody else wished its end."""
+    told = f"Superseded by job {job.superseded_by}"
+    before, asked, after = (outcome.error or "").partition(_ON_REQUEST)
+    error = f"{before}{told}{after}" if asked else f"{told}. {before}".rstrip()
+    return replace(outcome, reason=Reason.SUPERSEDED, error=error)
 
 
 def without_directory(outcome: Outcome) -> Outcome:
@@ -198,7 +206,8 @@ def backoff_ms(attempt: int, *, base_s: float) -> int:
     return round(full_ms * (0.5 + _SPREAD.random() / 2))
 
 
-_CANCELLED = "Cancelled on request; every process of the job is gone."
+_ON_REQUEST = "Cancelled on request"
+_CANCELLED = f"{_ON_REQUEST}; every process of the job is gone."
 _FOUND = "Every process of the job that could be found is gone."
 
 
@@ -249,6 +258,7 @@ def _error_text(job: Job, reason: Reason | None, record: ExitRecord, last_line: 
         Reason.OUTPUT_LIMIT: "Stopped: it printed more than its limit"
         + (f" of {limit} bytes." if (limit := job.policy.output_limit_bytes) else "."),
         Reason.CANCELLED_BY_USER: _CANCELLED,
+        Reason.SUPERSEDED: _CANCELLED,
         Reason.INTERRUPTED: record["error"] or _interruption(record["reason"]),
         Reason.SPAWN_ERROR: record["error"]
         or f"The shell could not start a program (exit code {record['exit_code']}): {last_line}",

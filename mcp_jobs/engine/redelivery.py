@@ -42,7 +42,8 @@ class Redelivery:
     async def _deliver_cancel(self, job: Job) -> None:
         """Stop a job whose canceller was killed before it could give the order."""
         if job.cancel_requested_at_ms is not None:
-            await self._executor.stop(job.id, reason=Reason.CANCELLED_BY_USER)
+            reason = job.cancel_reason or Reason.CANCELLED_BY_USER
+            await self._executor.stop(job.id, reason=reason)
 
     async def _deliver_answers(self, job: Job) -> None:
         """Let a job have answers whose giver was killed before it could pass them on."""

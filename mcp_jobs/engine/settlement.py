@@ -46,7 +46,7 @@ def plan_settlement(
 
     `base_s` is the first pause before another attempt, for types that name none.
     """
-    final = _by_cancel(job, final, terms)
+    final = _by_other(job, _by_cancel(job, final, terms))
     planned = final
     if terms.may_retry:
         planned = outcomes.with_retry(job, final, now_ms=now_ms, base_s=base_s)
@@ -61,3 +61,11 @@ def _by_cancel(job: Job, final: Outcome, terms: Terms) -> Outcome:
     if job.cancel_requested_at_ms is None or not ended or not terms.unreachable:
         return final
     return replace(final, status=Status.CANCELLED, reason=Reason.CANCELLED_BY_USER)
+
+
+def _by_other(job: Job, final: Outcome) -> Outcome:
+    """Tell a cancel that no person wanted, but a later start of the same."""
+    ordered = final.reason in (Reason.CANCELLED_BY_USER, Reason.SUPERSEDED)
+    if not ordered or job.cancel_reason is not Reason.SUPERSEDED:
+        return final
+    return outcomes.superseded(job, final)

@@ -20,6 +20,7 @@ from mcp_jobs.execution import private_files
 from mcp_jobs.execution.launcher.mask import mask_text
 from mcp_jobs.job_types import registry
 from mcp_jobs.service.lock_names import capacities_of
+from mcp_jobs.service.repetition import masked_in
 from mcp_jobs.service.requests import StartJob
 from mcp_jobs.service.terms import terms_of
 from mcp_jobs.settings import project_directory, project_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp_jobs.domain.clock import Clock
-    from mcp_jobs.domain.models import JobOrigin
+    from mcp_jobs.domain.models import Job, JobOrigin
     from mcp_jobs.execution.base import Origin
     from mcp_jobs.job_types.registry import JobType, Registry
     from mcp_jobs.service.terms import Terms
@@ -117,10 +118,19 @@ class Acceptor:
             locks=terms.locks,
             after=tuple(dict.fromkeys(request.after)),
             after_any_end=request.after_any_end,
-            likeness=hashed(_alike(request, terms.cwd)),
+            likeness=hashed(_alike(request.type, request.params, terms.cwd, request.env)),
             if_running=request.if_running,
             retry_of=request.retry_of,
         )
+
+    def had_env(self, old: Job) -> bool:
+        """Say whether variables were given with an earlier job, which are not kept after its end.
+
+        Of one with secret parameters, or from an older version, that is not known, and not said.
+        """
+        if not old.likeness or masked_in(old.params):
+            return False
+        return old.likeness != self._hashed(_alike(old.type, old.params, old.cwd, {}), secret=False)
 
     def capacities(self, new: NewJob) -> Mapping[str, int]:
         """Return what is declared of how many may hold the locks of a job at once."""
@@ -166,9 +176,11 @@ def _asked(request: StartJob, cwd: str, webhooks: tuple[str, ...]) -> dict[str, 
     return {**asked, "webhooks": webhooks} if webhooks else asked
 
 
-def _alike(request: StartJob, cwd: str) -> dict[str, Any]:
+def _alike(
+    job_type: str, params: Mapping[str, Any], cwd: str, env: Mapping[str, str]
+) -> dict[str, Any]:
     """Return in what jobs are alike that do the same."""
-    return {"type": request.type, "params": request.params, "cwd": cwd, "env": request.env}
+    return {"type": job_type, "params": dict(params), "cwd": cwd, "env": dict(env)}
 
 
 def _chosen(request: StartJob, terms: Terms) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.domain.ids import new_id
 from mcp_jobs.engine.change_feed import ChangeFeed
 from mcp_jobs.engine.claiming import ClaimLoop
+from mcp_jobs.engine.leftovers import Leftovers
 from mcp_jobs.engine.recovery import Recovery
 from mcp_jobs.engine.retention import Retention
 from mcp_jobs.engine.supervision import Supervision
@@ -72,6 +74,7 @@ class Core:
     backend: Backend
     recovery: Recovery
     retention: Retention
+    leftovers: Leftovers
     webhooks: Webhooks
     membership: Membership
     registry: Registry
@@ -81,6 +84,13 @@ class Core:
     schedules: ScheduleService
     read_only: bool = False
     """The home cannot be written to: what is there is shown, and nothing else is done."""
+
+    async def tidy(self) -> None:
+        """Remove what jobs needed whose ends followed from what this process did."""
+        # What cannot be done now, others do.
+        with contextlib.suppress(StoreError):
+            await self.feed.flush()
+            await self.leftovers.remove()
 
     def parts(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
         """Return what runs as long as the process does."""
@@ -92,6 +102,7 @@ class Core:
             ("recovery", self.recovery.run),
             ("launcher link", self.membership.stay_attached),
             ("retention", self.retention.run),
+            ("leftovers", self.leftovers.run),
             ("catalogue", self.catalogue.run),
             ("webhooks", self.webhooks.run),
             ("schedules", self.scheduling.run),
@@ -148,6 +159,7 @@ async def visit(
             tasks.start_soon(core.upkeep.keep, "feed", core.feed.run)
             yield core
             tasks.cancel_scope.cancel()
+        await core.tidy()
         await core.membership.hand_over()
     finally:
         await _close(store)
@@ -226,6 +238,7 @@ async def _assemble(
         backend=backend,
         recovery=recovery,
         retention=Retention(store=store, executor=executor, settings=settings, clock=clock),
+        leftovers=Leftovers(store=store, bus=bus, executor=executor),
         webhooks=_webhooks(settings, store, bus, membership.members, upkeep),
         membership=membership,
         registry=acceptor.registry,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from mcp_jobs.store import Store
 
 logger = logging.getLogger(__name__)
+
+_GRACE_S: Final = 5.0
+"""What a job has that is superseded; as one that is cancelled, unless its canceller says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +76,17 @@ class Canceller:
                 await self._executor.finish(before.id)
         return told
 
+    async def supersede(self, new: Job) -> None:
+        """Order the end of what runs and whose place a new job takes; its row says so already."""
+        # What is not ordered here, its owner hears of a second later.
+        with anyio.CancelScope(shield=True), contextlib.suppress(StoreError):
+            for job in await self._store.running():
+                if job.superseded_by == new.id:
+                    await self._order(job, _GRACE_S)
+
     async def _order(self, job: Job, grace_s: float) -> bool:
         try:
-            reason = Reason.CANCELLED_BY_USER
+            reason = job.cancel_reason or Reason.CANCELLED_BY_USER
             await self._executor.stop(job.id, reason=reason, grace_s=grace_s)
         except OSError as error:
             logger.warning("job %s cannot be told to end yet: %s", job.id, error)

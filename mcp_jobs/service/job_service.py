@@ -25,6 +25,7 @@ from mcp_jobs.domain.vocabulary import TOOLS
 from mcp_jobs.service import answers
 from mcp_jobs.service.cancelling import Canceller
 from mcp_jobs.service.reading import Reader
+from mcp_jobs.service.repetition import repeated
 from mcp_jobs.service.shares import Shares
 from mcp_jobs.service.waiting import Waiter
 from mcp_jobs.store import Accepted
@@ -106,17 +107,20 @@ class JobService:
         *,
         on_look: OnLook | None = None,
         webhooks: tuple[str, ...] = (),
-        known_cwd: str | None = None,
         origin: JobOrigin = UNKNOWN_ORIGIN,
     ) -> JobObject:
         """Accept a job and return it; its row is durable then. Waits if the request says so.
 
-        `webhooks` are told of its end; whoever passes them has checked that they may be. So has
-        whoever passes `known_cwd`: an earlier job of the type ran there.
+        `webhooks` are told of its end; whoever passes them has checked that they may be.
         """
         if request.wait_seconds:
             # Before there is a job, which would otherwise be refused only half.
             self._shares.waiting.refuse_full(owner)
+        known_cwd = None
+        if request.retry_of is not None:
+            old = await self.find(owner, request.retry_of)
+            request = repeated(old, request, had_env=self._acceptor.had_env(old), say=self._say)
+            known_cwd = old.cwd
         draft = replace(
             self._acceptor.draft(owner, request, webhooks, known_cwd=known_cwd, origin=origin),
             parent_job_id=await self._parent(owner),
@@ -157,6 +161,8 @@ class JobService:
             if existing:
                 with anyio.CancelScope(shield=True):
                     await self._executor.discard(draft.id)
+        if draft.if_running == "supersede" and not existing:
+            await self._canceller.supersede(accepted.job)
         self._feed.nudge()
         return accepted
 

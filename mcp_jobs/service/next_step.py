@@ -75,7 +75,7 @@ def next_step(
             job, say, partly=partly and job_object.failed_tests(job) > 0
         )
     if job.status is Status.CANCELLED:
-        return _after_cancel(job)
+        return _after_cancel(job, say)
     if job.status is Status.FAILED:
         return "The job failed; see error and output, fix the cause and start it again." + _more(
             job, say, partly=partly
@@ -169,9 +169,18 @@ def _more(job: Job, say: Vocabulary, *, partly: bool) -> str:
     return f" For more of the output: {say.search(job.id, _GREP)}." if partly else ""
 
 
-def _after_cancel(job: Job) -> str:
+def _after_cancel(job: Job, say: Vocabulary) -> str:
     if job.reason is Reason.DECLINED:
         return "Its approval was declined; do not start it again unless asked."
+    if job.reason is Reason.SUPERSEDED and job.superseded_by is not None:
+        return (
+            f"A later start took its place; see how that goes with {say.wait(job.superseded_by)}."
+        )
+    if job.reason is Reason.DEPENDENCY_FAILED:
+        return (
+            "It never began, since a job that it waited for did not complete; see error. Mend that "
+            "one, and start both again."
+        )
     if outcomes.none_left(job):
         return "The job is cancelled and none of its processes is left."
     return "The job is cancelled, and what could be found of its processes is gone; see error."

@@ -14,6 +14,7 @@ from mcp_jobs.domain.clock import SystemClock
 from mcp_jobs.domain.events import InProcessBus
 from mcp_jobs.engine.change_feed import ChangeFeed
 from mcp_jobs.engine.claiming import ClaimLoop
+from mcp_jobs.engine.leftovers import Leftovers
 from mcp_jobs.engine.recovery import Recovery
 from mcp_jobs.engine.retention import Retention
 from mcp_jobs.engine.supervision import Supervision
@@ -140,6 +141,7 @@ async def serving(
     bus, clock, store = InProcessBus(), world.clock, world.store
     given = {"retry_base_seconds": 0.01, **chosen}
     settings = Settings(home=directory / "nowhere", **given)
+    has_home = settings.home.exists()
     executor = MemoryExecutor(world.tasks, bus, world.jobs)
     members = MemoryMembers(world.board, own_id)
     feed = ChangeFeed(store, bus)
@@ -167,10 +169,11 @@ async def serving(
         tasks.start_soon(feed.run)
         tasks.start_soon(backend.run)
         tasks.start_soon(recovery.run)
+        tasks.start_soon(Leftovers(store=store, bus=bus, executor=executor).run)
         yield Server(service, executor, Retention(**common), backend)
         tasks.cancel_scope.cancel()
     members.leave()
-    assert not settings.home.exists()
+    assert settings.home.exists() is has_home
 
 
 def _origin(executor: MemoryExecutor) -> Origin:

@@ -58,6 +58,54 @@ JobParts = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for the end; exit 0 only if it completed.")
+]
+Title = Annotated[str | None, typer.Option(help="Name of the job in lists.")]
+Env = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Variable to add; may be given several times."),
+]
+Timeout = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Stop it after this long (90, 10m, 2h).")
+]
+IdleTimeout = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Stop it when it prints nothing for this long.")
+]
+Retries = Annotated[int | None, typer.Option(help="Try a failed job again so often.")]
+Delay = Annotated[str | None, typer.Option(metavar="TIME", help="Start only after this long.")]
+Key = Annotated[
+    str | None, typer.Option(help="If this key has started a job before, show that job.")
+]
+PriorityOption = Annotated[
+    int | None, typer.Option("--priority", help="-100 to 100; the higher comes first.")
+]
+Lock = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Lock to hold while it runs; may be given several times. {project}: this project's.",
+    ),
+]
+IfRunningOption = Annotated[
+    str | None,
+    typer.Option(
+        "--if-running",
+        metavar="WHAT",
+        help="While the same job has not ended: start, attach to it, or supersede it.",
+    ),
+]
+After = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="JOB",
+        help="Begin when this job has completed; may be given several times.",
+        autocompletion=complete_job,
+    ),
+]
+AfterAnyEnd = Annotated[
+    bool, typer.Option("--after-any-end", help="With --after: any end of theirs will do.")
+]
 
 
 def seconds(text: str | None, option: str) -> float | None:

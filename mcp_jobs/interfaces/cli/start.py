@@ -9,16 +9,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcp_jobs.domain.secrecy import MASKED
 from mcp_jobs.interfaces.cli import screen, session, wording
 from mcp_jobs.interfaces.cli.exits import WrongOptionError
-from mcp_jobs.interfaces.cli.options import JobPart, Json, json_object, seconds, variables
+from mcp_jobs.interfaces.cli.options import (
+    After,
+    AfterAnyEnd,
+    Delay,
+    Env,
+    IdleTimeout,
+    IfRunningOption,
+    JobPart,
+    Json,
+    Key,
+    Lock,
+    PriorityOption,
+    Retries,
+    Timeout,
+    Title,
+    Wait,
+    json_object,
+    seconds,
+    variables,
+)
 from mcp_jobs.interfaces.cli.wait import wait_for
 from mcp_jobs.service.requests import StartJob, check_directory
 
 if TYPE_CHECKING:
     from mcp_jobs.domain.job_object import JobObject
-    from mcp_jobs.domain.models import Job
 
 _OPTIONS = {
     "type": "--type",
@@ -31,8 +48,15 @@ _OPTIONS = {
     "max_retries": "--retries",
     "delay_seconds": "--delay",
     "idempotency_key": "--key",
+    "priority": "--priority",
+    "locks": "--lock",
+    "if_running": "--if-running",
+    "after": "--after",
+    "after_any_end": "--after-any-end",
+    "retry_of": "--retry-of",
 }
 _OUTPUT_LINES = 20
+_SHELL = "shell"
 
 
 def start(
@@ -51,76 +75,120 @@ def start(
     cwd: Annotated[
         Path | None, typer.Option(help="Directory to run in.", show_default="this one")
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Name of the job in lists.")] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Variable to add; may be given several times."),
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stop it after this long (90, 10m, 2h).")
-    ] = None,
-    idle_timeout: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Stop it when it prints nothing for this long."),
-    ] = None,
-    retries: Annotated[int | None, typer.Option(help="Try a failed job again so often.")] = None,
+    title: Title = None,
+    env: Env = None,
+    timeout: Timeout = None,
+    idle_timeout: IdleTimeout = None,
+    retries: Retries = None,
     retry_on_interrupt: Annotated[
         bool,
         typer.Option("--retry-on-interrupt", help="Run it again if a crash or reboot cut it off."),
     ] = False,
-    delay: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start only after this long.")
+    delay: Delay = None,
+    key: Key = None,
+    priority: PriorityOption = None,
+    lock: Lock = None,
+    if_running: IfRunningOption = None,
+    after: After = None,
+    after_any_end: AfterAnyEnd = False,
+    retry_of: Annotated[
+        str | None,
+        typer.Option(metavar="JOB", help="Start this ended job again, as retry does."),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="If this key has started a job before, show that job.")
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the end; exit 0 only if it completed.")
-    ] = False,
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """Start a job and print its id. It goes on when this command and the terminal are gone."""
+    anew = retry_of is None
     fields = {
-        "type": type_name,
-        "params": _params(type_name, command or [], params),
-        "cwd": _directory(type_name, cwd),
+        "type": type_name if anew or type_name != _SHELL else None,
+        "params": _params(type_name, command or [], params, anew=anew),
+        "cwd": _directory(type_name if anew else None, cwd),
         "title": title,
-        "env": variables(env or [], "--env"),
+        "env": variables(env, "--env") if env else None,
         "timeout_seconds": seconds(timeout, "--timeout"),
         "idle_timeout_seconds": seconds(idle_timeout, "--idle-timeout"),
         "max_retries": retries,
         "retry_on_interrupt": retry_on_interrupt or None,
         "delay_seconds": seconds(delay, "--delay"),
         "idempotency_key": key,
+        "priority": priority,
+        "locks": lock,
+        "if_running": if_running,
+        "after": after,
+        "after_any_end": after_any_end or None,
+        "retry_of": retry_of,
     }
-    request = session.request(StartJob, _OPTIONS, fields)
-    raise typer.Exit(session.run(_start, request, wait, as_json))
+    raise typer.Exit(_run(_OPTIONS, fields, wait, as_json))
 
 
 def retry(
     job: JobPart,
     *,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the end; exit 0 only if it completed.")
+    params: Annotated[
+        str | None,
+        typer.Option(help="Parameters to change, as a JSON object; the others stay as they were."),
+    ] = None,
+    cwd: Annotated[
+        Path | None, typer.Option(help="Directory to run in.", show_default="as before")
+    ] = None,
+    title: Title = None,
+    env: Env = None,
+    no_env: Annotated[
+        bool, typer.Option("--no-env", help="Without the variables that were given before.")
     ] = False,
+    timeout: Timeout = None,
+    idle_timeout: IdleTimeout = None,
+    retries: Retries = None,
+    delay: Delay = None,
+    key: Key = None,
+    priority: PriorityOption = None,
+    lock: Lock = None,
+    if_running: IfRunningOption = None,
+    after: After = None,
+    after_any_end: AfterAnyEnd = False,
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
-    """Start the same job again, as a new job: same type, parameters, directory and limits.
+    """Start an ended job again, as a new job: as it was, but for what is given here.
 
-    Its environment is that of this command: what the first one had is not kept after its end.
+    Variables and secret parameters of the first one are not kept: give them again.
     """
-    raise typer.Exit(session.run(_retry, job, wait, as_json))
+    fields = {
+        "params": json_object(params, "--params") or None,
+        "cwd": _directory(None, cwd),
+        "title": title,
+        "env": variables(env, "--env") if env else {} if no_env else None,
+        "timeout_seconds": seconds(timeout, "--timeout"),
+        "idle_timeout_seconds": seconds(idle_timeout, "--idle-timeout"),
+        "max_retries": retries,
+        "delay_seconds": seconds(delay, "--delay"),
+        "idempotency_key": key,
+        "priority": priority,
+        "locks": lock,
+        "if_running": if_running,
+        "after": after,
+        "after_any_end": after_any_end or None,
+        "retry_of": job,
+    }
+    raise typer.Exit(_run({**_OPTIONS, "retry_of": "JOB"}, fields, wait, as_json))
 
 
-def _params(type_name: str, command: list[str], params: str | None) -> dict[str, Any]:
+def _run(options: dict[str, str], fields: dict[str, Any], wait: bool, as_json: bool) -> int:
+    return session.run(_start, session.request(StartJob, options, fields), wait, as_json)
+
+
+def _params(
+    type_name: str, command: list[str], params: str | None, *, anew: bool
+) -> dict[str, Any] | None:
     given = json_object(params, "--params")
     if not command:
-        if type_name == "shell" and "command" not in given:
+        if anew and type_name == _SHELL and "command" not in given:
             raise WrongOptionError(
                 "No command was given. Write it after two dashes: mcp-jobs start -- make test."
             )
-        return given
-    if type_name != "shell":
+        return given if given or anew else None
+    if type_name != _SHELL:
         raise WrongOptionError(
             f"Only the type shell takes a command; give the parameters of {type_name} by --params."
         )
@@ -128,8 +196,8 @@ def _params(type_name: str, command: list[str], params: str | None) -> dict[str,
     return {**given, "command": line}
 
 
-def _directory(type_name: str, cwd: Path | None) -> str | None:
-    """Return where to run; a declared type may have a directory of its own."""
+def _directory(type_name: str | None, cwd: Path | None) -> str | None:
+    """Return where to run; a declared type, or an earlier job, may have a directory of its own."""
     if cwd is not None:
         path = os.path.abspath(cwd)
         try:
@@ -137,30 +205,21 @@ def _directory(type_name: str, cwd: Path | None) -> str | None:
         except ValueError as error:
             raise WrongOptionError(f"--cwd: {error}.") from None
         return path
-    return os.getcwd() if type_name == "shell" else None
+    return os.getcwd() if type_name == _SHELL else None
 
 
 async def _start(wanted: StartJob, wait: bool, as_json: bool) -> int:
     async with session.open_session() as opened:
-        return await _accept(opened, wanted, wait, as_json)
+        # Ids may be cut, as everywhere on the command line.
+        ids: dict[str, Any] = {"after": [await opened.id_of(part) for part in wanted.after]}
+        if wanted.retry_of is not None:
+            ids["retry_of"] = await opened.id_of(wanted.retry_of)
+        kept = {name: value for name, value in ids.items() if name in wanted.model_fields_set}
+        return await _accept(opened, wanted.model_copy(update=kept), wait, as_json)
 
 
-async def _retry(part: str, wait: bool, as_json: bool) -> int:
-    async with session.open_session() as opened:
-        job = await opened.job_of(part)
-        return await _accept(opened, _again(job), wait, as_json, known_cwd=job.cwd)
-
-
-async def _accept(
-    opened: session.Session,
-    wanted: StartJob,
-    wait: bool,
-    as_json: bool,
-    known_cwd: str | None = None,
-) -> int:
-    shown = await opened.core.service.start(
-        session.OWNER, wanted, known_cwd=known_cwd, origin=session.origin()
-    )
+async def _accept(opened: session.Session, wanted: StartJob, wait: bool, as_json: bool) -> int:
+    shown = await opened.core.service.start(session.OWNER, wanted, origin=session.origin())
     await opened.core.membership.hand_over()
     if wait:
         if not as_json and screen.errors().is_terminal:
@@ -190,28 +249,3 @@ async def _tell_output(opened: session.Session, job_id: str) -> None:
     shown = await opened.core.service.show(session.OWNER, job_id)
     for line in shown["output"]["text"].splitlines()[-_OUTPUT_LINES:]:
         screen.write_line(f"  {screen.clean(line)}")
-
-
-def _again(job: Job) -> StartJob:
-    if hidden := [name for name, value in job.params.items() if MASKED in _values(value)]:
-        raise WrongOptionError(
-            f"Job {job.id} cannot be started again by retry: {', '.join(hidden)} was secret and is "
-            f"not kept. Start it anew with mcp-jobs start --type {job.type} --params '{{...}}'."
-        )
-    fields = {
-        "type": job.type,
-        "params": dict(job.params),
-        "cwd": job.cwd,
-        "title": job.title,
-        "timeout_seconds": job.timeout_s,
-        "idle_timeout_seconds": job.idle_timeout_s,
-        "max_retries": job.max_attempts - 1,
-        "retry_on_interrupt": job.retry_on_interrupt,
-    }
-    return session.request(StartJob, _OPTIONS, fields)
-
-
-def _values(value: Any) -> list[Any]:
-    """Return a value and all that is in it."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [value, *(found for each in inner for found in _values(each))]

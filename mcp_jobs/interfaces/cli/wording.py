@@ -31,8 +31,8 @@ def status_of(job: JobObject) -> str:
     status, reason = str(job["status"]), job["reason"]
     if status == "failed" and reason == "exit_code":
         return f"failed ({job['exit_code']})"
-    if status == "failed" and reason:
-        return f"failed ({reason})"
+    if (status == "failed" and reason) or reason in ("superseded", "dependency_failed"):
+        return f"{status} ({reason})"
     if job["cancel_requested"] and not job["finished_at"]:
         return f"{status}, stopping"
     wait = job["waiting_for"]

@@ -123,3 +123,31 @@ def test_another_attempt_is_due_after_the_pause_of_the_server_where_nobody_names
     assert again is not None
     assert again.run_at_ms is not None
     assert 50_000 <= again.run_at_ms - NOW <= 100_000
+
+
+SUPERSEDED = {**ASKED, "cancel_reason": Reason.SUPERSEDED, "superseded_by": "b"}
+
+
+@pytest.mark.parametrize(
+    ("final", "error"),
+    [
+        (
+            ending(Status.CANCELLED, error="Cancelled on request; every process is gone."),
+            "Superseded by job b; every process is gone.",
+        ),
+        (
+            ending(Status.CANCELLED, Reason.SUPERSEDED, error="Interrupted. All is gone."),
+            "Superseded by job b. Interrupted. All is gone.",
+        ),
+    ],
+)
+def test_a_cancel_by_a_later_start_names_it(final: Outcome, error: str) -> None:
+    planned = plan(final, SUPERSEDED)
+    assert planned.final == replace(final, reason=Reason.SUPERSEDED, error=error)
+
+
+@pytest.mark.parametrize("final", [DONE, WENT_WRONG, ending(Status.CANCELLED, Reason.DECLINED)])
+def test_what_ended_by_itself_before_a_later_start_ended_it_is_told_as_that(
+    final: Outcome,
+) -> None:
+    assert plan(final, SUPERSEDED).final == final

@@ -113,6 +113,15 @@ def test_what_a_job_waits_for_is_told_whatever_else_is_in_its_way() -> None:
 def test_after_a_refusal_it_is_not_to_be_started_again() -> None:
     declined = replace(JOB, status=Status.CANCELLED, reason=Reason.DECLINED)
     assert step(declined) == "Its approval was declined; do not start it again unless asked."
+    superseded = replace(declined, reason=Reason.SUPERSEDED, superseded_by="new")
+    assert step(superseded).startswith(
+        "A later start took its place; see how that goes with check_job"
+    )
+    assert '"new"' in step(superseded)
+    doomed = replace(declined, reason=Reason.DEPENDENCY_FAILED)
+    assert step(doomed).startswith(
+        "It never began, since a job that it waited for did not complete"
+    )
     cancelled = replace(declined, reason=Reason.CANCELLED_BY_USER)
     assert "none of its processes is left" in step(cancelled)
 

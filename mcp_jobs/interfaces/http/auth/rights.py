@@ -37,6 +37,7 @@ ROUTES: Final[Mapping[tuple[str, str], Row]] = {
     ("GET", "/jobs"): _READ,
     ("GET", "/jobs/{job_id}"): _READ,
     ("POST", "/jobs/{job_id}/cancel"): _CANCEL,
+    ("POST", "/jobs/{job_id}/retry"): _START,
     ("GET", "/jobs/{job_id}/output"): _READ,
     ("GET", "/jobs/{job_id}/output/raw"): _READ,
     ("GET", "/jobs/{job_id}/deliveries"): _READ,

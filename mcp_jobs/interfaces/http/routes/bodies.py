@@ -33,6 +33,12 @@ class StartBody(StartJob):
     )
 
 
+class RetryBody(StartBody):
+    """What to change when a job is started again; the rest stays as it was."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"timeout_seconds": 1200}]})
+
+
 class CancelBody(BaseModel):
     """How to end a job."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.job_object import rfc3339
 from mcp_jobs.domain.secrecy import shown_url
 from mcp_jobs.domain.webhook_urls import webhook_url
@@ -25,14 +26,37 @@ jobs = APIRouter(tags=["jobs"], dependencies=list(ROUTES))
     "/jobs",
     status_code=201,
     responses={
-        200: {"model": bodies.Job, "description": "The idempotency key had started it before."},
+        200: {"model": bodies.Job, "description": "There was such a job already."},
         201: {"model": bodies.Job},
         **problems(400, 409, 413, 422, 503),
     },
 )
 async def start_job(body: bodies.StartBody, visit: Visitor) -> Response:
     """Start a job. It is stored when the answer comes."""
-    request = _start(body)
+    return await _started(_start(body), body, visit)
+
+
+@jobs.post(
+    "/jobs/{job_id}/retry",
+    status_code=201,
+    responses={
+        200: {"model": bodies.Job, "description": "There was such a job already."},
+        201: {"model": bodies.Job},
+        **problems(400, 404, 409, 413, 422, 503),
+    },
+)
+async def retry_job(
+    job_id: JobId, visit: Visitor, body: bodies.RetryBody | None = None
+) -> Response:
+    """Start an ended job again, as a new one; what is given overrides what it was started with."""
+    given = bodies.RetryBody() if body is None else body
+    if given.retry_of not in (None, job_id):
+        raise InvalidInputError("retry_of is another job than that of the path; leave it out.")
+    request = _start(given).model_copy(update={"retry_of": job_id})
+    return await _started(request, given, visit)
+
+
+async def _started(request: StartJob, body: bodies.StartBody, visit: Visitor) -> Response:
     hooks: tuple[str, ...] = ()
     if body.webhook is not None:
         hooks = (webhook_url(body.webhook, hosts=visit.parts.settings.webhook_hosts),)
@@ -125,8 +149,8 @@ async def list_job_types(visit: Visitor) -> Response:
 
 def _start(body: bodies.StartBody) -> StartJob:
     """Return the checked request; what was not given stays for the type to say."""
-    given = {name: getattr(body, name) for name in StartJob.model_fields}
-    return StartJob.model_construct(body.model_fields_set & given.keys(), **given)
+    given = body.model_fields_set & StartJob.model_fields.keys()
+    return StartJob.model_construct(given, **{name: getattr(body, name) for name in given})
 
 
 def _message(message: OutboxMessage) -> dict[str, Any]:

@@ -92,6 +92,8 @@ CREATE TABLE jobs_new (
     ),
     -- Why its end was asked for, where that was not by a person.
     cancel_reason TEXT CHECK (cancel_reason IN ('superseded')),
+    -- The job that took its place.
+    superseded_by TEXT,
     retry_of TEXT,
     parent_job_id TEXT,
     -- Whose wish it was: the client's name and version, its project and its session.
@@ -391,7 +393,8 @@ BEGIN
     ON CONFLICT DO NOTHING;
     UPDATE jobs SET
         cancel_requested_at_ms = NEW.created_at_ms,
-        cancel_reason = 'superseded'
+        cancel_reason = 'superseded',
+        superseded_by = NEW.id
     WHERE owner = NEW.owner AND likeness = NEW.likeness AND number <> NEW.number
     AND status IN ('pending', 'retrying', 'running', 'input_required') AND claimed_by <> ''
     AND cancel_requested_at_ms IS NULL;
@@ -399,7 +402,11 @@ BEGIN
         status = 'cancelled',
         reason = 'superseded',
         exit_code = NULL,
-        error = 'Superseded by job ' || NEW.id || ' before it began.',
+        error = CASE status
+            WHEN 'retrying' THEN 'Superseded by job ' || NEW.id || ' before another attempt began.'
+            ELSE 'Superseded by job ' || NEW.id || ' before it began.'
+        END,
+        superseded_by = NEW.id,
         cancel_requested_at_ms = NEW.created_at_ms,
         finished_at_ms = NEW.created_at_ms,
         claimed_by = NULL
@@ -419,7 +426,13 @@ BEGIN
         status = 'cancelled',
         reason = 'dependency_failed',
         exit_code = NULL,
-        error = 'It waited for job ' || NEW.id || ', which ended as ' || NEW.status || '.',
+        error = CASE
+            WHEN EXISTS (
+                SELECT 1 FROM dependencies WHERE job_id = jobs.id AND parent_id = NEW.id
+            )
+            THEN 'It waited for job '
+            ELSE 'It waited for a job that could not begin, since it waited for job '
+        END || NEW.id || ', which ended as ' || NEW.status || '.',
         finished_at_ms = NEW.finished_at_ms,
         claimed_by = NULL
     WHERE NEW.status <> 'completed' AND id IN (
