@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import asynccontextmanager
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
@@ -100,6 +101,37 @@ class Jobs(JobSet):
 
         return take
 
+    def options(
+        self,
+        *,
+        priority: int | None = None,
+        locks: str | Sequence[str] = (),
+        if_running: Literal["start", "attach", "supersede"] = "start",
+        after: Sequence[StartedJob | str] = (),
+        after_any_end: bool = False,
+        retry_of: StartedJob | str | None = None,
+    ) -> Jobs:
+        """Return these jobs, so that what is started with them has these options.
+
+        `jobs.options(after=[built], locks=["prod"]).enqueue(deploy)`. `priority` is -100 to 100,
+        the higher the sooner. `locks` are added to those of the job. While a job with the same
+        parameters has not ended, `if_running` starts another one, attaches to that one, or
+        supersedes it. A job with `after` begins when these have completed, or ended in any way with
+        `after_any_end`. `retry_of` starts an ended job again: what a call leaves out is as it was.
+        Whether the values make sense is checked at the start, which raises `InvalidInputError`.
+        """
+        given = {
+            "priority": priority,
+            "locks": [locks] if isinstance(locks, str) else list(locks),
+            "if_running": if_running,
+            "after": [_id_of(job) for job in after],
+            "after_any_end": after_any_end or None,
+            "retry_of": None if retry_of is None else _id_of(retry_of),
+        }
+        other = copy(self)
+        other.choices = {name: value for name, value in given.items() if value not in (None, [])}
+        return other
+
     @overload
     def enqueue(
         self,
@@ -193,6 +225,10 @@ class Jobs(JobSet):
         from mcp_jobs.interfaces.mcp.mounting import Mount
 
         return Mount(self)
+
+
+def _id_of(job: StartedJob | str) -> str:
+    return job if isinstance(job, str) else job.id
 
 
 def _paths(

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from pydantic import SecretBytes, SecretStr
+from pydantic import SecretBytes, SecretStr, ValidationError
 from pydantic_core import to_jsonable_python
 
 from mcp_jobs import __version__
@@ -36,6 +36,8 @@ class StartedJob:
 
     id: str
     """The id that agents, `mcp-jobs show` and REST know it by."""
+    existing: bool = False
+    """It was there before, and this start has attached to it."""
 
 
 def enqueue(
@@ -71,7 +73,7 @@ async def start(
             'by that. Put the call below `if __name__ == "__main__":`, or into a function.'
         )
     definition = _definition(jobs, function)
-    wanted = StartJob(type=definition.name, params=_params(definition, positional, named))
+    wanted = _request(jobs, definition, _params(definition, positional, named))
     settings = configuration.load()
     try:
         async with visit(settings, types_of(jobs)) as core:
@@ -83,7 +85,7 @@ async def start(
         if problem is None:
             raise
         raise problem from group
-    return StartedJob(id=str(shown["job_id"]))
+    return StartedJob(id=str(shown["job_id"]), existing="existing" in shown)
 
 
 def _origin() -> JobOrigin:
@@ -101,6 +103,17 @@ def _definition(jobs: JobSet, function: Callable[..., Any]) -> Definition:
             f"The job {definition.name!r} belongs to other Jobs than {jobs.name!r}."
         )
     return definition
+
+
+def _request(jobs: JobSet, definition: Definition, params: dict[str, Any]) -> StartJob:
+    try:
+        return StartJob(type=definition.name, params=params, **jobs.choices)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{each['loc'][0]}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors(include_url=False, include_input=False)
+        )
+        raise InvalidInputError(f"The options of the start do not fit: {problems}.") from None
 
 
 def _params(

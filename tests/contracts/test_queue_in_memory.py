@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -91,10 +92,14 @@ async def test_what_the_store_ends_before_it_ran_leaves_nothing(
     ):  # fmt: skip
         ended = await server.ended(job["job_id"])
         assert (ended["status"], ended["reason"]) == ("cancelled", reason)
-        await until(lambda job=job: world.jobs[job["job_id"]].launch is None)
+        await until(partial(_is_bare, world, job["job_id"]))
     direct, through = [(await server.check(j["job_id"]))["error"] for j in (child, grandchild)]
     assert direct == f"It waited for job {root['job_id']}, which ended as failed."
     assert through.endswith(f"since it waited for job {root['job_id']}, which ended as failed.")
+
+
+def _is_bare(world: World, job_id: str) -> bool:
+    return world.jobs[job_id].launch is None
 
 
 async def test_an_ended_job_is_started_again_as_it_was(server: Server) -> None:

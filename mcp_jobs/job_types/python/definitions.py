@@ -163,6 +163,8 @@ class JobSet:
         self.capacities = dict(capacities or {})
         _require_capacities(name, self.capacities)
         self.definitions: dict[str, Definition] = {}
+        self.choices: Mapping[str, Any] = {}
+        """What starts from code ask for, besides the function and its arguments."""
 
     def add(self, function: Function, definition: Definition) -> Function:
         """Take a function in. Raises `InvalidInputError` when it cannot be a job type."""

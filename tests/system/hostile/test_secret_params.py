@@ -8,10 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from mcp_jobs import Jobs
-from mcp_jobs.domain.errors import KeyConflictError
+from mcp_jobs.domain.errors import InvalidInputError, KeyConflictError
 from mcp_jobs.domain.secrecy import hidden
-from mcp_jobs.interfaces.cli.exits import WrongOptionError
-from mcp_jobs.interfaces.cli.start import _again
 from mcp_jobs.job_types.python.definitions import definition_of
 from mcp_jobs.job_types.python.loading import types_of
 from mcp_jobs.job_types.registry import prepare
@@ -77,10 +75,13 @@ async def test_a_retry_says_that_a_secret_is_not_kept(place: Place) -> None:
     async with station(place, config=(config,)) as jobs:
         started = await jobs.core.service.start(LOCAL_OWNER, request)
         job = await jobs.ended(started["job_id"])
-        stored = await jobs.core.service.find(LOCAL_OWNER, job["job_id"])
-
-    with pytest.raises(WrongOptionError, match="token, pin was secret and is not kept"):
-        _again(stored)
+        with pytest.raises(InvalidInputError, match="token, pin was secret and is not kept"):
+            await jobs.core.service.start(LOCAL_OWNER, StartJob(retry_of=job["job_id"]))
+        given = {"token": SECRET, "pin": 12345678}
+        again = await jobs.core.service.start(
+            LOCAL_OWNER, StartJob(retry_of=job["job_id"], params=given)
+        )
+        assert (await jobs.ended(again["job_id"]))["status"] == "completed"
 
 
 async def test_a_confirmation_shows_no_secret(place: Place) -> None:

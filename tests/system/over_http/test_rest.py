@@ -55,6 +55,28 @@ def test_a_started_job_is_stored_answered_with_its_place_and_comes_to_its_end(
     )
 
 
+def test_a_start_attaches_waits_for_others_and_is_made_again(client: httpx2.Client) -> None:
+    first = client.post("/jobs", json={"params": {"command": "exit 3"}, "delay_seconds": 1}).json()
+    same = {"params": {"command": "exit 3"}, "if_running": "attach"}
+    attached = client.post("/jobs", json=same)
+    assert (attached.status_code, attached.json()["job_id"]) == (200, first["job_id"])
+    child = {"params": {"command": "true"}, "after": [first["job_id"]], "locks": ["a b"]}
+    waits = client.post("/jobs", json=child).json()
+    early = client.post(f"/jobs/{first['job_id']}/retry")
+    assert early.status_code == 422
+    assert "has not ended" in problem(early, 422, "invalid_input")["detail"]
+
+    ends = [ended(client, job["job_id"]) for job in (first, waits)]
+    assert [job["reason"] for job in ends] == ["exit_code", "dependency_failed"]
+    changed = {"params": {"command": "echo done"}, "priority": 3}
+    again = client.post(f"/jobs/{first['job_id']}/retry", json=changed)
+    assert (again.status_code, again.json()["retry_of"]) == (201, first["job_id"])
+    assert ended(client, again.json()["job_id"])["output"]["text"] == "done\n"
+    other = client.post(f"/jobs/{first['job_id']}/retry", json={"retry_of": UNKNOWN})
+    assert "leave it out" in problem(other, 422, "invalid_input")["detail"]
+    assert client.post(f"/jobs/{UNKNOWN}/retry").status_code == 404
+
+
 def test_what_to_do_next_is_told_as_requests_and_by_the_tools_of_the_server_as_tools(
     client: httpx2.Client,
 ) -> None:
@@ -249,7 +271,8 @@ def test_a_wrong_method_is_told_every_right_one(client: httpx2.Client) -> None:
 def test_the_schema_describes_every_route_and_names_the_token(client: httpx2.Client) -> None:
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {
-        "/jobs", "/jobs/{job_id}", "/jobs/{job_id}/cancel", "/jobs/{job_id}/output",
+        "/jobs", "/jobs/{job_id}", "/jobs/{job_id}/cancel", "/jobs/{job_id}/retry",
+            "/jobs/{job_id}/output",
         "/jobs/{job_id}/output/raw", "/jobs/{job_id}/events", "/jobs/{job_id}/deliveries",
         "/events", "/job-types", "/healthz", "/readyz", "/metrics", "/schedules",
         "/schedules/{schedule}", "/schedules/{schedule}/pause",

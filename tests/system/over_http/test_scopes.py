@@ -343,6 +343,7 @@ ROUTES: dict[tuple[str, str], set[str]] = {
     ("GET", "/jobs"): {"read"},
     ("GET", "/jobs/{job_id}"): {"read"},
     ("POST", "/jobs/{job_id}/cancel"): {"cancel"},
+    ("POST", "/jobs/{job_id}/retry"): {"start"},
     ("GET", "/jobs/{job_id}/output"): {"read"},
     ("GET", "/jobs/{job_id}/output/raw"): {"read"},
     ("GET", "/jobs/{job_id}/deliveries"): {"read"},

@@ -21,6 +21,8 @@ from tests.system.fleet import SHORT_LEASE, server_in, shorten_lease
 from tests.system.station import gate, identity_of, pids_in, release, shell, station
 
 if TYPE_CHECKING:
+    from mcp import Client
+
     from tests.system.station import Server, Shown
 
 # -- one service ---------------------------------------------------------------------------------
@@ -37,6 +39,27 @@ async def test_every_server_sees_every_job(place: Place) -> None:
     assert [job["exit_code"] for job in ends] == [7, 0]
     assert lists[0] == lists[1]
     assert [job["title"] for job in lists[0]["jobs"]] == ["two", "one"]
+
+
+async def test_agents_that_attach_in_the_same_instant_get_the_same_job(place: Place) -> None:
+    arguments = {"params": {"command": "sleep 60"}, "if_running": "attach"}
+    found: list[Shown] = []
+    async with open_client(place) as one, open_client(place) as two:
+
+        async def attach(client: Client) -> None:
+            found.append(job_of(await client.call_tool("start_job", arguments)))
+
+        async with anyio.create_task_group() as tasks:
+            for client in (one, two) * 5:
+                tasks.start_soon(attach, client)
+        new = job_of(await two.call_tool("start_job", {**arguments, "if_running": "supersede"}))
+        old = await ended(one, found[0]["job_id"])
+        await one.call_tool("cancel_job", {"job_id": new["job_id"]})
+
+    assert len({job["job_id"] for job in found}) == 1
+    assert sorted(job.get("existing", False) for job in found) == [False] + [True] * 9
+    assert (old["status"], old["reason"]) == ("cancelled", "superseded")
+    assert new["job_id"] in old["error"]
 
 
 async def test_a_call_that_waits_at_one_server_sees_the_end_of_a_job_of_another(

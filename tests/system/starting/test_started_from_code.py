@@ -175,3 +175,19 @@ async def test_a_secret_reaches_the_function_and_not_as_asterisks(place: Place) 
 
     (job,) = await seen(place, "completed")
     assert job["result"] == 2009
+
+
+@pytest.mark.usefixtures("home")
+async def test_a_start_says_what_it_waits_for_and_attaches_to_the_same(place: Place) -> None:
+    first = await jobs.options(locks="printer", priority=7).start(report, 1)
+    waits = jobs.options(after=[first], if_running="attach")
+    second = await waits.start(report, 2)
+    same = await waits.start(report, 2)
+    assert (same.id, second.existing, same.existing) == (second.id, False, True)
+    done = await seen(place, "completed", "completed")
+    assert [job["job_id"] for job in done] == [first.id, second.id]
+    assert (done[0]["priority"], done[0]["locks"]) == (7, ["printer"])
+    again = await jobs.options(retry_of=first).start(report, 3)
+    assert (await seen(place, *["completed"] * 3))[-1]["job_id"] == again.id
+    with pytest.raises(InvalidInputError, match="options of the start do not fit: priority"):
+        await jobs.options(priority=101).start(report, 1)
