@@ -178,3 +178,20 @@ async def test_variables_of_an_ended_job_must_be_given_again_or_left_out_by_choi
             StartJob(retry_of=with_env["job_id"], env={"A": "2"}),
         ):
             assert (await server.service.start(OWNER, request))["retry_of"] == request.retry_of
+
+
+async def test_a_declared_capacity_holds_as_soon_as_a_job_uses_the_lock(
+    world: World, tmp_path: Path
+) -> None:
+    declared = work_type(locks=("gpu",), capacities={"gpu": 2})
+    async with serving(world, tmp_path, job_type=declared, capacity=9) as server:
+        jobs = [await server.start(waits=True, code=code) for code in range(3)]
+        for job in jobs[:2]:
+            await server.reaches(job["job_id"], "running")
+        assert (await server.check(jobs[2]["job_id"]))["status"] == "pending"
+        (lock,) = await world.store.gates.locks()
+        assert (lock.capacity, len(lock.holders), lock.waiting) == (2, 2, 1)
+        # What a person has said wins over it.
+        await world.store.gates.set_capacity("gpu", 3, declared=False)
+        await server.start(waits=True, code=3)
+        await server.reaches(jobs[2]["job_id"], "running")

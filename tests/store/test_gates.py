@@ -9,7 +9,7 @@ import pytest
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.gates import Lock, Obstacles, Pause
 from mcp_jobs.domain.states import Reason, Status
-from tests.stores import NOW, OWNER, claim, claimed, created, ending, new_job
+from tests.stores import NOW, OWNER, all_changes, claim, claimed, created, ending, new_job
 
 if TYPE_CHECKING:
     from mcp_jobs.domain.gates import PauseKind
@@ -172,6 +172,22 @@ async def test_whoever_waits_for_a_failure_ends_with_it_and_so_do_those_behind(
         assert (gone.status, gone.reason) == (Status.CANCELLED, Reason.DEPENDENCY_FAILED)
         assert root.id in str(gone.error)
     assert (await claimed(store)).id == anyway.id
+
+
+async def test_ends_that_the_store_makes_are_told_like_any_other(store: Store) -> None:
+    hook = {"webhooks": ({"url": "https://a.example", "on": ["cancelled"]},)}
+    root = await created(store)
+    doomed = await created(store, after=(root.id,), **hook)
+    old = await created(store, likeness="same", run_at_ms=NOW + 5000, **hook)
+    await store.create(new_job(likeness="same", if_running="supersede", run_at_ms=NOW + 5000))
+    await ended(store, await claimed(store), Status.FAILED)
+
+    for job in (doomed, old):
+        assert len(await store.outbox.of_job(job.id)) == 1
+    assert {change.job_id for change in await all_changes(store) if not change.created} >= {
+        doomed.id,
+        old.id,
+    }
 
 
 @pytest.mark.parametrize("depth", [3000])

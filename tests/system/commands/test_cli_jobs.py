@@ -305,28 +305,6 @@ def test_retry_starts_the_same_job_again(place: Place) -> None:
     assert count.read_text() == "x\nx\n"
 
 
-def test_what_waits_for_a_cancelled_job_ends_with_it_and_leaves_no_variables(place: Place) -> None:
-    root = good(place, "start", "--delay", "1h", "--", "true").strip()
-    child = good(place, "start", "--after", root[-8:], "--env", "A=1", "--", "true").strip()
-    same = shown(place, "start", "--delay", "1h", "--if-running", "attach", "--", "true")
-    assert (same["job_id"], same["existing"]) == (root, True)
-    assert (place.home / "jobs" / child / "env").exists()
-
-    good(place, "cancel", root)
-
-    job = shown(place, "show", child)
-    assert (job["status"], job["reason"]) == ("cancelled", "dependency_failed")
-    assert root in job["error"]
-    # By the command itself: no server is there.
-    assert not (place.home / "jobs" / child / "env").exists()
-    refused = cli(place, "retry", child)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "variables were given with it" in refused.stderr
-    again = shown(place, "retry", "--no-env", "--priority", "5", "--lock", "a b", "--wait", child)
-    assert (again["status"], again["priority"], again["locks"]) == ("completed", 5, ["a b"])
-    assert again["retry_of"] == child
-
-
 def test_logs_shows_all_a_tail_matches_or_the_bytes(place: Place) -> None:
     text = "".join(f"line {n}\n" for n in range(1, 3001))
     code = f"import sys; sys.stdout.write({text!r} + '\\x1b[31mred\\x1b[0m\\rblue\\n')"

@@ -34,7 +34,7 @@ def written(place: Place) -> Path:
     for block in blocks(PAGE, "python"):
         name, _, text = block.text.partition("\n")
         parts[name.removeprefix("# ")].append(text)
-    assert {*parts} == {"tools.py", "test_tools.py", "server.py", "nightly.py"}
+    assert {*parts} == {"tools.py", "test_tools.py", "server.py", "nightly.py", "pipeline.py"}
     for name, texts in parts.items():
         text = "\n".join(texts)
         if name == "tools.py":
@@ -89,6 +89,19 @@ async def test_the_code_of_the_page_starts_a_job(place: Place, written: Path) ->
         job = await contract.ended(client, done.stdout.strip())
 
     assert (job["type"], job["result"]) == ("report", {"pages": 30})
+
+
+async def test_the_pipeline_of_the_page_starts_jobs_in_their_order(
+    place: Place, written: Path
+) -> None:
+    environ = {**os.environ, **place.environment(), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "pipeline.py"], cwd=written, env=environ, check=True)
+    async with open_client(place) as client:
+        second, first = (await contract.call(client, "list_jobs"))["jobs"]
+        ends = [await contract.ended(client, job["job_id"]) for job in (first, second)]
+
+    assert [job["result"] for job in ends] == [{"pages": 30}, {"pages": 2}]
+    assert (second["after"], second["locks"]) == ([first["job_id"]], ["printer"])
 
 
 async def test_the_mounted_server_of_the_page_has_both_kinds_of_tools(
