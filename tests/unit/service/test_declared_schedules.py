@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from mcp_jobs.domain.errors import InvalidInputError
+from mcp_jobs.domain.schedules import recurrence
+from mcp_jobs.job_types.registry import shell_type
 from mcp_jobs.job_types.trust_marks import Trust
 from mcp_jobs.service.scheduling import OTHERS_MS
-from tests.schedules import MINE, Firer, MovedClock, ms
+from tests.schedules import MINE, SHELLS, Firer, MovedClock, ms, new_schedule
 from tests.stores import OWNER
 
 if TYPE_CHECKING:
@@ -190,3 +195,54 @@ async def test_one_file_that_two_paths_lead_to_declares_one_schedule(
         await Firer(store, clock, tmp_path, project=path).scheduling.sync()
 
     assert len(await store.schedules.of()) == 1
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "directory", "huge"])
+async def test_what_is_no_file_any_more_starts_nothing_and_holds_up_nobody(
+    store: Store, clock: MovedClock, tmp_path: Path, kind: str
+) -> None:
+    project = project_of(tmp_path)
+    trust(tmp_path, project)
+    await Firer(store, clock, tmp_path, project=project).scheduling.sync()
+    await store.schedules.add(new_schedule(next_fire_at_ms=ms("2026-01-01T03:00")), most=9)
+    worker = Firer(store, clock, tmp_path)
+    file = project / "jobs.yaml"
+    real = file.rename(project / "moved")
+    if kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "link":
+        file.symlink_to(real)
+    elif kind == "directory":
+        file.mkdir()
+    else:
+        with file.open("wb") as huge:
+            huge.truncate(10 << 30)
+
+    with anyio.fail_after(5):
+        await worker.look_at("2026-01-01T03:00")
+        clock.pass_s(OTHERS_MS / 1000)
+        await worker.scheduling.look()
+
+    assert await worker.fires("nightly") == []
+    assert str(file) in str((await worker.one("nightly")).problem)
+    assert await worker.fires("hourly") == ["2026-01-01T03:00"]
+
+
+async def test_a_python_job_is_started_only_where_its_module_is_loaded(
+    store: Store, clock: MovedClock, tmp_path: Path
+) -> None:
+    rule = recurrence("0 3 * * *", params={"command": "true"}, overlap="allow")
+    job_type = replace(shell_type(SHELLS), name="report", source="python:/x/app.py", schedule=rule)
+    able = Firer(store, clock, tmp_path, types=(job_type,))
+    await able.scheduling.sync()
+    other = Firer(store, clock, tmp_path)
+
+    await other.look_at("2026-01-01T03:00")
+    assert await other.fires("report") == []
+    await able.look_at("2026-01-01T03:00")
+    assert await able.fires("report") == ["2026-01-01T03:00"]
+
+    await other.look_at("2026-01-02T03:00")
+    clock.pass_s(OTHERS_MS / 1000)
+    await other.scheduling.look()
+    assert "/x/app.py are not loaded" in str((await able.one("report")).problem)
