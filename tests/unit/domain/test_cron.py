@@ -92,6 +92,13 @@ def test_the_latest_fire_is_the_one_that_was_just_made(
         assert times.latest(ms(after) - 1) == ms(before)
 
 
+def test_in_the_hour_that_comes_again_the_latest_fire_is_from_before_it() -> None:
+    times = CronTimes("*/15 * * * *", "Europe/Berlin")
+
+    # The wall shows 2:10 for the second time; the last fire was at 2:45, the first time.
+    assert times.latest(ms("2026-10-25T01:10")) == ms("2026-10-25T00:45")
+
+
 @pytest.mark.parametrize(("zone", "cron", "number", "missing"), A_YEAR)
 def test_a_year_has_a_fire_for_each_day_that_has_the_time(
     zone: str, cron: str, number: int, missing: list[date]

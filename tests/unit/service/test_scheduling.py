@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mcp_jobs.domain.schedules import recurrence
 from mcp_jobs.domain.states import Status
 from mcp_jobs.service.scheduling import OTHERS_MS
 from tests.schedules import MINE, Firer, MovedClock, ms, new_schedule
@@ -86,29 +88,61 @@ async def test_a_fire_whose_process_died_half_way_is_not_made_twice(
     assert (await firer.one()).next_fire_at_ms == ms("2026-01-01T02:00")
 
 
-async def test_a_year_of_nights_in_berlin_fires_as_the_table_says(
-    firer: Firer, store: Store
+# Every Sunday of 2026 with a fire, by hand: stretches of weeks whose fires have the same time in
+# UTC, with the UTC dates of the first and the last. The clocks change on Sundays; one without the
+# time is missing between two stretches.
+SUNDAYS = {
+    ("Europe/Berlin", "30 2 * * SUN"): [
+        ("2026-01-04", "2026-03-22", "01:30"),
+        ("2026-04-05", "2026-10-25", "00:30"),
+        ("2026-11-01", "2026-12-27", "01:30"),
+    ],
+    ("America/New_York", "30 2 * * SUN"): [
+        ("2026-01-04", "2026-03-01", "07:30"),
+        ("2026-03-15", "2026-10-25", "06:30"),
+        ("2026-11-01", "2026-12-27", "07:30"),
+    ],
+    ("America/New_York", "30 1 * * SUN"): [
+        ("2026-01-04", "2026-03-08", "06:30"),
+        ("2026-03-15", "2026-11-01", "05:30"),
+        ("2026-11-08", "2026-12-27", "06:30"),
+    ],
+    ("Australia/Lord_Howe", "15 2 * * SUN"): [
+        ("2026-01-03", "2026-03-28", "15:15"),
+        ("2026-04-04", "2026-09-26", "15:45"),
+        ("2026-10-10", "2026-12-26", "15:15"),
+    ],
+}
+
+
+def every_week(first: str, last: str, time: str) -> list[str]:
+    day, end = date.fromisoformat(first), date.fromisoformat(last)
+    return [f"{day + timedelta(n)}T{time}" for n in range(0, (end - day).days + 1, 7)]
+
+
+@pytest.mark.parametrize(("zone", "cron"), SUNDAYS)
+async def test_a_year_of_looks_fires_as_the_table_says(
+    firer: Firer, store: Store, zone: str, cron: str
 ) -> None:
-    firer.clock.to("2026-03-27T12:00")
+    firer.clock.to("2026-01-01T12:00")
+    rule = recurrence(cron, timezone=zone)
     schedule = new_schedule(
-        cron="30 2 * * *",
-        timezone="Europe/Berlin",
+        cron=cron,
+        timezone=zone,
         overlap="allow",
-        next_fire_at_ms=ms("2026-03-28T01:30"),
+        next_fire_at_ms=rule.next_after(firer.clock.now_ms()),
     )
     await store.schedules.add(schedule, most=9)
 
-    for moment in ("2026-03-28T01:30", "2026-03-29T01:30", "2026-03-30T00:30"):
-        await firer.look_at(moment)
-    for moment in ("2026-10-25T00:30", "2026-10-25T01:30", "2026-10-26T01:30"):
-        await firer.look_at(moment)
+    while firer.clock.now_ms() < ms("2026-12-31T00:00"):
+        due_in_s = await firer.scheduling.look()
+        assert due_in_s is not None
+        # As the loop does, it looks now and then although nothing is due.
+        firer.clock.pass_s(min(due_in_s, 86_400 * 2))
 
-    assert await firer.fires() == [
-        "2026-03-28T01:30",
-        "2026-03-30T00:30",
-        "2026-10-25T00:30",
-        "2026-10-26T01:30",
-    ]
+    expected = [fire for stretch in SUNDAYS[zone, cron] for fire in every_week(*stretch)]
+    assert await firer.fires() == expected
+    assert ((await firer.one()).missed, (await firer.one()).skipped) == (0, 0)
 
 
 # -- after downtime --------------------------------------------------------------------------------
