@@ -88,7 +88,7 @@ def check(tool: str, shown: Job) -> None:
     """Hold that structured content has its declared shape and exactly the designed fields."""
     jsonschema.validate(shown, _OUTPUT_SCHEMAS[tool])
     if tool == "list_jobs":
-        assert set(shown) - {"notices", "warning"} == {"jobs", "next_cursor", "counts"}
+        assert set(shown) - {"notices", "warning"} == {"jobs", "next_cursor", "counts", "others"}
         for job in shown["jobs"]:
             assert set(job) == JOB_FIELDS
             check_job_object(job)

@@ -334,7 +334,10 @@ class JobPage(TypedDict):
 
     jobs: Annotated[list[ListedJob], Field("The jobs.")]
     next_cursor: Annotated[str | None, Field("Pass as `cursor` for those before them.")]
-    counts: Annotated[dict[str, int], Field("How many jobs there are in each state.", told=True)]
+    counts: Annotated[
+        dict[str, int], Field("How many jobs of the scope there are in each state.", told=True)
+    ]
+    others: Annotated[int, Field("How many more are outside of the scope.", told=True)]
 
 
 _made_of_job = maker(ListedJob)

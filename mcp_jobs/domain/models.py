@@ -280,10 +280,16 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some jobs, newest first, and where the next page begins (None at the end)."""
+    """Some jobs, newest first, and how many there are at the same moment."""
 
     jobs: tuple[Job, ...]
     next_cursor: str | None
+    """Where the next page begins; None at the end."""
+    counts: Mapping[Status, int]
+    """How many jobs of the owner, the project and the session are in each state, whatever else was
+    asked for. States without jobs are left out."""
+    others: int
+    """How many more jobs the owner has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

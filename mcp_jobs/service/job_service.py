@@ -26,6 +26,7 @@ from mcp_jobs.service import answers
 from mcp_jobs.service.cancelling import Canceller
 from mcp_jobs.service.reading import Reader
 from mcp_jobs.service.repetition import repeated
+from mcp_jobs.service.scopes import scoped
 from mcp_jobs.service.shares import Shares
 from mcp_jobs.service.waiting import Waiter
 from mcp_jobs.store import Accepted
@@ -236,23 +237,30 @@ class JobService:
         return told
 
     async def list(
-        self, owner: str, request: ListJobs, *, on_look: OnLook | None = None
+        self,
+        owner: str,
+        request: ListJobs,
+        *,
+        on_look: OnLook | None = None,
+        origin: JobOrigin = UNKNOWN_ORIGIN,
     ) -> JobObject:
-        """Return jobs, newest first, and how many there are in each state."""
+        """Return jobs, newest first, and how many there are in each state, at one moment.
+
+        `origin` is the caller's own: whoever has no project is shown the jobs of all of them.
+        """
+        where = _filter(request, origin)
         if request.cursor is not None and not is_id(request.cursor):
             raise InvalidInputError(
                 f"cursor {request.cursor!r} is not one that {self._say.list()} returned. Pass "
                 "next_cursor of the previous page, or leave it out to start with the newest jobs."
             )
         await self._wait_in_list(owner, request, on_look)
-        page = await self._store.list(
-            owner, _filter(request), limit=request.limit, cursor=request.cursor
-        )
-        counts = await self._store.counts(owner)
+        page = await self._store.list(owner, where, limit=request.limit, cursor=request.cursor)
         return {
             "jobs": await self._reader.rows(page.jobs),
             "next_cursor": page.next_cursor,
-            "counts": {status.value: counts.get(status, 0) for status in Status},
+            "counts": {status.value: page.counts.get(status, 0) for status in Status},
+            "others": page.others,
         }
 
     async def questions(self, owner: str, job_id: str) -> Sequence[Question]:
@@ -379,13 +387,15 @@ class JobService:
         )
 
 
-def _filter(request: ListJobs) -> JobFilter:
+def _filter(request: ListJobs, origin: JobOrigin) -> JobFilter:
     statuses: Sequence[Status] | None = None
     if request.status is not None:
         statuses = [request.status] if isinstance(request.status, Status) else request.status
-    return JobFilter(
+    scope = request.scope or ("project" if request.cwd is None else "all")
+    where = JobFilter(
         statuses=None if statuses is None else tuple(statuses),
         type=request.type,
         cwd=None if request.cwd is None else os.path.normpath(request.cwd),
         job_ids=None if request.job_ids is None else tuple(request.job_ids),
     )
+    return where if request.job_ids is not None else scoped(where, scope, origin)

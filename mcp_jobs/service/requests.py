@@ -82,6 +82,7 @@ VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[
     str, AfterValidator(lambda text: passable(text, what="The value of an environment variable"))
 ]
+Scope = Literal["session", "project", "all"]
 JobId = Annotated[str, Field(min_length=1, max_length=100)]
 LockName = Annotated[str, AfterValidator(gates.lock_name)]
 Priority = Annotated[
@@ -186,6 +187,10 @@ class ListJobs(Request):
     )
     job_ids: Annotated[list[JobId], Field(max_length=100)] | None = Field(
         default=None, description="Only these jobs."
+    )
+    scope: Scope | None = Field(
+        default=None,
+        description='Started by this session, in this "project" (default; "all" with cwd), or all.',
     )
     limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(number)] = Field(
         default=20, description="How many at once."

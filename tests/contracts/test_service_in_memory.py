@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.models import JobOrigin
 from mcp_jobs.engine import claiming, recovery
 from mcp_jobs.execution.base import NotStartedError
@@ -212,6 +213,66 @@ async def test_lists_count_jobs_and_wait_for_them(server: Server, world: World) 
     await world.release(waiting["job_id"])
     shown = await server.service.list(OWNER, ListJobs(job_ids=ids, wait_for="all", wait_seconds=20))
     assert shown["counts"]["completed"] == 2
+
+
+A = JobOrigin(project="/a", session="1")
+A_LATER = JobOrigin(project="/a", session="2")
+B = JobOrigin(project="/b", session="3")
+HTTP = JobOrigin()
+
+
+@pytest.fixture
+async def projects(server: Server) -> dict[str, str]:
+    """The ids of a job of each caller, and of one of another owner in the same session."""
+    found: dict[str, str] = {}
+    for name, origin in (("a", A), ("later", A_LATER), ("b", B)):
+        job = await server.service.start(OWNER, StartJob(type="work"), origin=origin)
+        found[name] = job["job_id"]
+        await server.ended(found[name])
+    foreign = await server.service.start("ann", StartJob(type="work"), origin=A)
+    return {**found, "foreign": foreign["job_id"]}
+
+
+SCOPES: list[tuple[JobOrigin, dict[str, object], set[str]]] = [
+    (A, {}, {"a", "later"}),
+    (A, {"scope": "session"}, {"a"}),
+    (A, {"scope": "all"}, {"a", "later", "b"}),
+    (B, {"scope": "project"}, {"b"}),
+    (HTTP, {}, {"a", "later", "b"}),
+    (HTTP, {"scope": "project"}, {"a", "later", "b"}),
+    # Where it says what it means, it need not say so twice.
+    (A, {"cwd": "/"}, {"a", "later", "b"}),
+    (A, {"cwd": "/", "scope": "project"}, {"a", "later"}),
+]
+
+
+@pytest.mark.parametrize(("caller", "asked", "listed"), SCOPES)
+async def test_a_list_keeps_to_its_scope_and_counts_the_rest(
+    server: Server,
+    projects: dict[str, str],
+    caller: JobOrigin,
+    asked: dict[str, object],
+    listed: set[str],
+) -> None:
+    shown = await server.service.list(OWNER, ListJobs.model_validate(asked), origin=caller)
+    assert {job["job_id"] for job in shown["jobs"]} == {projects[name] for name in listed}
+    assert shown["counts"]["completed"] == len(listed)
+    assert shown["others"] == 3 - len(listed)
+
+
+async def test_jobs_that_are_named_are_listed_wherever_they_are_from(
+    server: Server, projects: dict[str, str]
+) -> None:
+    wanted = ListJobs(job_ids=list(projects.values()), scope="session")
+    shown = await server.service.list(OWNER, wanted, origin=B)
+    named = {projects[name] for name in ("a", "later", "b")}
+    assert {job["job_id"] for job in shown["jobs"]} == named
+    assert (shown["counts"]["completed"], shown["others"]) == (3, 0)
+
+
+async def test_a_caller_that_names_no_session_has_no_list_of_it(server: Server) -> None:
+    with pytest.raises(InvalidInputError, match='Use "project" or "all"'):
+        await server.service.list(OWNER, ListJobs(scope="session"), origin=HTTP)
 
 
 async def test_a_job_that_is_accepted_while_the_queue_is_looked_at_need_not_wait(

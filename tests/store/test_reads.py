@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mcp_jobs.domain.ids import new_id
-from mcp_jobs.domain.models import JobFilter
+from mcp_jobs.domain.models import JobFilter, JobOrigin
 from mcp_jobs.domain.states import Status
 from tests.stores import (
     HERE,
@@ -26,7 +26,7 @@ from tests.stores import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from mcp_jobs.domain.models import Job
@@ -58,6 +58,7 @@ async def some_jobs(store: Store) -> list[Job]:
         asked: dict[str, Any] = {
             "type": "shell" if number % 2 else "report",
             "cwd": f"/work/{number % 3}",
+            "origin": JobOrigin(project=f"/{'ab'[number % 2]}", session=str(number % 3)),
         }
         if status is Status.PENDING:
             # Not due, so that no claim below takes it.
@@ -94,6 +95,9 @@ FILTERS = [
     JobFilter(type="shell", cwd="/work/1"),
     JobFilter(type="shell", statuses=(Status.FAILED, Status.COMPLETED)),
     JobFilter(cwd="/work/0", statuses=(Status.COMPLETED,)),
+    JobFilter(project="/a"),
+    JobFilter(project="/a", type="shell", statuses=(Status.COMPLETED, Status.RUNNING)),
+    JobFilter(session="1", cwd="/work/1"),
     JobFilter(cwd="/work/0", type="report", statuses=(Status.COMPLETED, Status.RUNNING)),
 ]
 
@@ -103,6 +107,8 @@ def matches(job: Job, where: JobFilter) -> bool:
         (where.statuses is None or job.status in where.statuses)
         and where.type in (None, job.type)
         and where.cwd in (None, job.cwd)
+        and where.project in (None, job.origin.project)
+        and where.session in (None, job.origin.session)
         and (where.job_ids is None or job.id in where.job_ids)
     )
 
@@ -141,6 +147,56 @@ async def test_pages_stay_in_step_while_jobs_come_and_change(store: Store) -> No
             break
 
     assert seen == [job.id for job in reversed(jobs)]
+
+
+# -- scopes --------------------------------------------------------------------------------------
+
+
+A: Any = {"project": "/a", "session": "1"}
+B: Any = {"project": "/b", "session": "2"}
+SCOPES = [
+    (JobFilter(), 4, 0),
+    (JobFilter(project="/a"), 2, 2),
+    (JobFilter(session="2"), 1, 3),
+    (JobFilter(project="/a", session="1"), 1, 3),
+    (JobFilter(project="/b", session="1"), 0, 4),
+    (JobFilter(project="/a", statuses=(Status.FAILED,)), 0, 2),
+    (JobFilter(project="/none"), 0, 4),
+]
+
+
+@pytest.mark.parametrize(("where", "listed", "others"), SCOPES)
+async def test_a_page_counts_the_jobs_of_its_project_and_session(
+    store: Store, where: JobFilter, listed: int, others: int
+) -> None:
+    for origin in (A, {**A, "session": "3"}, B, {}):
+        await created(store, origin=JobOrigin(**origin))
+    for _ in range(3):
+        await created(store, owner="ann", origin=JobOrigin(**A))
+
+    page = await store.list(OWNER, where, limit=10, cursor=None)
+
+    # Which states are asked for changes the page, and not the counts.
+    counted = 4 - others
+    assert (len(page.jobs), page.others) == (listed, others)
+    assert page.counts == ({Status.PENDING: counted} if counted else {})
+
+
+async def test_the_counts_of_a_project_follow_every_move_and_forget_what_is_removed(
+    store: Store,
+) -> None:
+    where = JobFilter(project="/a")
+    job = await in_state(store, Status.RUNNING, origin=JobOrigin(**A))
+    await created(store, origin=JobOrigin(**A), run_at_ms=NOW + 1)
+
+    async def counts() -> Mapping[Status, int]:
+        return (await store.list(OWNER, where, limit=1, cursor=None)).counts
+
+    assert await counts() == {Status.PENDING: 1, Status.RUNNING: 1}
+    await store.settle(job, ending(Status.FAILED))
+    assert await counts() == {Status.PENDING: 1, Status.FAILED: 1}
+    await store.remove_old(before_ms=NOW * 2, keep=100, limit=10)
+    assert await counts() == {Status.PENDING: 1}
 
 
 # -- owners --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
@@ -57,6 +58,16 @@ JobParts = Annotated[
         autocompletion=complete_job,
     ),
 ]
+
+
+class ScopeName(StrEnum):
+    """Whose jobs are meant."""
+
+    SESSION = "session"
+    PROJECT = "project"
+    ALL = "all"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Wait = Annotated[
     bool, typer.Option("--wait", help="Wait for the end; exit 0 only if it completed.")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.models import Job, JobOrigin
     from mcp_jobs.job_types.registry import JobType
     from mcp_jobs.output import OutputSource
+    from mcp_jobs.service.requests import Scope
     from mcp_jobs.service.waiting import OnLook
     from mcp_jobs.settings import Settings
 
@@ -121,6 +122,12 @@ def origin() -> JobOrigin:
         project=configuration.project_of(configuration.current_directory()),
         session=configuration.claude_session(),
     )
+
+
+def usual_scope() -> Scope:
+    """Return whose jobs are meant where nobody says it: those of the project around, if any."""
+    here = configuration.current_directory()
+    return "all" if here is None or configuration.marked_project(here) is None else "project"
 
 
 def choose(options: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from mcp_jobs.domain.job_object import counted_tests, summary_in
 from mcp_jobs.domain.questions import visible
 from mcp_jobs.domain.states import Status
 from mcp_jobs.interfaces.cli import screen, session, tables, wording
-from mcp_jobs.interfaces.cli.options import JobPart, Json
+from mcp_jobs.interfaces.cli.options import JobPart, Json, ScopeName
 from mcp_jobs.service.requests import CheckJob, ListJobs
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from mcp_jobs.domain.job_object import JobObject
     from mcp_jobs.job_types.registry import JobType
 
-_OPTIONS = {"status": "--status", "type": "--type", "limit": "--limit", "cursor": "--cursor"}
+_OPTIONS = {
+    "status": "--status",
+    "type": "--type",
+    "scope": "--scope",
+    "limit": "--limit",
+    "cursor": "--cursor",
+}
 _TICK_S = 1.0
 _SHOWN_LINES = 20
 _FACTS = (("type", "type"), ("directory", "cwd"), ("exit code", "exit_code"))
@@ -51,6 +57,13 @@ def list_jobs(
     here: Annotated[
         bool, typer.Option("--here", help="Only jobs that run in this directory.")
     ] = False,
+    scope: Annotated[
+        ScopeName | None,
+        typer.Option(
+            help="Only jobs of this session or project, or all.",
+            show_default="project inside of one, else all",
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="How many, at most 100.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="next_cursor of the previous page.")] = None,
     watch: Annotated[
@@ -64,6 +77,7 @@ def list_jobs(
         "status": status or None,
         "type": type_name,
         "cwd": os.getcwd() if here else None,
+        "scope": scope or (None if here else session.usual_scope()),
         "limit": limit,
         "cursor": cursor,
     }
@@ -88,7 +102,7 @@ def types(*, as_json: Json = False) -> None:
 
 async def _list(wanted: ListJobs, as_json: bool) -> None:
     async with session.open_session(reading=True) as opened:
-        shown = await opened.core.service.list(session.OWNER, wanted)
+        shown = await opened.core.service.list(session.OWNER, wanted, origin=session.origin())
     if as_json:
         screen.write_json(shown)
     elif not shown["jobs"]:
@@ -100,6 +114,8 @@ async def _list(wanted: ListJobs, as_json: bool) -> None:
         screen.write_columns([tables.COLUMNS, *(tables.cells(job) for job in shown["jobs"])])
     if shown["next_cursor"] and not as_json:
         screen.note(f"There are more: --cursor {shown['next_cursor']}")
+    if shown["others"] and not as_json:
+        screen.note(tables.others_line(shown))
 
 
 async def _watch(wanted: ListJobs, as_json: bool) -> None:
@@ -111,10 +127,11 @@ async def _watch(wanted: ListJobs, as_json: bool) -> None:
                 changed.set()
 
         opened.core.bus.subscribe(listen)
+        origin = session.origin()
         view = _Table() if screen.on_terminal() and not as_json else _Lines(as_json)
         with view:
             while True:
-                view.update(await opened.core.service.list(session.OWNER, wanted))
+                view.update(await opened.core.service.list(session.OWNER, wanted, origin=origin))
                 with anyio.move_on_after(_TICK_S):
                     await changed.wait()
                 changed = anyio.Event()
@@ -138,7 +155,8 @@ class _Table:
         from rich.console import Group
 
         counts = Text(tables.counts_line(shown["counts"]) or "No jobs.", style="dim")
-        self._live.update(Group(tables.table(shown["jobs"]), counts), refresh=True)
+        others = Text(tables.others_line(shown) if shown["others"] else "", style="dim")
+        self._live.update(Group(tables.table(shown["jobs"]), counts, others), refresh=True)
 
 
 class _Lines:

@@ -108,6 +108,11 @@ def counts_line(counts: dict[str, int]) -> str:
     return " · ".join(f"{number} {status}" for status, number in counts.items() if number)
 
 
+def others_line(shown: JobObject) -> str:
+    """Return how many jobs a list leaves out by its scope, and how they are seen."""
+    return f"{shown['others']} more outside of this scope: --scope all"
+
+
 def _bar(job: JobObject) -> RenderableType | None:
     progress = job["progress"]
     if job["finished_at"] or not progress or progress["percent"] is None:

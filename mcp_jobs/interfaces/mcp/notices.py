@@ -10,7 +10,7 @@ from mcp_jobs.domain import display
 from mcp_jobs.domain.errors import UnknownJobError
 from mcp_jobs.domain.events import JobChanged
 from mcp_jobs.domain.job_object import rfc3339
-from mcp_jobs.interfaces.mcp import rendering
+from mcp_jobs.interfaces.mcp.origins import is_of_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +94,7 @@ class Notices:
             # Another reply may have taken it meanwhile.
             if job_id not in self._waiting:
                 continue
-            if job is not None and rendering.in_project(job.cwd, self._project):
+            if job is not None and is_of_project(job, self._project):
                 if len(taken) == MOST:
                     break
                 taken.append(_notice(job))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ from mcp_jobs.settings import claude_session, host_project
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
-    from mcp_jobs.domain.models import JobOrigin
+    from mcp_jobs.domain.models import Job, JobOrigin
 
 _OF_HOSTS: Final = ("threadId", "vscode.conversationId")
 """Where Codex and VS Code name the conversation, in the `_meta` of a call."""
@@ -55,6 +56,18 @@ def of_this_process() -> Origins:
     """
     session = claude_session() or f"stdio-{new_id(SystemClock().now_ms())}"
     return Origins(project=host_project(), session=session)
+
+
+def is_of_project(job: Job, project: str | None) -> bool:
+    """Say whether a server of this project tells of a job; one without a project of all.
+
+    A job of no known project belongs to the one whose directory it runs in or below.
+    """
+    if project is None:
+        return True
+    if job.origin.project is not None:
+        return job.origin.project == project
+    return job.cwd == project or job.cwd.startswith(project.rstrip(os.sep) + os.sep)
 
 
 def _conversation(context: ServerRequestContext[Any, Any]) -> str | None:

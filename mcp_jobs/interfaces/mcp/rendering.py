@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,7 +72,10 @@ def list_text(shown: JobObject) -> str:
     lines = [_in_a_list(job) for job in shown["jobs"]] or ["No jobs."]
     counts = [f"{number} {status}" for status, number in shown["counts"].items() if number]
     if counts:
-        lines.append(f"Of all your jobs: {', '.join(counts)}.")
+        which = "jobs of this scope" if shown["others"] else "all your jobs"
+        lines.append(f"Of {which}: {', '.join(counts)}.")
+    if shown["others"]:
+        lines.append(f'Outside of this scope: {shown["others"]}; scope "all" lists them too.')
     if shown["next_cursor"]:
         lines.append(f"More with cursor {shown['next_cursor']}.")
     return "\n".join(lines)
@@ -98,11 +100,6 @@ def _with(result: CallToolResult, text: str, **fields: Any) -> CallToolResult:
         last = TextContent(text=f"{last.text}\n{text}")
     shown = {**(result.structured_content or {}), **fields}
     return result.model_copy(update={"content": [*first, last], "structured_content": shown})
-
-
-def in_project(cwd: str, project: str | None) -> bool:
-    """Say whether a directory belongs to a project; everything does when there is none."""
-    return project is None or cwd == project or cwd.startswith(project.rstrip(os.sep) + os.sep)
 
 
 def notices_text(notices: list[JobObject]) -> str:

@@ -36,7 +36,7 @@ from mcp_jobs.interfaces.mcp.updates.subscribe import Subscriptions
 from mcp_jobs.interfaces.mcp.updates.watched import Targets
 from mcp_jobs.interfaces.worker import leave_on_signal, leave_without_home
 from mcp_jobs.service.assembly import LOCAL_OWNER, Core, open_core
-from mcp_jobs.settings import project_directory
+from mcp_jobs.settings import host_project, project_directory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -167,7 +167,7 @@ async def serve_stdio(settings: Settings, jobs: JobSet | None = None) -> None:
 async def _serve_stdio(settings: Settings, types: tuple[JobType, ...]) -> None:
     async with open_core(settings, types) as core:
         push = Push(core.bus)
-        project = project_directory()
+        project = host_project()
         notices = Notices(service=core.service, owner=LOCAL_OWNER, project=project)
         channel = (
             Channel(service=core.service, push=push, owner=LOCAL_OWNER, project=project)

@@ -78,6 +78,12 @@ def names(stored: str) -> tuple[str, ...]:
     return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
 
 
+def counts_from(stored: str) -> dict[Status, int]:
+    """Return how many jobs are in each state; states without jobs are left out."""
+    found = mapping(stored)
+    return {state: found[state.value] for state in Status if found.get(state.value)}
+
+
 @lru_cache(256)
 def _origin(
     client_name: str | None, client_version: str | None, project: str | None, session: str | None

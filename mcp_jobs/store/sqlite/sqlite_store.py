@@ -26,7 +26,7 @@ from mcp_jobs.domain.models import (
 from mcp_jobs.domain.states import LONGEST_PAUSE_MS, Status
 from mcp_jobs.store.base import Accepted, Change, Claimed, Due
 from mcp_jobs.store.sqlite import connection as sqlite
-from mcp_jobs.store.sqlite import rows
+from mcp_jobs.store.sqlite import pages, rows
 from mcp_jobs.store.sqlite.outbox import SqliteOutbox
 from mcp_jobs.store.sqlite.sqlite_gates import SqliteGates
 from mcp_jobs.store.sqlite.sqlite_schedules import SqliteSchedules
@@ -255,20 +255,24 @@ class SqliteStore:
         return _first_job(await self._sql.look_up("job_by_id_of_anyone", id=job_id))
 
     async def list(self, owner: str, where: JobFilter, *, limit: int, cursor: str | None) -> Page:
-        sql, values = _list_statement(owner, where, cursor)
+        sql, values = pages.statement(owner, where, cursor)
         values["limit"] = limit + 1
-        read = self._sql.look_up_sql if limit <= FEW and _is_quick(where) else self._sql.read_sql
+        read = (
+            self._sql.look_up_sql if limit <= FEW and pages.is_quick(where) else self._sql.read_sql
+        )
         found = await read(sql, values)
-        jobs = tuple(rows.job_from(row) for row in found[:limit])
-        return Page(jobs=jobs, next_cursor=jobs[-1].id if len(found) > limit else None)
+        jobs = tuple(rows.job_from(row) for row in found[:limit] if row["id"] is not None)
+        counts = rows.counts_from(found[0]["told_counts"])
+        return Page(
+            jobs=jobs,
+            next_cursor=jobs[-1].id if len(found) > limit else None,
+            counts=counts,
+            others=max(0, found[0]["told_total"] - sum(counts.values())),
+        )
 
     async def counts(self, owner: str) -> dict[Status, int]:
         found = await self._sql.look_up("counts", owner=owner)
-        return {
-            Status(row["status"]): row["total"]
-            for row in found
-            if row["total"] and row["status"] in _STATES
-        }
+        return rows.counts_from(json.dumps({row["status"]: row["total"] for row in found}))
 
     async def totals(self) -> dict[Status, int]:
         found = await self._sql.read("totals")
@@ -378,43 +382,3 @@ class SqliteStore:
 
 def _first_job(found: Sequence[sqlite.Row]) -> Job | None:
     return rows.job_from(found[0]) if found else None
-
-
-def _is_quick(where: JobFilter) -> bool:
-    """Say whether an index leads to every row of the list, and to no other.
-
-    With a directory and a type given, one of them is looked for among the rows of the other.
-    """
-    return where.type is None or where.cwd is None
-
-
-def _list_statement(owner: str, where: JobFilter, cursor: str | None) -> tuple[str, dict[str, Any]]:
-    """Return a statement that reads only what it returns, however long the history is.
-
-    One branch for each status: every branch comes sorted out of an index, and SQLite merges them
-    and stops at the limit. Only fixed texts are put together; every value is bound.
-    """
-    values: dict[str, Any] = {"owner": owner}
-    branches = ["true"]
-    given = {name: getattr(where, name) for name in ("type", "cwd", "project", "session")}
-    filters = {name: value for name, value in given.items() if value is not None}
-    values |= filters
-    conditions = ["owner = :owner", *(f"{name} = :{name}" for name in filters)]
-    if cursor is not None:
-        values["cursor"] = cursor
-        # Unary plus: with ids given, they are what is searched for.
-        conditions.append("id < :cursor" if where.job_ids is None else "+id < :cursor")
-    if where.job_ids is not None:
-        values["job_ids"] = json.dumps(where.job_ids)
-        conditions.append("id IN (SELECT value FROM json_each(:job_ids))")
-        conditions[1 : 1 + len(filters)] = [f"+{name} = :{name}" for name in filters]
-        if where.statuses is not None:
-            values["statuses"] = json.dumps(where.statuses)
-            conditions.append("+status IN (SELECT value FROM json_each(:statuses))")
-    elif where.statuses is not None or filters:
-        statuses = tuple(Status) if where.statuses is None else where.statuses
-        # No state at all: a branch that finds nothing.
-        branches = [f"status = '{status}'" for status in dict.fromkeys(statuses)] or ["status = ''"]
-    fixed = " AND ".join(conditions)
-    selects = (f"SELECT * FROM jobs WHERE {fixed} AND {branch}" for branch in branches)  # noqa: S608
-    return f"{' UNION ALL '.join(selects)} ORDER BY id DESC LIMIT :limit", values

@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "cancel_job": {"job_id": NO_DEFAULT, "grace_seconds": 5},
     "list_jobs": {
         "status": NO_DEFAULT, "type": NO_DEFAULT, "cwd": NO_DEFAULT, "job_ids": NO_DEFAULT,
+        "scope": NO_DEFAULT,
         "limit": 20, "cursor": NO_DEFAULT, "wait_for": NO_DEFAULT, "wait_seconds": 0,
     },
 }  # fmt: skip

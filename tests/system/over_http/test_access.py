@@ -293,6 +293,14 @@ async def test_a_job_of_another_owner_looks_like_one_that_does_not_exist(place: 
         assert [job["job_id"] for job in shown["jobs"]] == [own.json()["job_id"]]
         assert sum(shown["counts"].values()) == 1
         assert bob.get(f"/jobs?job_id={waiting['job_id']}").json()["jobs"] == []
+        project = waiting["origin"]["project"]
+        for query in ("scope=all", f"project={project}", f"project={project}&scope=project"):
+            shown = bob.get(f"/jobs?{query}").json()
+            assert [job["job_id"] for job in shown["jobs"]] == [own.json()["job_id"]]
+            assert (sum(shown["counts"].values()), shown["others"]) == (1, 0)
+        nowhere = bob.get("/jobs?project=/nowhere").json()
+        assert (nowhere["jobs"], sum(nowhere["counts"].values()), nowhere["others"]) == ([], 0, 1)
+        assert bob.get("/jobs?scope=session").status_code == 422
 
         for mode in ERAS:
             async with mcp_client(server, mode, his) as client:

@@ -6,13 +6,14 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from mcp_types import Implementation
 
 from mcp_jobs import __version__
 from tests.contract import call, start
-from tests.support import ERAS, MODERN, open_client
-from tests.system.commands.test_cli_jobs import shown
+from tests.support import BOUND_S, ERAS, MODERN, open_client
+from tests.system.commands.test_cli_jobs import cli, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,6 +49,40 @@ async def test_a_job_says_which_client_in_which_project_has_started_it(
             client, "start_job", {"params": {"command": "true"}}, meta={"threadId": "t-1"}
         )
         assert threaded["origin"]["session"] == "t-1"
+
+
+async def until_noticed(client: Client) -> list[str]:
+    """Look at nothing in particular until ends are told; return whose."""
+    with anyio.fail_after(BOUND_S):
+        while True:
+            page = await call(client, "list_jobs", {"status": "pending"})
+            if "notices" in page:
+                return [notice["job_id"] for notice in page["notices"]]
+            await anyio.sleep(0.02)
+
+
+async def test_two_agents_in_two_projects_see_and_are_told_of_their_own_jobs(
+    place: Place,
+) -> None:
+    async with agent(place, place.root / "one") as one, agent(place, place.root / "two") as two:
+        # It runs in the directory of the other project, and is of this one all the same.
+        first = await start(one, "true", cwd=str(place.root / "two"))
+        second = await start(two, "true")
+        for client, job in ((one, first), (two, second)):
+            assert await until_noticed(client) == [job["job_id"]]
+            page = await call(client, "list_jobs")
+            assert [listed["job_id"] for listed in page["jobs"]] == [job["job_id"]]
+            assert (page["counts"]["completed"], page["others"]) == (1, 1)
+            page = await call(client, "list_jobs", {"scope": "all"})
+            assert len(page["jobs"]) == page["counts"]["completed"] == 2
+    # Outside of any project a person is shown all of them.
+    assert len(shown(place, "list")["jobs"]) == 2
+    (place.project / ".git").mkdir()
+    done = cli(place, "list")
+    assert (done.stdout, done.stderr) == (
+        "",
+        "No jobs.\n2 more outside of this scope: --scope all\n",
+    )
 
 
 async def test_a_job_that_a_command_starts_within_a_job_names_that_one(place: Place) -> None:

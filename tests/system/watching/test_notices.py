@@ -88,8 +88,14 @@ async def test_only_ends_of_this_project_and_this_connection_are_told(place: Pla
     elsewhere = place.root / "elsewhere"
     elsewhere.mkdir()
     end = gate(place, "end")
-    async with open_client(place) as client, open_client(place) as other:
-        await start(client, "true", cwd=str(elsewhere))
+    async with (
+        open_client(place) as client,
+        open_client(place) as other,
+        open_client(place, cwd=elsewhere) as stranger,
+    ):
+        # It is of the project that it was started in, and not of the one that it runs in.
+        foreign = await start(stranger, "true", cwd=str(place.project))
+        await ended(stranger, foreign["job_id"])
         job = await start(other, "read x < end")
         await open_gate(end)
         # Both connections hear of it: both work on this project.

@@ -13,7 +13,7 @@ from mcp_jobs.domain import schedule_object
 from mcp_jobs.domain.declaration import declared
 from mcp_jobs.domain.job_object import JobPage, OutputObject, ShownJob
 from mcp_jobs.domain.states import Status
-from mcp_jobs.service.requests import Grace, JobId, StartJob
+from mcp_jobs.service.requests import Grace, JobId, Scope, StartJob
 
 
 class StartBody(StartJob):
@@ -83,6 +83,18 @@ class ListQuery(Query):
     )
     job_id: Annotated[list[JobId], Field(max_length=100)] = Field(
         default=[], description="Only these jobs."
+    )
+    project: Annotated[str, Field(max_length=4096)] | None = Field(
+        default=None, description="Only jobs of the project in this directory."
+    )
+    session: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="Only jobs of this session, as `origin` has it."
+    )
+    scope: Scope | None = Field(
+        default=None,
+        description=(
+            "session or project: of the one that is named; default: of one that is named, else all."
+        ),
     )
     limit: Annotated[int, Field(ge=1, le=100)] = Field(default=20, description="How many at once.")
     cursor: Annotated[str, Field(max_length=100)] | None = Field(

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from mcp_jobs.domain.errors import InvalidInputError
 from mcp_jobs.domain.job_object import rfc3339
+from mcp_jobs.domain.origin import told_origin
 from mcp_jobs.domain.secrecy import shown_url
 from mcp_jobs.domain.webhook_urls import webhook_url
 from mcp_jobs.interfaces.http.routes import bodies
@@ -18,6 +19,7 @@ from mcp_jobs.service.requests import CancelJob, CheckJob, ListJobs, StartJob
 
 if TYPE_CHECKING:
     from mcp_jobs.domain.models import Delivery, OutboxMessage
+    from mcp_jobs.service.requests import Scope
 
 jobs = APIRouter(tags=["jobs"], dependencies=list(ROUTES))
 
@@ -73,10 +75,13 @@ async def list_jobs(query: Annotated[bodies.ListQuery, Query()], visit: Visitor)
         type=query.type,
         cwd=query.cwd,
         job_ids=query.job_id or None,
+        scope=query.scope or _named(query),
         limit=query.limit,
         cursor=query.cursor,
     )
-    return JSONResponse(await visit.parts.service.list(visit.owner, request))
+    # Whoever asks over REST works in no project here, but may name one.
+    origin = told_origin(project=query.project, session=query.session)
+    return JSONResponse(await visit.parts.service.list(visit.owner, request, origin=origin))
 
 
 @jobs.get("/jobs/{job_id}", responses={200: {"model": bodies.Job}, **problems(400, 404, 503)})
@@ -145,6 +150,12 @@ async def list_deliveries(job_id: JobId, visit: Visitor) -> Response:
 async def list_job_types(visit: Visitor) -> Response:
     """List the types of jobs that can be started."""
     return JSONResponse({"types": list(visit.parts.service.job_types())})
+
+
+def _named(query: bodies.ListQuery) -> Scope:
+    if query.session is not None:
+        return "session"
+    return "all" if query.project is None else "project"
 
 
 def _start(body: bodies.StartBody) -> StartJob:

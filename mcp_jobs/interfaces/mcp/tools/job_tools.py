@@ -376,6 +376,11 @@ def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
 
         return call
 
+    async def list_jobs(
+        owner: str, origin: JobOrigin, request: ListJobs, on_look: OnLook | None
+    ) -> JobObject:
+        return await service.list(owner, request, on_look=on_look, origin=origin)
+
     start_tool, check_tool, cancel_tool, list_tool = builtin(types)
     return [
         _Entry(
@@ -394,7 +399,5 @@ def _entries(service: JobService, types: Mapping[str, JobType]) -> list[_Entry]:
             asks=True,
         ),
         _Entry(tool=cancel_tool, model=CancelJob, call=cancel, text=rendering.job_text),
-        _Entry(
-            tool=list_tool, model=ListJobs, call=looking(service.list), text=rendering.list_text
-        ),
+        _Entry(tool=list_tool, model=ListJobs, call=list_jobs, text=rendering.list_text),
     ]

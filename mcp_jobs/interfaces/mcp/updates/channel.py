@@ -9,6 +9,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_jobs.domain.errors import StoreError, UnknownJobError
 from mcp_jobs.interfaces.mcp import rendering
 from mcp_jobs.interfaces.mcp.callers import connection_of
+from mcp_jobs.interfaces.mcp.origins import is_of_project
 from mcp_jobs.interfaces.mcp.updates.queue import TaskChanged, UpdateQueue
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Channel:
             return
         try:
             job = await self._service.find(self._owner, news.job_id)
-            if not rendering.in_project(job.cwd, self._project):
+            if not is_of_project(job, self._project):
                 return
             shown, ending = await self._service.report(job)
         except (UnknownJobError, StoreError):

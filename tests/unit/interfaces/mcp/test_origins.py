@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mcp_jobs.domain.models import JobOrigin
-from mcp_jobs.interfaces.mcp.origins import Origins, of_this_process
+from mcp_jobs.interfaces.mcp.origins import Origins, is_of_project, of_this_process
+from tests.stores import running
 
 OF_HOST = Origins(project="/srv/app", session="connection")
 
@@ -53,6 +54,24 @@ def test_sessions_of_http_are_told_apart_and_none_is_given_away() -> None:
     one, same, other = (str(OF_HOST(context(http=name)).session) for name in names)
     assert one == same != other
     assert "secret" not in one
+
+
+@pytest.mark.parametrize(
+    ("project", "cwd", "told"),
+    [
+        ("/srv/app", "/elsewhere", True),
+        ("/srv/other", "/srv/app/a", False),
+        (None, "/srv/app", True),
+        (None, "/srv/app/a", True),
+        (None, "/srv/app2", False),
+    ],
+)
+def test_a_server_tells_of_the_jobs_of_its_project(
+    project: str | None, cwd: str, told: bool
+) -> None:
+    job = running(cwd=cwd, origin=JobOrigin(project=project))
+    assert is_of_project(job, "/srv/app") is told
+    assert is_of_project(job, None)
 
 
 def test_the_session_of_claude_code_is_that_of_its_server(

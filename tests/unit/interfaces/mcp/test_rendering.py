@@ -147,7 +147,12 @@ def waits(kind: str, **given: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_a_list_tells_what_a_job_waits_for(job: Job, more: dict[str, Any], told: str) -> None:
-    listed: dict[str, Any] = {"jobs": [shown(job, **more)], "counts": {}, "next_cursor": None}
+    listed: dict[str, Any] = {
+        "jobs": [shown(job, **more)],
+        "counts": {},
+        "next_cursor": None,
+        "others": 0,
+    }
     assert rendering.list_text(listed) == f"{JOB.id} {told}"
 
 
@@ -155,7 +160,8 @@ def test_a_list_tells_states_codes_times_places_progress_and_counts() -> None:
     due = replace(JOB, run_at_ms=JOB.created_at_ms)
     jobs = [shown(replace(RUNNING, progress=HALF)), shown(FAILED), shown(due)]
     counts = {"pending": 1, "running": 1, "retrying": 0, "failed": 7}
-    text = rendering.list_text({"jobs": jobs, "counts": counts, "next_cursor": "1m88"})
+    listed = {"jobs": jobs, "counts": counts, "next_cursor": "1m88", "others": 0}
+    text = rendering.list_text(listed)
     assert text.split("\n") == [
         f"{JOB.id} running for 12.3 s, quiet for 2.3 s in /srv: make - 50% 3/6 tests",
         f"{JOB.id} failed (exit code 2) after 5.5 s in /srv: make",
@@ -163,8 +169,19 @@ def test_a_list_tells_states_codes_times_places_progress_and_counts() -> None:
         "Of all your jobs: 1 pending, 1 running, 7 failed.",
         "More with cursor 1m88.",
     ]
-    nothing: dict[str, Any] = {"jobs": [], "counts": counts, "next_cursor": None}
+    nothing: dict[str, Any] = {**listed, "jobs": [], "next_cursor": None}
     assert rendering.list_text(nothing).startswith("No jobs.\nOf all your jobs: 1 pending")
+
+
+def test_a_list_of_a_scope_tells_how_many_there_are_outside_of_it() -> None:
+    listed: dict[str, Any] = {
+        "jobs": [], "counts": {"failed": 2}, "next_cursor": None, "others": 7
+    }  # fmt: skip
+    assert rendering.list_text(listed).split("\n") == [
+        "No jobs.",
+        "Of jobs of this scope: 2 failed.",
+        'Outside of this scope: 7; scope "all" lists them too.',
+    ]
 
 
 def test_a_notice_tells_why_a_job_failed() -> None:
