@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -23,30 +23,21 @@ if TYPE_CHECKING:
 
 jobs = APIRouter(tags=["jobs"], dependencies=list(ROUTES))
 
+_STARTED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": bodies.Job, "description": "There was such a job already."},
+    201: {"model": bodies.Job},
+    # 404: there is no job that is to be started again.
+    **problems(400, 404, 409, 413, 422, 503),
+}
 
-@jobs.post(
-    "/jobs",
-    status_code=201,
-    responses={
-        200: {"model": bodies.Job, "description": "There was such a job already."},
-        201: {"model": bodies.Job},
-        **problems(400, 409, 413, 422, 503),
-    },
-)
+
+@jobs.post("/jobs", status_code=201, responses=_STARTED)
 async def start_job(body: bodies.StartBody, visit: Visitor) -> Response:
     """Start a job. It is stored when the answer comes."""
     return await _started(_start(body), body, visit)
 
 
-@jobs.post(
-    "/jobs/{job_id}/retry",
-    status_code=201,
-    responses={
-        200: {"model": bodies.Job, "description": "There was such a job already."},
-        201: {"model": bodies.Job},
-        **problems(400, 404, 409, 413, 422, 503),
-    },
-)
+@jobs.post("/jobs/{job_id}/retry", status_code=201, responses=_STARTED)
 async def retry_job(
     job_id: JobId, visit: Visitor, body: bodies.RetryBody | None = None
 ) -> Response:
