@@ -11,6 +11,9 @@ ARGUMENT_LIMIT_BYTES: Final = 128 << 10
 WEBHOOK_SOON_MS: Final = 600_000
 """Webhooks that are due within this time keep a worker that drains; it covers the first pauses."""
 
+CANCEL_GRACE_S: Final = 5
+"""The time between SIGTERM and SIGKILL, where whoever ends a job does not say it."""
+
 PROGRESS_MESSAGE_CHARS: Final = 200
 """The length of what a job says of its progress."""
 

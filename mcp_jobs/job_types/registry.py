@@ -146,10 +146,7 @@ class ModelParams:
             raise ValueError(self._problem(error)) from None
 
     def _problem(self, error: ValidationError) -> str:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'params'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors(include_url=False, include_input=False)
-        )
+        problems = problems_in(error, lambda where: ".".join(map(str, where)) or "params")
         fields = ", ".join(_told(name, field) for name, field in self._model.model_fields.items())
         return f"{problems}. It takes: {fields or 'no params'}"
 
@@ -285,6 +282,14 @@ class ShellParams(BaseModel):
     @classmethod
     def _fits(cls, value: str) -> str:
         return passable(value, what="The command")
+
+
+def problems_in(error: ValidationError, name: Callable[[tuple[int | str, ...]], str]) -> str:
+    """Return what is wrong with a model's fields; `name` calls a place as its reader knows it."""
+    return "; ".join(
+        f"{name(each['loc'])}: {each['msg'].removeprefix('Value error, ')}"
+        for each in error.errors(include_url=False, include_input=False)
+    )
 
 
 def _told(name: str, field: FieldInfo) -> str:

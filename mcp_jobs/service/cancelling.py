@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 
 from mcp_jobs.domain.errors import StoreError
+from mcp_jobs.domain.limits import CANCEL_GRACE_S
 from mcp_jobs.domain.states import Reason
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from mcp_jobs.store import Store
 
 logger = logging.getLogger(__name__)
-
-_GRACE_S: Final = 5.0
-"""What a job has that is superseded; as one that is cancelled, unless its canceller says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +80,7 @@ class Canceller:
         with anyio.CancelScope(shield=True), contextlib.suppress(StoreError):
             for job in await self._store.running():
                 if job.superseded_by == new.id:
-                    await self._order(job, _GRACE_S)
+                    await self._order(job, CANCEL_GRACE_S)
 
     async def _order(self, job: Job, grace_s: float) -> bool:
         try:

@@ -18,7 +18,7 @@ from mcp_jobs.domain.origin import told_origin
 from mcp_jobs.execution.incarnation import identify
 from mcp_jobs.job_types.python.definitions import definition_of, importing
 from mcp_jobs.job_types.python.loading import types_of
-from mcp_jobs.job_types.registry import ModelParams
+from mcp_jobs.job_types.registry import ModelParams, problems_in
 from mcp_jobs.service.assembly import LOCAL_OWNER, visit
 from mcp_jobs.service.requests import StartJob
 
@@ -109,10 +109,7 @@ def _request(jobs: JobSet, definition: Definition, params: dict[str, Any]) -> St
     try:
         return StartJob(type=definition.name, params=params, **jobs.choices)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{each['loc'][0]}: {each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors(include_url=False, include_input=False)
-        )
+        problems = problems_in(error, lambda where: str(where[0]))
         raise InvalidInputError(f"The options of the start do not fit: {problems}.") from None
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mcp_jobs.domain import gates
-from mcp_jobs.domain.limits import passable
+from mcp_jobs.domain.limits import CANCEL_GRACE_S, passable
 from mcp_jobs.domain.models import IfRunning
 from mcp_jobs.domain.states import Status
 
@@ -170,7 +170,9 @@ class CancelJob(Request):
     """End a job."""
 
     job_id: JobId = Field(description="Id of the job to end.")
-    grace_seconds: Grace = Field(default=5, description="Time between SIGTERM and SIGKILL.")
+    grace_seconds: Grace = Field(
+        default=CANCEL_GRACE_S, description="Time between SIGTERM and SIGKILL."
+    )
 
 
 class ListJobs(Request):

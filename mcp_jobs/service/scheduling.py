@@ -18,6 +18,7 @@ import anyio.lowlevel
 from mcp_jobs.domain.errors import InvalidInputError, JobsError, StoreError, UnknownJobError
 from mcp_jobs.domain.events import SchedulesChanged
 from mcp_jobs.domain.ids import new_id
+from mcp_jobs.domain.limits import CANCEL_GRACE_S
 from mcp_jobs.domain.schedules import Schedule, owed, step
 from mcp_jobs.engine.rounds import Rounds
 from mcp_jobs.service.requests import StartJob
@@ -48,7 +49,6 @@ _LONGEST_NAP_S: Final = 5.0
 _AT_ONCE: Final = 100
 _SET_BACK_MS: Final = 1_000
 _PROBLEM_CHARS: Final = 1_000
-_GRACE_S: Final = 5.0
 _ASLEEP: Final = "No server or worker of this home was running at its time."
 
 
@@ -168,7 +168,7 @@ class Scheduling:
         )
         for job_id in plan.after if plan.cancel else ():
             try:
-                await self._service.begin_cancel(schedule.owner, job_id, grace_s=_GRACE_S)
+                await self._service.begin_cancel(schedule.owner, job_id, grace_s=CANCEL_GRACE_S)
             except UnknownJobError:
                 # Removed since: nothing of it runs.
                 continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import pytest
 from pydantic import BaseModel, Field
 
@@ -14,25 +13,11 @@ from mcp_jobs.engine import recovery
 from mcp_jobs.job_types.registry import Callers, ModelParams
 from mcp_jobs.service.requests import StartJob
 from tests.contracts.serving import Server, World, serving, work_type
-from tests.stores import OWNER, sqlite_store
+from tests.stores import OWNER
 from tests.support import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with sqlite_store(tmp_path / "jobs.db") as store, anyio.create_task_group() as tasks:
-        yield World(store, tasks)
-        tasks.cancel_scope.cancel()
-
-
-@pytest.fixture
-async def server(world: World, tmp_path: Path) -> AsyncIterator[Server]:
-    async with serving(world, tmp_path) as server:
-        yield server
 
 
 async def test_a_start_that_attaches_returns_the_job_that_does_the_same(server: Server) -> None:

@@ -13,30 +13,16 @@ from mcp_jobs.engine import claiming, recovery
 from mcp_jobs.execution.base import NotStartedError
 from mcp_jobs.service.requests import ListJobs, StartJob
 from tests.contracts.serving import Server, Shown, World, serving, work_type
-from tests.stores import OWNER, sqlite_store
+from tests.stores import OWNER
 from tests.support import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from mcp_jobs.domain.models import Job, Launch
     from mcp_jobs.store import Due
 
 ANSWER = {"action": "accept", "content": {"name": "Ada"}}
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with sqlite_store(tmp_path / "jobs.db") as store, anyio.create_task_group() as tasks:
-        yield World(store, tasks)
-        tasks.cancel_scope.cancel()
-
-
-@pytest.fixture
-async def server(world: World, tmp_path: Path) -> AsyncIterator[Server]:
-    async with serving(world, tmp_path) as server:
-        yield server
 
 
 async def test_a_job_that_is_waited_for_is_returned_with_its_output(server: Server) -> None:

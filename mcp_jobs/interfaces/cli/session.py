@@ -20,6 +20,7 @@ from mcp_jobs.domain.vocabulary import COMMANDS
 from mcp_jobs.interfaces import event_loop
 from mcp_jobs.interfaces.cli import screen
 from mcp_jobs.interfaces.cli.exits import WrongOptionError
+from mcp_jobs.job_types.registry import problems_in
 from mcp_jobs.service.assembly import LOCAL_OWNER, Core, visit
 from mcp_jobs.service.waiting import Waiter
 
@@ -178,9 +179,5 @@ def request(model: type[R], options: dict[str, str], fields: dict[str, Any]) -> 
     try:
         return model.model_validate({k: v for k, v in fields.items() if v is not None})
     except ValidationError as error:
-        problems = [
-            f"{options.get(str(e['loc'][0]), str(e['loc'][0]))}: "
-            f"{e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors(include_url=False, include_input=False)
-        ]
-        raise WrongOptionError(f"{'; '.join(problems)}.") from None
+        problems = problems_in(error, lambda where: options.get(str(where[0]), str(where[0])))
+        raise WrongOptionError(f"{problems}.") from None

@@ -24,6 +24,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_jobs.domain import display
 from mcp_jobs.domain.errors import InvalidInputError, UnknownJobError
 from mcp_jobs.domain.job_object import failed_tests, job_object, progress_message, rfc3339
+from mcp_jobs.domain.limits import CANCEL_GRACE_S
 from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.interfaces.mcp import fence, rendering
 from mcp_jobs.service.next_step import TOLD, for_whom_is_told
@@ -52,7 +53,6 @@ _READ: Final = (
     "check_job has told you of this end already, so nothing is new here; it shows the output again."
 )
 
-_GRACE_S: Final = 5.0
 _FIRST_POLL_MS: Final = 500
 _LONGEST_POLL_MS: Final = 15_000
 _POLLS_OF_AGE: Final = 10
@@ -157,7 +157,7 @@ class Tasks:
         """Answer tasks/cancel: the order is given; tasks/get tells when the job is gone."""
         owner = self._admit(context, params)
         try:
-            await self._service.begin_cancel(owner, params.task_id, grace_s=_GRACE_S)
+            await self._service.begin_cancel(owner, params.task_id, grace_s=CANCEL_GRACE_S)
         except UnknownJobError as error:
             raise _unknown(error) from None
         return {"resultType": "complete"}

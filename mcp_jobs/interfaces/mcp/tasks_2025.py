@@ -22,6 +22,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from mcp_jobs.domain import display
 from mcp_jobs.domain.errors import InvalidInputError, JobsError, TooManyError, UnknownJobError
+from mcp_jobs.domain.limits import CANCEL_GRACE_S
 from mcp_jobs.domain.states import Status
 from mcp_jobs.interfaces.mcp import rendering
 from mcp_jobs.interfaces.mcp.callers import connection_of
@@ -59,7 +60,6 @@ CAPABILITY: Final = ServerTasksCapability.model_validate(
     {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
 )
 
-_GRACE_S: Final = 5.0
 _LOOK_S: Final = 10.0
 """How late a question may be seen that is asked just when another one was answered."""
 
@@ -165,7 +165,7 @@ class Tasks2025:
             raise MCPError(
                 code=INVALID_PARAMS, message=f"The task has already ended: the job {job.status}."
             )
-        await self._service.begin_cancel(self._owner_of(context), job.id, grace_s=_GRACE_S)
+        await self._service.begin_cancel(self._owner_of(context), job.id, grace_s=CANCEL_GRACE_S)
         return self._task(await self._find(context, params))
 
     # -- small things ----------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from mcp_jobs.domain.states import Reason, Status
 from mcp_jobs.store.base import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mcp_jobs.store.sqlite.connection import Row
 
@@ -78,9 +78,8 @@ def names(stored: str) -> tuple[str, ...]:
     return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
 
 
-def counts_from(stored: str) -> dict[Status, int]:
+def counts_from(found: Mapping[str, Any]) -> dict[Status, int]:
     """Return how many jobs are in each state; states without jobs are left out."""
-    found = mapping(stored)
     return {state: found[state.value] for state in Status if found.get(state.value)}
 
 

@@ -262,7 +262,7 @@ class SqliteStore:
         )
         found = await read(sql, values)
         jobs = tuple(rows.job_from(row) for row in found[:limit] if row["id"] is not None)
-        counts = rows.counts_from(found[0]["told_counts"])
+        counts = rows.counts_from(rows.mapping(found[0]["told_counts"]))
         return Page(
             jobs=jobs,
             next_cursor=jobs[-1].id if len(found) > limit else None,
@@ -272,7 +272,7 @@ class SqliteStore:
 
     async def counts(self, owner: str) -> dict[Status, int]:
         found = await self._sql.look_up("counts", owner=owner)
-        return rows.counts_from(json.dumps({row["status"]: row["total"] for row in found}))
+        return rows.counts_from({row["status"]: row["total"] for row in found})
 
     async def totals(self) -> dict[Status, int]:
         found = await self._sql.read("totals")
